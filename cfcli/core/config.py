@@ -1,0 +1,275 @@
+"""Typed configuration: one frozen dataclass per command, read from TOML, flags and the environment.
+
+Precedence, lowest first: the default here, the table of a ``--config`` file, ``--set KEY=VALUE``, then flags (which
+the command line takes from ``CFCLI_*`` where a flag is not given). Every key is known here: an unknown one is an error
+that names the nearest right one.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cfcli.core.errors import ConfigError, MachineError
+
+Split = Literal["hash", "random", "time", "user-last"]
+Duplicates = Literal["last", "mean", "first", "error"]
+Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
+Model = Literal["mf", "ncf"]
+Solver = Literal["auto", "adam"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Loader = Literal["resident", "dataloader"]
+
+
+def _key(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How a ratings file becomes a dataset: table ``[prepare]``."""
+
+    format: Format = _key("auto", "Form of the input; auto looks at the content.")
+    user_col: str | None = _key(None, "Column of user ids, where its name is not a known alias.")
+    item_col: str | None = _key(None, "Column of item ids.")
+    rating_col: str | None = _key(None, "Column of ratings.")
+    time_col: str | None = _key(None, "Column of times: seconds, ms or us since 1970, or ISO 8601.")
+    top_items: int | None = _key(None, "Keep only the N items with the most ratings.")
+    min_user_ratings: int = _key(1, "Drop users with fewer ratings.")
+    min_item_ratings: int = _key(1, "Drop items with fewer ratings.")
+    since: str | None = _key(None, "Drop ratings before this date (YYYY-MM-DD).")
+    sample: int | None = _key(None, "Keep N ratings, chosen by a hash of user, item and seed.")
+    split: Split = _key("hash", "How rows are held out: by hash, at random, the newest, or each user's newest.")
+    val_size: float = _key(0.2, "Share of the ratings that go to validation.")
+    test_size: float = _key(0.1, "Share of the ratings that go to the test.")
+    duplicates: Duplicates = _key("last", "Which rating of a pair counts: last (by time), mean, first; or error.")
+    max_bad_rows: str = _key("0", "Bad rows to drop, as N or P%, before the input is refused.")
+    rating_range: tuple[float, float] | None = _key(None, "Lowest and highest rating allowed, as LO,HI.")
+    seed: int = _key(42, "Seed of the split and the sample.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+        for name in ("val_size", "test_size"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name}: {getattr(self, name)} is not a share from 0 to below 1")
+        if self.val_size + self.test_size >= 1:
+            raise ConfigError(f"val_size + test_size = {self.val_size + self.test_size:g} leaves no training rows")
+        _at_least(self, 1, "top_items", "sample", "min_user_ratings", "min_item_ratings")
+        if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
+            raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")
+        self.bad_rows_allowed(0)
+
+    def bad_rows_allowed(self, rows: int) -> int:
+        """How many of ``rows`` input rows may be bad."""
+        try:
+            if self.max_bad_rows.endswith("%"):
+                return math.floor(float(self.max_bad_rows[:-1]) / 100 * rows)
+            return int(self.max_bad_rows)
+        except ValueError:
+            raise ConfigError(f"max_bad_rows: '{self.max_bad_rows}' is neither a count nor a share like 0.1%") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What is trained and how: table ``[train]``."""
+
+    model: Model = _key("mf", "mf: matrix factorisation; ncf: a dense network on both embeddings.")
+    solver: Solver = _key("auto", "How the model is fitted; auto chooses for the data.")
+    dim: int = _key(5, "Embedding dimension.")
+    hidden: tuple[int, ...] = _key((64, 32), "Widths of ncf's hidden layers, as 64,32.")
+    dropout: float = _key(0.0, "Share of hidden units that ncf drops in training.")
+    epochs: int = _key(40, "Most epochs.")
+    min_epochs: int = _key(6, "Early stopping starts to count at this epoch.")
+    patience: int = _key(3, "Epochs without a better validation MSE before training stops.")
+    batch_size: int | Literal["auto"] = _key("auto", "Ratings per step; auto takes it from the number of rows.")
+    learning_rate: float = _key(5e-3, "Adam's learning rate.")
+    l2: float = _key(0.05, "Weight of the squared parameters of a rating's user and item, per rating.")
+    biases: bool = _key(True, "Give every user and item a bias.")
+    inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
+    init_scale: float = _key(0.1, "Standard deviation of the initial embeddings.")
+    initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
+    rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
+    device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS, else CPU.")
+    loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
+    num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
+    max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
+    seed: int = _key(42, "Seed of the initial parameters and of the order of the ratings.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+        _at_least(self, 1, "dim", "epochs", "patience", "batch_size")
+        _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate: {self.learning_rate:g} is not above 0")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout: {self.dropout:g} is not a share from 0 to below 1")
+        if any(width < 1 for width in self.hidden):
+            raise ConfigError(f"hidden: {','.join(map(str, self.hidden))} has a width below 1")
+        if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
+            raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")
+        self.max_seconds()
+
+    def max_seconds(self) -> float | None:
+        """``max_time`` in seconds."""
+        if self.max_time is None:
+            return None
+        try:
+            seconds = float(self.max_time[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[self.max_time[-1:]]
+        except (KeyError, ValueError):
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise ConfigError(f"max_time: '{self.max_time}' is not a time like 90s, 20m or 8h")
+        return seconds
+
+
+TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
+
+
+Config = TypeVar("Config", PrepareConfig, TrainConfig)
+
+
+def resolve(
+    cls: type[Config],
+    *,
+    file: Path | None = None,
+    sets: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """The configuration from all places that may speak, later ones winning.
+
+    Args:
+        file: a TOML file with the tables ``[prepare]`` and ``[train]``, each optional.
+        sets: ``KEY=VALUE`` texts; VALUE is TOML, or else taken as a string.
+        flags: keys to values; those that are None were not given.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value.
+        MachineError: the file cannot be read.
+    """
+    table = next(name for name, known in TABLES.items() if known is cls)
+    values: dict[str, Any] = {}
+    if file is not None:
+        for key, value in read_toml(file).get(table, {}).items():
+            values[known_key(key, _names(cls), f"{file}: [{table}]")] = value
+    for text in sets:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {text}: not of the form KEY=VALUE")
+        values[known_key(key.strip(), _names(cls), "--set")] = _toml_value(value)
+    values |= {key: value for key, value in (flags or {}).items() if value is not None}
+    return cls(**values)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of a configuration file, their names checked."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    for name, table in tables.items():
+        known_key(name, TABLES, f"{path}: table")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: '{name}' is not a table; write [{name}]")
+    return tables
+
+
+def to_toml(config: PrepareConfig | TrainConfig) -> str:
+    """The configuration as a file that ``--config`` takes; keys that are None are left out."""
+    table = next(name for name, known in TABLES.items() if isinstance(config, known))
+    lines = [f"{name} = {json.dumps(value)}" for name, value in as_dict(config).items() if value is not None]
+    return "\n".join([f"[{table}]", *lines, ""])
+
+
+def as_dict(config: PrepareConfig | TrainConfig) -> dict[str, Any]:
+    """The configuration as plain numbers, strings, booleans and lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def known_key(key: str, known: Iterable[str], where: str) -> str:
+    """``key`` in its canonical spelling.
+
+    Raises:
+        ConfigError: it is not among ``known``; the message names the nearest that is.
+    """
+    known = list(known)
+    name = key.replace("-", "_") if key.replace("-", "_") in known else key
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1)
+    raise ConfigError(f"{where}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+
+
+def _names(cls: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls)]
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _check(config: PrepareConfig | TrainConfig) -> None:
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        try:
+            object.__setattr__(config, name, _coerce(value, hint))
+        except ValueError as error:
+            raise ConfigError(f"{name}: {value!r} is not {error}") from None
+
+
+def _coerce(value: Any, hint: Any) -> Any:
+    """``value`` as ``hint`` wants it: an int may stand for a float, '1,2' or a list for a tuple; nothing else moves."""
+    kind, args = get_origin(hint), get_args(hint)
+    if kind in (Union, types.UnionType):
+        for option in args:
+            try:
+                return _coerce(value, option)
+            except ValueError as error:
+                reason = str(error)
+        raise ValueError(" or ".join(_describe(option) for option in args if option is not type(None)) or reason)
+    if kind is Literal:
+        if value in args:
+            return value
+    elif kind is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, list | tuple) and (args[-1] is ... or len(parts) == len(args)):
+            try:
+                return tuple(_coerce(args[0](part) if isinstance(part, str) else part, args[0]) for part in parts)
+            except (TypeError, ValueError):
+                pass
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif hint is int and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    elif hint is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(_describe(hint))
+
+
+def _describe(hint: Any) -> str:
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return "one of " + ", ".join(map(str, args)) if len(args) > 1 else f"'{args[0]}'"
+    if kind is tuple:
+        return f"a list like {'64,32' if args[-1] is ... else 'LO,HI'}"
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+
+
+def _at_least(config: PrepareConfig | TrainConfig, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, int | float) and value < least:
+            raise ConfigError(f"{name}: {value:g} is below {least}")

@@ -1,0 +1,304 @@
+"""MovieLens archives: which there are, and how one gets into the cache, whole and verified.
+
+A download that is cut leaves a ``.part`` file from which the next one goes on; a finished one is checked against its
+MD5 before it takes its name, so an archive in the cache is never half of one.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO
+
+from cfcli.core.errors import ArtifactError, ConfigError, LockedError, MachineError
+
+if sys.platform != "win32":
+    import fcntl
+
+BASE_URL = "https://files.grouplens.org/datasets/movielens"
+LICENCE_NOTICE = """\
+MovieLens data is made by GroupLens, University of Minnesota: for research and other non-commercial use; redistribution
+is restricted. The terms are in the README inside the archive; see also https://grouplens.org/datasets/movielens/.
+Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4):19."""
+
+Progress = Callable[[int, int | None], None]
+_TIMEOUT = 30.0  # seconds without a byte, not for the whole download
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class MovieLens:
+    """One archive: its name, the folder and files in it, and the MD5 of the zip (None where GroupLens changes it)."""
+
+    name: str
+    folder: str
+    ratings: str
+    items: str
+    md5: str | None
+
+
+DATASETS: dict[str, MovieLens] = {
+    dataset.name: dataset
+    for dataset in (
+        MovieLens("ml-latest-small", "ml-latest-small", "ratings.csv", "movies.csv", None),
+        MovieLens("ml-100k", "ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723"),
+        MovieLens("ml-1m", "ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906"),
+        MovieLens("ml-10m", "ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"),
+        MovieLens("ml-20m", "ml-20m", "ratings.csv", "movies.csv", "cd245b17a1ae2cc31bb14903e1204af3"),
+        MovieLens("ml-25m", "ml-25m", "ratings.csv", "movies.csv", "6b51fb2759a8657d3bfcbfc42b592ada"),
+        MovieLens("ml-32m", "ml-32m", "ratings.csv", "movies.csv", "d472be332d4daa821edc399621853b57"),
+    )
+}
+
+
+class _StatusError(MachineError):
+    """The server answered, but with an error status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def members(name: str) -> tuple[str, str]:
+    """The paths, inside the zip, of the ratings and of the items file.
+
+    Raises:
+        ConfigError: there is no such dataset.
+    """
+    dataset = _known(name)
+    return f"{dataset.folder}/{dataset.ratings}", f"{dataset.folder}/{dataset.items}"
+
+
+def cache_dir() -> Path:
+    """Where archives are kept: ``$CFCLI_CACHE``, else ``$XDG_CACHE_HOME/cfcli``, else ``~/.cache/cfcli``.
+
+    Raises:
+        MachineError: none is set and the user has no home directory.
+    """
+    try:
+        if own := os.environ.get("CFCLI_CACHE"):
+            return Path(own).expanduser()
+        shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return (shared if shared.is_absolute() else Path.home() / ".cache") / "cfcli"
+    except RuntimeError:
+        raise MachineError("there is no home directory to keep downloads in; set CFCLI_CACHE to a folder") from None
+
+
+def fetch(name: str, *, progress: Progress | None = None) -> Path:
+    """The verified zip of a dataset, downloaded unless the cache has it; what is cached needs no network.
+
+    Args:
+        name: one of ``DATASETS``.
+        progress: called with the bytes done and the bytes in all (None if the server does not say), first with what an
+            earlier, cut download left.
+
+    Raises:
+        ConfigError: there is no such dataset, or ``$CFCLI_MOVIELENS_URL`` is not a web address.
+        MachineError: the network, the disk or a permission is missing.
+        LockedError: another process is downloading the same dataset.
+        ArtifactError: what came is not what GroupLens published.
+    """
+    dataset = _known(name)
+    cache = cache_dir()
+    archive = cache / f"{name}.zip"
+    try:
+        if not _is_verified(archive, dataset):
+            cache.mkdir(parents=True, exist_ok=True)
+            with _locked(_beside(archive, ".lock")):
+                # Another process may have finished between the first look and the lock.
+                if not _is_verified(archive, dataset):
+                    _download(dataset, archive, progress or (lambda done, total: None))
+    except OSError as error:
+        why = error.strerror or error
+        raise MachineError(f"cannot keep {archive}: {why}; mend that or set CFCLI_CACHE to another folder") from None
+    return archive
+
+
+@contextmanager
+def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """A file inside a zip, as a stream of bytes for a ``with`` block; nothing is unpacked to disk.
+
+    Raises:
+        ArtifactError: the zip is damaged, found when it is opened or read inside the block, or has no such member.
+        MachineError: the zip cannot be opened.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            stream = opened.open(member)
+    except KeyError:
+        raise ArtifactError(f"{archive}: has no file '{member}'") from None
+    except OSError as error:
+        raise MachineError(f"{archive}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # RuntimeError: encrypted, unknown compression
+        raise ArtifactError(f"{archive}: damaged zip: {error}; delete it and fetch it again") from None
+    with stream:
+        try:
+            yield stream
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ArtifactError(f"{archive}: '{member}' is damaged: {error}; delete it and fetch it again") from None
+
+
+def _known(name: str) -> MovieLens:
+    if name in DATASETS:
+        return DATASETS[name]
+    near = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ConfigError(f"unknown MovieLens dataset '{name}'; {hint}known: {', '.join(DATASETS)}")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(f"{path}: another process is downloading this; run it again later") from None
+        yield
+
+
+def _is_verified(archive: Path, dataset: MovieLens) -> bool:
+    if not archive.is_file():
+        return False
+    note = _beside(archive, ".md5")
+    md5 = dataset.md5 or (_find_md5(note.read_text("latin-1")) if note.is_file() else None)
+    # A download always leaves the note, so a zip without one was put there by hand and there is no sum to hold it to.
+    return _md5(archive) == md5 if md5 else zipfile.is_zipfile(archive)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _find_md5(text: str) -> str | None:
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    return match[0].lower() if match else None
+
+
+def _download(dataset: MovieLens, archive: Path, progress: Progress) -> None:
+    base = os.environ.get("CFCLI_MOVIELENS_URL") or BASE_URL
+    if not base.startswith(("http://", "https://")):
+        raise ConfigError(f"CFCLI_MOVIELENS_URL: '{base}' does not start with http:// or https://")
+    url = f"{base.rstrip('/')}/{dataset.name}.zip"
+    part = _beside(archive, ".part")
+    note = _beside(part, ".etag")
+    md5 = dataset.md5 or _sidecar(f"{url}.md5")
+    _receive(url, part, note, md5, progress)
+    found = _md5(part)
+    if found != md5 if md5 else not zipfile.is_zipfile(part):
+        part.unlink()
+        note.unlink(missing_ok=True)
+        wrong = f"the MD5 is {found}, not {md5}" if md5 else "what came is not a zip"
+        raise ArtifactError(f"{url}: {wrong}; it was deleted, run it again to download it afresh")
+    if dataset.md5 is None:
+        _beside(archive, ".md5").write_text(f"{found}  {archive.name}\n")
+    os.replace(part, archive)
+    note.unlink(missing_ok=True)
+
+
+def _sidecar(url: str) -> str | None:
+    try:
+        with _get(url, {}) as response:
+            md5 = _find_md5(response.read(1000).decode("latin-1"))
+    except _StatusError as error:
+        if error.status == 404:
+            return None
+        raise
+    except (OSError, HTTPException) as error:
+        raise MachineError(_refusal(url, error)) from None
+    if md5 is None:
+        raise ArtifactError(f"{url}: has no MD5 in it; a proxy or mirror may answer in place of the server")
+    return md5
+
+
+def _receive(url: str, part: Path, note: Path, md5: str | None, progress: Progress) -> None:
+    validator = note.read_text("latin-1").strip() if note.is_file() else ""
+    # With neither a validator nor a sum, nobody would notice that the two halves are of different archives.
+    start = part.stat().st_size if part.is_file() and (validator or md5) else 0
+    response, done, total = _request(url, start, validator)
+    cut = ""
+    with response, part.open("ab" if done else "wb") as file:
+        if not done:
+            etag = response.headers.get("ETag", "")
+            # HTTP allows no weak tag in If-Range.
+            new = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+            note.write_text(new, "latin-1")
+        progress(done, total)
+        while True:
+            try:
+                chunk = response.read(_CHUNK)
+            except (OSError, HTTPException) as error:
+                cut = _reason(error)
+                break
+            if not chunk:
+                break
+            file.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    if cut or (total is not None and done < total):
+        cut = cut or "the connection was cut"
+        raise MachineError(f"cannot download {url}: {cut} after {done:,} bytes; run it again to resume")
+
+
+def _request(url: str, start: int, validator: str) -> tuple[HTTPResponse, int, int | None]:
+    """The answer with the bytes from ``start`` if the server gives those, else with all; where it starts; the total."""
+    if start:
+        try:
+            response = _get(url, {"Range": f"bytes={start}-"} | ({"If-Range": validator} if validator else {}))
+        except _StatusError as error:
+            if error.status != 416:
+                raise
+        else:
+            match = re.match(rf"bytes {start}-\d+/(\d+)$", response.headers.get("Content-Range", ""))
+            if response.status == 206 and match:
+                return response, start, int(match[1])
+            if response.status == 200:
+                return response, 0, response.length
+            response.close()
+    response = _get(url, {})
+    return response, 0, response.length
+
+
+def _get(url: str, headers: dict[str, str]) -> HTTPResponse:
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "cfcli"} | headers)
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        return response
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _StatusError(_refusal(url, error), error.code) from None
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a mirror address that cannot be one
+        raise MachineError(_refusal(url, error)) from None
+
+
+def _refusal(url: str, error: Exception) -> str:
+    return (
+        f"cannot download {url}: {_reason(error)}; without a network, use 'cfcli prepare --dataset sample' "
+        "or download it elsewhere and give its ratings file to 'cfcli prepare'"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}".strip()
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        return _reason(error.reason)
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

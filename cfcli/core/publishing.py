@@ -1,0 +1,194 @@
+"""The only code that gives files and folders their final names.
+
+Everything is written beside its target, flushed to the disk, and renamed: a reader sees the old or the new, never a
+half, whenever the writer dies.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from cfcli.core.errors import ArtifactError, LockedError, MachineError
+
+
+@contextlib.contextmanager
+def directory(target: Path) -> Iterator[Path]:
+    """A folder to write into, beside ``target``; when the block ends well it becomes ``target``, else it goes away.
+
+    The folder is locked while it is open. One left by a killed process is cleared; a folder that stands at ``target``
+    by then is replaced, its dot files kept.
+
+    Raises:
+        LockedError: another process is writing the same target.
+        MachineError: no permission, no space.
+    """
+    target = target.resolve()
+    staging = target.with_name(f".{target.name}.part")
+    with machine_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock(staging, target)
+    try:
+        with machine_errors(target):
+            yield staging
+            (staging / "pid").unlink(missing_ok=True)
+            for path in staging.rglob("*"):
+                _sync(path)
+            _sync(staging)
+            _swap(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def file(target: Path) -> Iterator[IO[bytes]]:
+    """A file to write into that becomes ``target`` when the block ends well.
+
+    Raises:
+        MachineError: no permission, no space.
+    """
+    target = target.resolve()
+    with machine_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)
+            _sync(target.parent)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+def point(link: Path, target: Path) -> None:
+    """Makes ``link`` a symbolic link to ``target``, at once for every reader."""
+    with machine_errors(link):
+        temporary = link.with_name(f".{link.name}.{os.getpid()}.part")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(os.path.relpath(target, link.parent))
+        os.replace(temporary, link)
+        _sync(link.parent)
+
+
+def write_manifest(path: Path, content: dict[str, Any], files: list[str]) -> None:
+    """Writes ``content`` as JSON with size and sha256 of each of ``files``, which lie beside it: last of all, so that
+    what has a manifest is whole."""
+    folder = path.parent
+    for name in files:
+        # Some writers create files for their owner alone, whatever the umask.
+        os.chmod(folder / name, 0o666 & ~_umask())
+    listed = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in files}
+    path.write_text(json.dumps(content | {"files": listed}, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
+    """The manifest at ``path``, once every file that it lists is found as listed.
+
+    Raises:
+        ArtifactError: missing, damaged, or made by a version with another format.
+    """
+    folder = path.parent
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version, files = content["format"], content["files"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"{folder}: no {what} there") from None
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArtifactError(f"{path}: damaged: not a {what}'s manifest") from None
+    if version != format:
+        raise ArtifactError(f"{path}: made by another version of cfcli (format {version}, this one reads {format})")
+    for name, expected in files.items():
+        if not name or os.path.basename(name) != name or name.startswith("."):
+            raise ArtifactError(f"{path}: names a file outside its folder: {name!r}")
+        try:
+            same = (folder / name).stat().st_size == expected["bytes"] and sha256(folder / name) == expected["sha256"]
+        except FileNotFoundError:
+            raise ArtifactError(f"{folder / name}: missing") from None
+        except OSError as error:
+            raise MachineError(f"{folder / name}: {error.strerror}") from None
+        if not same:
+            raise ArtifactError(f"{folder / name}: damaged: its checksum is not the one in {path.name}")
+    return dict(content)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def machine_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's errors, also where a library wraps them, into one line that names ``path``."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise MachineError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _lock(staging: Path, target: Path) -> int:
+    while True:
+        staging.mkdir(exist_ok=True)
+        handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                pid = (staging / "pid").read_text()
+                raise LockedError(f"{target}: process {pid} is writing it; wait for it, or choose another --out") from None
+            raise LockedError(f"{target}: another process is writing it") from None
+        # The former holder may have renamed or removed the folder between our open and our lock.
+        if staging.exists() and os.stat(staging).st_ino == os.fstat(handle).st_ino:
+            break
+        os.close(handle)
+    for left in staging.iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    (staging / "pid").write_text(str(os.getpid()))
+    return handle
+
+
+def _swap(staging: Path, target: Path) -> None:
+    former = target.with_name(f".{target.name}.former")
+    shutil.rmtree(former, ignore_errors=True)
+    if target.is_dir():
+        for path in target.glob(".*"):
+            if stat.S_ISREG(path.lstat().st_mode):
+                shutil.copy2(path, staging / path.name)
+        os.rename(target, former)
+    os.rename(staging, target)
+    _sync(target.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
