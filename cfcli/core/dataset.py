@@ -57,7 +57,8 @@ class Dataset:
         return pl.read_parquet(self.path / "items.parquet")
 
     def split(self, name: str) -> pl.DataFrame:
-        """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32, maybe ``timestamp``."""
+        """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32, maybe a
+        ``timestamp``."""
         return pl.read_parquet(self.path / f"{name}.parquet")
 
     def id_maps(self) -> tuple[IdMap, IdMap]:

@@ -52,9 +52,7 @@ def hash_ids(ids: Iterable[str]) -> NDArray[np.uint64]:
     )
 
 
-def hash_pairs(
-    user_hash: NDArray[np.uint64], item_hash: NDArray[np.uint64], seed: int
-) -> NDArray[np.float64]:
+def hash_pairs(user_hash: NDArray[np.uint64], item_hash: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
     """A uniform number in [0, 1) for each (user, item, seed), fixed for ever: splitmix64 (Steele et al. 2014) over the
     two hashes in turn.
 

@@ -21,7 +21,7 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
         InputError: none of these.
     """
     data, _ = source.read()
-    notes = []
+    notes: list[str] = []
     if data.startswith(b"PAR1"):
         try:
             frame = pl.read_parquet(data)
@@ -39,10 +39,16 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
         if separator in ("|", "::"):
             frame = text_frame(data.replace(b'"', b"''") if separator == "|" else data, separator, header=False)
             names = frame.columns
-            genres: pl.Expr = pl.col(names[2]) if separator == "::" else pl.concat_list(
-                pl.when(pl.col(column) == "1").then(pl.lit(genre))
-                for column, genre in zip(names[-19:], ML100K_GENRES, strict=True)
-            ).list.drop_nulls().list.join("|")
+            genres: pl.Expr = (
+                pl.col(names[2])
+                if separator == "::"
+                else pl.concat_list(
+                    pl.when(pl.col(column) == "1").then(pl.lit(genre))
+                    for column, genre in zip(names[-19:], ML100K_GENRES, strict=True)
+                )
+                .list.drop_nulls()
+                .list.join("|")
+            )
             title = pl.col(names[1]).str.replace_all("''", '"', literal=True) if separator == "|" else pl.col(names[1])
             frame = frame.select(id=pl.col(names[0]), title=title, genres=genres)
         else:
@@ -60,5 +66,3 @@ def _by_name(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     genres = pl.col(keys["genres"]) if "genres" in keys else pl.lit(None, pl.String)
     frame = frame.select(id=pl.col(item), title=pl.col(keys["title"]), genres=genres)
     return frame.unique("id", keep="first", maintain_order=True)
-
-

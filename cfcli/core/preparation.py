@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -61,7 +61,7 @@ def prepare(
     n_read = frame.height
     frame = _filter(frame, config)
     if frame.height == 0:
-        raise InputError(f"{sources[0].name}: all {n_read:,} ratings were filtered away; see --since and --min-*-ratings")
+        raise InputError(f"{sources[0].name}: all {n_read:,} ratings were filtered away")
     users, item_ids = IdMap.of(frame["user_id"]), IdMap.of(frame["item_id"])
     rows = frame.select(
         users.index(frame["user_id"]).alias("user"),
@@ -89,9 +89,9 @@ def prepare(
 
     seen_user, seen_item = train["user"].unique(), train["item"].unique()
     cold = {
-        name: tables[name].filter(
-            ~(pl.col("user").is_in(seen_user.implode()) & pl.col("item").is_in(seen_item.implode()))
-        ).height
+        name: tables[name]
+        .filter(~(pl.col("user").is_in(seen_user.implode()) & pl.col("item").is_in(seen_item.implode())))
+        .height
         for name in (splits.VAL, splits.TEST)
     }
     rejects = pl.concat([part.rejects for _, part in read])
@@ -139,7 +139,7 @@ def _settle_duplicates(frame: pl.DataFrame, config: PrepareConfig) -> tuple[pl.D
         best = best.with_columns(pl.col("rating").mean().over(pair))
     if config.duplicates != "first":
         best = best.sort([*age, "row"])
-    keep = "first" if config.duplicates == "first" else "last"
+    keep: Literal["first", "last"] = "first" if config.duplicates == "first" else "last"
     best = best.unique(pair, keep=keep, maintain_order=True).sort("row")
     return best.drop("row", "side"), extra
 

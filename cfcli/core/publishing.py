@@ -153,10 +153,10 @@ def _lock(staging: Path, target: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
+            holder = "another process"
             with contextlib.suppress(OSError):
-                pid = (staging / "pid").read_text()
-                raise LockedError(f"{target}: process {pid} is writing it; wait for it, or choose another --out") from None
-            raise LockedError(f"{target}: another process is writing it") from None
+                holder = f"process {(staging / 'pid').read_text()}"
+            raise LockedError(f"{target}: {holder} is writing it; wait for it, or choose another --out") from None
         # The former holder may have renamed or removed the folder between our open and our lock.
         if staging.exists() and os.stat(staging).st_ino == os.fstat(handle).st_ino:
             break

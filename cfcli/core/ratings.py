@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -131,9 +131,8 @@ def read(sources: Sequence[Source], config: PrepareConfig) -> Ratings:
     if rejected.height > config.bad_rows_allowed(frame.height + rejected.height):
         worst = rejected.row(0, named=True)
         more = f" (+{rejected.height - 1} more rows)" if rejected.height > 1 else ""
-        raise InputError(
-            f"{worst['source']}:{worst['line']}: column '{worst['column']}': {worst['reason']}{more}; see --max-bad-rows"
-        )
+        where = f"{worst['source']}:{worst['line']}: column '{worst['column']}'"
+        raise InputError(f"{where}: {worst['reason']}{more}; see --max-bad-rows")
     if frame.height == 0:
         raise InputError(f"{sources[0].name}: no ratings in it")
     if "timestamp" in frame.columns and (missing := frame["timestamp"].null_count()):
@@ -184,9 +183,8 @@ def sniff(data: bytes, where: str, format: str = "auto") -> tuple[str, list[str]
         separator = SEPARATORS[format]
         return separator, next(csv.reader([lines[0].replace("::", UNIT)], delimiter=_one(separator)))
     for separator in ("::", "\t", ",", ";", "|"):
-        quotes = csv.QUOTE_NONE if separator in ("::", "\t") else csv.QUOTE_MINIMAL
         text = [line.replace("::", UNIT) for line in lines] if separator == "::" else lines
-        rows = list(csv.reader(text, delimiter=_one(separator), quoting=quotes))
+        rows = list(csv.reader(text, delimiter=_one(separator), quoting=_quoting(separator)))
         widths = [len(row) for row in rows]
         if widths[0] > 2 and widths.count(widths[0]) > len(widths) / 2:
             return separator, rows[0]
@@ -209,6 +207,10 @@ def text_frame(data: bytes, separator: str, header: bool, columns: Sequence[str]
     return frame
 
 
+def _quoting(separator: str) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if separator in ",;|" else csv.QUOTE_NONE
+
+
 def _one(separator: str) -> str:
     return UNIT if separator == "::" else separator
 
@@ -223,7 +225,7 @@ def _text(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFrame,
         names = list(HEADERLESS[: len(names)])
         columns = find_columns(names, config, where)
     if b"\r" in data and b"\n" not in data:
-        raise InputError(f"{where}: has CR line endings alone; convert it with 'tr \"\\r\" \"\\n\"'")
+        raise InputError(f'{where}: has CR line endings alone; convert it with \'tr "\\r" "\\n"\'')
     try:
         frame = text_frame(data, separator, header)
         frame.columns = names
@@ -237,7 +239,13 @@ def _text(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFrame,
 
 
 def _line_by_line(
-    data: bytes, where: str, config: PrepareConfig, separator: str, header: bool, names: list[str], columns: dict[str, str]
+    data: bytes,
+    where: str,
+    config: PrepareConfig,
+    separator: str,
+    header: bool,
+    names: list[str],
+    columns: dict[str, str],
 ) -> tuple[pl.DataFrame, dict[str, str], pl.DataFrame]:
     """The slow pass: good rows, and bad ones with the physical line on which each ends."""
     if separator == "::":
@@ -249,8 +257,9 @@ def _line_by_line(
         raise InputError(
             f"{where}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; convert it with 'iconv -f LATIN1 -t UTF-8'"
         ) from None
-    quotes = csv.QUOTE_MINIMAL if separator in ",;|" else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_one(separator), quoting=quotes, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_one(separator), quoting=_quoting(separator), strict=True
+    )
     rows: list[list[str]] = []
     lines: list[int] = []
     rejects: list[tuple[str, int, str, str, str]] = []
@@ -314,7 +323,11 @@ def _checked(frame: pl.DataFrame, columns: dict[str, str], config: PrepareConfig
     for role, is_bad, reason in reversed(problems):
         problem = pl.when(is_bad).then(reason).otherwise(problem)
         column = pl.when(is_bad).then(pl.lit(columns[role])).otherwise(column)
-    selected = [user.cast(pl.String).alias("user_id"), item.cast(pl.String).alias("item_id"), value.alias("rating")]
+    selected: list[Any] = [
+        user.cast(pl.String).alias("user_id"),
+        item.cast(pl.String).alias("item_id"),
+        value.alias("rating"),
+    ]
     if "time" in columns:
         selected.append(_time(frame[columns["time"]]).alias("timestamp"))
     checked = frame.select(*selected, problem=problem)
@@ -327,8 +340,10 @@ def _time(column: pl.Series) -> pl.Series:
     """Times in UTC at microseconds: numbers since 1970 (the unit told by their size), or ISO 8601 texts."""
     if column.dtype == pl.Date or column.dtype == pl.Datetime:
         moment = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column.dt.cast_time_unit("us")
-        return moment.dt.replace_time_zone(None) if getattr(column.dtype, "time_zone", None) is None else (
-            moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return (
+            moment.dt.replace_time_zone(None)
+            if getattr(column.dtype, "time_zone", None) is None
+            else (moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
         )
     number = column.cast(pl.Float64, strict=False) if column.dtype == pl.String else column.cast(pl.Float64)
     if number.null_count() == len(number) and column.dtype == pl.String:

@@ -84,4 +84,5 @@ def held_out(n: int, val_size: float, test_size: float) -> tuple[int, int]:
 
 
 def _by_age(timestamp: pl.Series) -> Rows:
-    return timestamp.rename("t").to_frame().with_row_index("row").sort("t", maintain_order=True, nulls_last=False)["row"].to_numpy().astype(np.int64)
+    frame = timestamp.rename("time").to_frame().with_row_index("row")
+    return frame.sort("time", maintain_order=True, nulls_last=False)["row"].to_numpy().astype(np.int64)

@@ -1,0 +1,114 @@
+"""The Typer app: names the commands, and maps what goes wrong to one line and an exit code."""
+
+import contextlib
+import errno
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+import cfcli
+from cfcli.cli import bench, evaluate, export_embeddings, prepare, similar, train
+from cfcli.core.errors import CfcliError
+
+EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, device),
+5 another process writes there, 6 a demanded bar was missed, 7 artifact missing, damaged or incompatible, 8 stale,
+128+N stopped by signal N (SIGINT 130, SIGTERM 143, SIGPIPE 141)."""
+
+
+class Group(TyperGroup):
+    """Typer's group, with errors mapped where both the console script and a test runner pass."""
+
+    def main(self, args: Any = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(args, *rest, standalone_mode=False, **extra)
+        for stream in (sys.stdout, sys.stderr):  # a title must not end a run on a terminal that cannot show it
+            with contextlib.suppress(AttributeError):
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.exit(self._code(args, *rest, **extra))
+
+    def _code(self, args: Any, *rest: Any, **extra: Any) -> int:
+        args = sys.argv[1:] if args is None else args
+        try:
+            code = super().main(args or ["--help"], *rest, standalone_mode=False, **extra)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except CfcliError as error:
+            return _fail(str(error), error.exit_code)
+        except typer.TyperException as error:
+            command = getattr(getattr(error, "ctx", None), "command_path", "cfcli")
+            return _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'", error.exit_code)
+        except BrokenPipeError:
+            return _silence(141)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):  # stdout itself cannot be written
+                _silence(4)
+                return _fail(f"{error.filename or 'output'}: {error.strerror}", 4)
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Typer would turn it into exit code 1 further out.
+            raise typer.Exit(_silence(141)) from None
+
+
+def _fail(message: str, code: int) -> int:
+    from cfcli.cli.console import safe
+
+    # Only what safe() leaves can be markup, and print() reads none.
+    text = safe(message.replace("\n", " ")).replace("\\[", "[")
+    with contextlib.suppress(OSError):
+        print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+def _silence(code: int) -> int:
+    """Points stdout nowhere, so that Python's own flush at exit does not complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(cfcli.__version__)
+        raise typer.Exit()
+
+
+app = typer.Typer(
+    cls=Group,
+    name="cfcli",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog=EXIT_CODES.replace("\n", " "),
+)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Collaborative filtering on explicit ratings: a ratings file in; a trained model, its honest error and its
+    embeddings out.
+
+    Example: cfcli prepare RATINGS.csv && cfcli train --model ncf --dim 5 && cfcli evaluate
+    """
+
+
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export-embeddings")(export_embeddings.export_embeddings)
+app.command("similar")(similar.similar)
+app.command("bench")(bench.bench)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,104 @@
+"""``cfcli bench``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, is_live
+from cfcli.core.config import Device, Model, TrainConfig, known_key, resolve
+from cfcli.core.errors import ConfigError
+
+SWEEPS = ("batch-size", "num-workers")
+
+
+def bench(
+    data: options.Data = Path("data"),
+    sweep: Annotated[str, typer.Option(metavar="A,B", help="What to sweep over.")] = ",".join(SWEEPS),
+    batch_sizes: Annotated[
+        str, typer.Option(metavar="N,N...", help="Batch sizes of the first sweep.")
+    ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
+    num_workers: Annotated[str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")] = "0,1,2",
+    model: Annotated[Model | None, options.key(TrainConfig, "model")] = None,
+    dim: Annotated[int | None, options.key(TrainConfig, "dim")] = None,
+    sample: Annotated[int, typer.Option(help="Training rows to use, from the first on.", min=2)] = 100_000,
+    repeats: Annotated[int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)] = 3,
+    device: Annotated[Device | None, options.key(TrainConfig, "device")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results (needs Matplotlib).")] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Write the fastest setting for 'train --config'.")
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Time training epochs by batch size, and by loader: resident tensors against PyTorch's DataLoader and workers.
+
+    Creates nothing, but for --out, --plot and --write-config.
+
+    Example: cfcli bench --sweep batch-size --write-config fast.toml
+    """
+    config = resolve(TrainConfig, flags={"model": model, "dim": dim, "device": device})
+    sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
+    sizes, workers = _numbers("--batch-sizes", batch_sizes, 1), _numbers("--num-workers", num_workers, 0)
+
+    from cfcli.core.dataset import Dataset
+
+    dataset = Dataset.load(data)
+    console = Out(json, quiet)
+
+    from cfcli.core import benchmark, plots
+
+    rows: list[dict[str, Any]] = []
+
+    def watch(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if not is_live():
+            label = f"batch {row['batch_size']:,}, {row['loader']}, {row['num_workers']} workers"
+            console.say(f"{label}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
+
+    with console.stderr.status("timing epochs ..."):
+        result = benchmark.bench(
+            dataset, config, sweeps=sweeps, batch_sizes=sizes, num_workers=workers, sample=sample, repeats=repeats,
+            watch=watch,
+        )  # fmt: skip
+    if out:
+        benchmark.write_csv(result, out)
+    if write_config:
+        benchmark.write_config(result, write_config)
+    console.table(_table(result), result)
+    if plot:
+        plots.sweeps(result, plot)
+
+
+def _numbers(flag: str, text: str, least: int) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < least:
+        raise ConfigError(f"{flag}: '{text}' is not a list of whole numbers from {least}, like 256,1024")
+    return numbers
+
+
+def _table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    title = f"one epoch of {result['rows']:,} ratings on {result['device']}; seconds"
+    table = Table(title=title, title_justify="left")
+    for name in ("sweep", "loader", "workers", "batch size", "median", "min", "max", "ratings/s"):
+        table.add_column(name, justify="left" if name in ("sweep", "loader") else "right")
+    for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
+        is_best = {key: row[key] for key in result["best"]} == result["best"]
+        table.add_row(
+            row["sweep"],
+            row["loader"],
+            str(row["num_workers"]),
+            f"{row['batch_size']:,}",
+            *(f"{row[f'seconds_{name}']:.3f}" for name in ("median", "min", "max")),
+            f"{row['ratings_per_second']:,}",
+            style="bold" if is_best else None,
+            end_section=after is not None and after["sweep"] != row["sweep"],
+        )
+    return table

@@ -1,0 +1,77 @@
+"""``cfcli evaluate``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, safe
+from cfcli.core.errors import ConfigError
+
+
+def evaluate(
+    run: options.RunArgument = Path("runs/latest"),
+    split: Annotated[Literal["test", "val", "train"], typer.Option(help="Rows to judge by.")] = "test",
+    ratings: Annotated[str | None, typer.Option(metavar="FILE", help="Judge by these ratings instead.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the run's dataset is now, if it moved.")] = None,
+    min_gain_over: Annotated[
+        Literal["mean", "user_mean", "item_mean", "bias", "none"],
+        typer.Option(help="Exit with 6 unless the MSE is below that of this baseline."),
+    ] = "none",
+    max_mse: Annotated[float | None, typer.Option(help="Exit with 6 if the MSE is above this.")] = None,
+    per_row: Annotated[Path | None, typer.Option(help="Write every row's predictions, as CSV or Parquet.")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Judge a run on rows it was not trained on, beside the baselines: mean, user mean, item mean, damped biases.
+
+    Creates nothing, but for --per-row.
+
+    Example: cfcli evaluate --min-gain-over bias
+    """
+    if per_row and per_row.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--per-row {per_row}: the name must end in .csv or .parquet")
+
+    from cfcli.core import evaluation
+    from cfcli.core.ratings import Source
+    from cfcli.core.runs import Run
+
+    source = Source.of(ratings) if ratings else None
+    result, rows = evaluation.evaluate(Run.load(run), split=split, source=source, data=data)
+    if per_row:
+        from cfcli.core import publishing
+
+        with publishing.file(per_row) as stream:
+            rows.write_csv(stream) if per_row.suffix == ".csv" else rows.write_parquet(stream)
+    Out(json, quiet).table(_table(result), result)
+    evaluation.check_bars(result, min_gain_over, max_mse)
+
+
+def _table(result: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(
+        title=f"{safe(result['run'])} on {result['n']:,} rows of {safe(result['split'])}", title_justify="left"
+    )
+    for name in ("", "MSE", "RMSE", "MAE", "R²", "rows"):
+        table.add_column(name, justify="left" if not name else "right")
+
+    def row(name: str, part: dict[str, Any], n: int, **style: Any) -> None:
+        cells = ["-" if part.get(key) is None else f"{part[key]:.4f}" for key in ("mse", "rmse", "mae")]
+        table.add_row(name, *cells, "" if part.get("r2") is None else f"{part['r2']:.4f}", f"{n:,}", **style)
+
+    for name, part in result["baselines"].items():
+        label = {"mean": "global mean", "bias": "damped biases"}.get(name, name.replace("_", " "))
+        row(label, part, result["n"], end_section=name == "bias")
+    row("model", result["model"], result["n"], style="bold")
+    for name, text in (("warm", "  warm rows"), ("cold", "  cold rows")):
+        row(text, result[name], result[name]["n"])
+    difference = result["mse_difference_to_bias"]
+    verdict = "better" if difference["high"] < 0 else "worse" if difference["low"] > 0 else "not told apart"
+    return Group(
+        table,
+        f"MSE against damped biases: {difference['value']:+.4f} "
+        f"(95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}: {verdict})",
+    )

@@ -1,0 +1,142 @@
+"""``cfcli prepare``."""
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, is_live, safe
+from cfcli.core.config import Duplicates, Format, PrepareConfig, Split, resolve
+from cfcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cfcli.core.ratings import Source
+
+
+def prepare(
+    ratings: Annotated[
+        list[str] | None, typer.Argument(metavar="RATINGS...", help="Ratings files; - is stdin.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead of files: sample, or a MovieLens set to download.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")] = Path("data"),
+    items: Annotated[Path | None, typer.Option(help="Titles (and genres) by item id: movies.csv, u.item...")] = None,
+    test_file: Annotated[Path | None, typer.Option(help="The test ratings, in a file of their own.")] = None,
+    val_file: Annotated[Path | None, typer.Option(help="The validation ratings, in a file of their own.")] = None,
+    format: Annotated[Format | None, options.key(PrepareConfig, "format")] = None,
+    user_col: Annotated[str | None, options.key(PrepareConfig, "user_col")] = None,
+    item_col: Annotated[str | None, options.key(PrepareConfig, "item_col")] = None,
+    rating_col: Annotated[str | None, options.key(PrepareConfig, "rating_col")] = None,
+    time_col: Annotated[str | None, options.key(PrepareConfig, "time_col")] = None,
+    top_items: Annotated[int | None, options.key(PrepareConfig, "top_items")] = None,
+    min_user_ratings: Annotated[int | None, options.key(PrepareConfig, "min_user_ratings")] = None,
+    min_item_ratings: Annotated[int | None, options.key(PrepareConfig, "min_item_ratings")] = None,
+    since: Annotated[str | None, options.key(PrepareConfig, "since", metavar="DATE")] = None,
+    sample: Annotated[int | None, options.key(PrepareConfig, "sample")] = None,
+    split: Annotated[Split | None, options.key(PrepareConfig, "split")] = None,
+    val_size: Annotated[float | None, options.key(PrepareConfig, "val_size")] = None,
+    test_size: Annotated[float | None, options.key(PrepareConfig, "test_size")] = None,
+    duplicates: Annotated[Duplicates | None, options.key(PrepareConfig, "duplicates")] = None,
+    max_bad_rows: Annotated[str | None, options.key(PrepareConfig, "max_bad_rows", metavar="N|P%")] = None,
+    rating_range: Annotated[str | None, options.key(PrepareConfig, "rating_range", metavar="LO,HI")] = None,
+    seed: Annotated[int | None, options.key(PrepareConfig, "seed")] = None,
+    config: options.ConfigFile = None,
+    set: options.Sets = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another dataset at --out.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Turn ratings files into a dataset: ids mapped, duplicates settled, rows split into train, val and test.
+
+    Creates --out with dataset.json, users, items, train, val and test as Parquet, and prints its path.
+
+    Example: cfcli prepare ratings.csv --items movies.csv
+    """
+    flags = {
+        "format": format, "user_col": user_col, "item_col": item_col, "rating_col": rating_col, "time_col": time_col,
+        "top_items": top_items, "min_user_ratings": min_user_ratings, "min_item_ratings": min_item_ratings,
+        "since": since, "sample": sample, "split": split, "val_size": val_size, "test_size": test_size,
+        "duplicates": duplicates, "max_bad_rows": max_bad_rows, "rating_range": rating_range, "seed": seed,
+    }  # fmt: skip
+    settings = resolve(PrepareConfig, file=config, sets=set or (), flags=flags)
+    if bool(ratings) == bool(dataset):
+        raise ConfigError("give RATINGS files or --dataset NAME" + (", not both" if ratings else ""))
+
+    import time
+
+    from cfcli.core import preparation
+    from cfcli.core.ratings import Source
+
+    console = Out(json, quiet)
+    begin = time.perf_counter()
+    item_source = Source.of(items) if items else None
+    with contextlib.ExitStack() as stack:
+        if dataset:
+            sources, titles = _movielens(dataset, console)
+            item_source = item_source or titles
+        else:
+            sources = [Source.of(path) for path in ratings or ()]
+        if not quiet and is_live():
+            stack.enter_context(console.stderr.status("reading and splitting ..."))
+        made, notes = preparation.prepare(
+            sources,
+            out,
+            settings,
+            items=item_source,
+            val=Source.of(val_file) if val_file else None,
+            test=Source.of(test_file) if test_file else None,
+            force=force,
+        )
+    for note in notes:
+        console.note(note)
+    console.say(_summary(made.info))
+    keys = "ratings users items train val test rejected duplicates rating_scale mean fingerprint cold".split()
+    data = {"dataset": str(out), **{k: made.info[k] for k in keys}, "seconds": round(time.perf_counter() - begin, 3)}
+    console.result(str(out), data)
+
+
+def _movielens(name: str, console: Out) -> "tuple[list[Source], Source | None]":
+    from cfcli.core import movielens
+
+    if name == "sample":
+        return movielens.sample()
+    if name not in movielens.DATASETS:
+        movielens.members(name)  # raises, with the nearest name
+    console.say(movielens.LICENCE_NOTICE)
+    if console.quiet or not is_live():
+        archive = movielens.fetch(name)
+    else:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console.stderr, transient=True) as bar:
+            task = bar.add_task(name, total=None)
+            archive = movielens.fetch(name, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    return movielens.sources(name, archive)
+
+
+def _summary(info: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Dataset", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    columns = ", ".join(f"{role} = {safe(name)}" for role, name in info["columns"].items())
+    table.add_row("columns", columns)
+    table.add_row("ratings", f"{info['ratings']:,} by {info['users']:,} users of {info['items']:,} items")
+    table.add_row("density", f"{info['ratings'] / info['users'] / info['items']:.3%}")
+    scale = info["rating_scale"]
+    step = f" by {scale['step']:g}" if scale["step"] else ""
+    table.add_row("scale", f"{scale['min']:g} to {scale['max']:g}{step}, mean {info['mean']:.4f}")
+    most = max(bar["n"] for bar in info["histogram"])
+    for k, bar in enumerate(info["histogram"]):
+        bars = "█" * round(30 * bar["n"] / most)
+        table.add_row("histogram" if k == 0 else "", f"{bar['rating']:>6g} {bars} {bar['n']:,}")
+    for name in ("train", "val", "test"):
+        cold = info["cold"].get(name)
+        part = f", {cold:,} cold (user or item not in train)" if cold else ""
+        table.add_row(name, f"{info[name]:,} ({info[name] / info['ratings']:.1%}){part}")
+    for reason, n in info["rejected"].items():
+        table.add_row("rejected", f"{n:,}: {safe(reason)}")
+    return table

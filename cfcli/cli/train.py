@@ -1,0 +1,128 @@
+"""``cfcli train``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, is_live
+from cfcli.core.config import Device, Loader, Model, Solver, TrainConfig, resolve
+
+if TYPE_CHECKING:
+    from cfcli.core.training import Epoch
+
+
+def train(
+    data: options.Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")] = None,
+    config: options.ConfigFile = None,
+    set: options.Sets = None,
+    model: Annotated[Model | None, options.key(TrainConfig, "model")] = None,
+    solver: Annotated[Solver | None, options.key(TrainConfig, "solver")] = None,
+    dim: Annotated[int | None, options.key(TrainConfig, "dim")] = None,
+    hidden: Annotated[str | None, options.key(TrainConfig, "hidden", metavar="N,N...")] = None,
+    dropout: Annotated[float | None, options.key(TrainConfig, "dropout")] = None,
+    epochs: Annotated[int | None, options.key(TrainConfig, "epochs")] = None,
+    min_epochs: Annotated[int | None, options.key(TrainConfig, "min_epochs")] = None,
+    patience: Annotated[int | None, options.key(TrainConfig, "patience")] = None,
+    batch_size: Annotated[str | None, options.key(TrainConfig, "batch_size", metavar="auto|N")] = None,
+    learning_rate: Annotated[float | None, options.key(TrainConfig, "learning_rate")] = None,
+    l2: Annotated[float | None, options.key(TrainConfig, "l2")] = None,
+    device: Annotated[Device | None, options.key(TrainConfig, "device")] = None,
+    loader: Annotated[Loader | None, options.key(TrainConfig, "loader")] = None,
+    num_workers: Annotated[int | None, options.key(TrainConfig, "num_workers")] = None,
+    max_time: Annotated[str | None, options.key(TrainConfig, "max_time", metavar="20m")] = None,
+    seed: Annotated[int | None, options.key(TrainConfig, "seed")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model on a dataset, stop when the validation error no longer falls, keep the best epoch.
+
+    Creates a run directory with the weights, the id maps, the metrics of every epoch and the full configuration, and
+    prints its path; runs/latest points at the newest.
+
+    Example: cfcli train --model ncf --dim 5
+    """
+    flags = {
+        "model": model, "solver": solver, "dim": dim, "hidden": hidden, "dropout": dropout, "epochs": epochs,
+        "min_epochs": min_epochs, "patience": patience, "batch_size": batch_size, "learning_rate": learning_rate,
+        "l2": l2, "device": device, "loader": loader, "num_workers": num_workers, "max_time": max_time, "seed": seed,
+    }  # fmt: skip
+    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
+
+    from cfcli.core import runs
+    from cfcli.core.dataset import Dataset
+
+    dataset = Dataset.load(data)
+    console = Out(json, quiet)
+    with runs.create(out, settings.model) as (path, folder), Progress(console, settings) as progress:
+        from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
+
+        fitted = training.fit(
+            dataset.split("train"),
+            dataset.split("val"),
+            dataset.info["users"],
+            dataset.info["items"],
+            settings,
+            folder / "checkpoints",
+            progress,
+        )
+        info = runs.write(folder, path, dataset, settings, fitted)
+    if info["val"]["mse"] is None:
+        console.note("no validation rows: the last epoch was kept, and no early stopping")
+    best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"
+    console.say(f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s")
+    keys = "model solver dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
+    console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
+    if fitted.stopped_by:
+        console.note(f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept")
+        raise typer.Exit(128 + fitted.stopped_by)
+
+
+class Progress:
+    """Epochs as lines on stderr and, on a terminal, a bar with the running epoch below them."""
+
+    def __init__(self, console: Out, config: TrainConfig) -> None:
+        self.console, self.config = console, config
+        self.best = float("inf")
+        self.bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        if not self.console.quiet and is_live():
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            text = TextColumn("{task.description}"), TextColumn("{task.fields[last]}")
+            columns = (text[0], BarColumn(), TimeElapsedColumn(), text[1])
+            self.bar = Bar(*columns, console=self.console.stderr, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("loading PyTorch ...", total=None, last="")
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def start(self, device: str, batches: int, epochs: int) -> None:
+        self.batches, self.epochs = batches, epochs
+        self.console.say(f"{self.config.model} of dimension {self.config.dim} on {device}, {batches:,} steps an epoch")
+        if self.bar:
+            self.bar.update(self.task, total=batches, description=f"epoch 1/{epochs}")
+
+    def batch(self, done: int) -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=done)
+
+    def epoch(self, row: "Epoch") -> None:
+        score = row.val_mse if row.val_mse is not None else row.train_mse
+        mark = "[green]*[/]" if score < self.best else " "
+        self.best = min(self.best, score)
+        val = f"  val {row.val_mse:.4f} RMSE {row.val_rmse:.4f}" if row.val_mse is not None else ""
+        self.console.say(
+            f"epoch {row.epoch:>3}/{self.epochs}  loss {row.train_mse:.4f}{val} {mark} "
+            f"{row.seconds:6.2f} s {row.ratings_per_second:>10,.0f} ratings/s"
+        )
+        if self.bar:
+            rate = f"{row.ratings_per_second:,.0f} ratings/s"
+            self.bar.update(self.task, completed=0, description=f"epoch {row.epoch + 1}/{self.epochs}", last=rate)

@@ -1,0 +1,111 @@
+"""How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cfcli.core import ratings
+from cfcli.core.config import PrepareConfig
+from cfcli.core.errors import GateError, InputError
+from cfcli.core.metrics import errors, paired_bootstrap
+from cfcli.core.runs import Run
+
+BASELINES = ("mean", "user_mean", "item_mean", "bias")
+
+
+def evaluate(
+    run: Run, *, split: str = "test", source: ratings.Source | None = None, data: Path | None = None
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Errors of the model and of four baselines on the same rows.
+
+    Baselines, from the run's training rows: ``mean``; ``user_mean`` and ``item_mean`` (the mean for those without
+    ratings); ``bias``, :class:`cfcli.core.models.bias.BiasModel`. A row is cold when its user or item has no training
+    rating.
+
+    Args:
+        split: of the run's dataset; not used with ``source``.
+        source: other ratings, by external ids.
+        data: where the run's dataset is now.
+
+    Returns:
+        The report, and per row: the ids, ``rating``, ``prediction``, each baseline, ``warm``.
+
+    Raises:
+        InputError: no rows to judge by.
+    """
+    names = run.info["columns"]
+    maps = run.id_maps()
+    if source is None:
+        rows = run.dataset(data).split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
+        ids = [index_map.id(rows[name]) for index_map, name in zip(maps, ("user", "item"), strict=True)]
+        where = f"split {split}"
+    else:
+        frame = ratings.read([source], PrepareConfig()).frame
+        ids = [frame["user_id"], frame["item_id"]]
+        index = [index_map.index(column) for index_map, column in zip(maps, ids, strict=True)]
+        rows = pl.DataFrame({"user": index[0], "item": index[1], "rating": frame["rating"]})
+        where = source.name
+    if rows.height == 0:
+        raise InputError(f"{where}: no rows to evaluate on; choose another --split")
+    table = _predictions(run, rows).with_columns(
+        ids[0].rename(names["user"]), ids[1].rename(names["item"]), rating=rows["rating"]
+    )
+    rating, model = table["rating"].to_numpy(), table["prediction"].to_numpy()
+    warm = table["warm"].to_numpy()
+    result: dict[str, Any] = {
+        "run": str(run.path),
+        "split": split if source is None else source.name,
+        "n": table.height,
+        "model": errors(rating, model, r2=True),
+        "baselines": {name: errors(rating, table[name].to_numpy()) for name in BASELINES},
+        "warm": {"n": int(warm.sum()), **errors(rating[warm], model[warm])},
+        "cold": {"n": int((~warm).sum()), **errors(rating[~warm], model[~warm])},
+    }
+    mse = result["model"]["mse"]
+    difference = (rating - model) ** 2 - (rating - table["bias"].to_numpy()) ** 2
+    # Users that the run does not know count as one each: they are told apart by their ids.
+    group = ids[0].cast(pl.Categorical).to_physical().to_numpy()
+    low, high = paired_bootstrap(difference, group)
+    result["mse_gain_over_mean"] = result["baselines"]["mean"]["mse"] - mse
+    result["mse_difference_to_bias"] = {"value": float(difference.mean()), "low": low, "high": high}
+    return result, table.select(names["user"], names["item"], "rating", "prediction", *BASELINES, "warm")
+
+
+def check_bars(result: dict[str, Any], min_gain_over: str, max_mse: float | None) -> None:
+    """Raises a GateError when the model is not better than a baseline, or not good enough."""
+    mse = result["model"]["mse"]
+    if min_gain_over != "none" and not mse < (bar := result["baselines"][min_gain_over]["mse"]):
+        raise GateError(f"MSE {mse:.4f} is not below that of the baseline '{min_gain_over}', {bar:.4f}")
+    if max_mse is not None and not mse <= max_mse:
+        raise GateError(f"MSE {mse:.4f} is above --max-mse {max_mse:g}")
+
+
+def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
+    """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null (unknown to the run)."""
+    base = run.baseline()
+    user, known_user = _index(rows["user"])
+    item, known_item = _index(rows["item"])
+    warm = known_user & known_item & (base.user_n[user] > 0) & (base.item_n[item] > 0)
+    known = known_user & known_item
+    bias_user = np.where(known_user, base.user_bias[user], 0.0)
+    bias_item = np.where(known_item, base.item_bias[item], 0.0)
+    bias = base.mean + bias_user + bias_item
+    prediction = np.where(known, run.predictor().predict(user, item), bias)
+    shape = run.info["shape"]
+    return pl.DataFrame(
+        {
+            "prediction": np.clip(prediction, shape["low"], shape["high"]).astype(np.float64),
+            "mean": np.full(len(user), base.mean),
+            "user_mean": np.where(known_user, base.user_mean[user], base.mean),
+            "item_mean": np.where(known_item, base.item_mean[item], base.mean),
+            "bias": np.clip(bias, shape["low"], shape["high"]),
+            "warm": warm,
+        }
+    )
+
+
+def _index(column: pl.Series) -> Sequence[Any]:
+    return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()

@@ -1,0 +1,220 @@
+"""A run: the folder of one training, which stands on its own."""
+
+import contextlib
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+import cfcli
+from cfcli.core import publishing
+from cfcli.core.config import TrainConfig, as_dict, to_toml
+from cfcli.core.dataset import Dataset
+from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.ids import IdMap
+from cfcli.core.models.bias import BiasModel
+from cfcli.core.predictor import Predictor
+
+if TYPE_CHECKING:
+    from cfcli.core.training import TrainedModel
+
+FORMAT = 1
+MANIFEST = "run.json"
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
+PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk, verified.
+
+    Attributes:
+        path: its folder.
+        info: its manifest: ``model``, ``shape``, ``columns``, ``dataset``, ``val`` and more.
+    """
+
+    path: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: Path = LATEST) -> "Run":
+        """The run in a folder, once every file has the size and the checksum of the manifest, and tensors and id maps
+        fit each other.
+
+        Raises:
+            ArtifactError: none there, damaged, or of another format.
+        """
+        path = _short(path.resolve())  # one version, even if the pointer moves meanwhile
+        try:
+            info = publishing.read_manifest(path / MANIFEST, "run", FORMAT)
+        except ArtifactError as error:
+            if (path / MANIFEST).exists():
+                raise
+            raise ArtifactError(f"{error}; make one with 'cfcli train', or name the folder of one") from None
+        if missing := [name for name in FILES if name not in info["files"]]:
+            raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
+        run = cls(path, info)
+        for table, entity in ((run.users, "user"), (run.items, "item")):
+            rows = run.tensors[f"{entity}_embedding.weight"].shape[0]
+            if table.height != rows:
+                raise ArtifactError(f"{path}: {entity}s.parquet has {table.height} rows, the model has {rows}")
+        return run
+
+    @cached_property
+    def tensors(self) -> dict[str, Any]:
+        """The parameters by name, float32."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.path / "model.safetensors"
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ArtifactError(f"{path}: damaged: {error}") from None
+
+    @cached_property
+    def users(self) -> pl.DataFrame:
+        """One row per user, in the order of the index: the id under its own column name, ``n_ratings`` in the training
+        rows, ``mean`` and damped ``bias`` of those."""
+        return pl.read_parquet(self.path / "users.parquet")
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """As ``users``, with ``title`` and ``genres`` where known."""
+        return pl.read_parquet(self.path / "items.parquet")
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """One row per epoch, as :class:`cfcli.core.training.Epoch` has them."""
+        return pl.read_csv(self.path / "metrics.csv")
+
+    def id_maps(self) -> tuple[IdMap, IdMap]:
+        """The id maps of users and items."""
+        return IdMap(self.users[self.info["columns"]["user"]]), IdMap(self.items[self.info["columns"]["item"]])
+
+    def predictor(self) -> Predictor:
+        """What scores pairs."""
+        shape = self.info["shape"]
+        return Predictor(self.info["model"], self.tensors, shape["low"], shape["high"])
+
+    def baseline(self) -> BiasModel:
+        """Means and damped biases of the training rows."""
+        columns = [self.users["n_ratings"], self.items["n_ratings"]]
+        columns += [table[name] for name in ("mean", "bias") for table in (self.users, self.items)]
+        return BiasModel(self.info["train_mean"], *(column.to_numpy() for column in columns))
+
+    def dataset(self, path: Path | None = None) -> Dataset:
+        """The dataset that the run was trained on, from where it was, or from ``path``.
+
+        Raises:
+            ArtifactError: it is gone, or is another one now.
+        """
+        recorded = self.info["dataset"]
+        where = path or _short((self.path / recorded["path"]).resolve())
+        dataset = Dataset.load(where)
+        if dataset.info["fingerprint"] != recorded["fingerprint"]:
+            raise ArtifactError(
+                f"{where}: is not the dataset that {self.path} was trained on (fingerprint "
+                f"{dataset.info['fingerprint']}, not {recorded['fingerprint']}); prepare that one again, or train again"
+            )
+        return dataset
+
+
+def new_path(model: str) -> Path:
+    """``runs/<UTC time>-<model>``, with a number where two start in one second."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
+    path, number = RUNS / name, 1
+    while path.exists() or path.with_name(f".{path.name}.part").exists():
+        number += 1
+        path = RUNS / f"{name}-{number}"
+    return path
+
+
+@contextlib.contextmanager
+def create(out: Path | None, model: str) -> Iterator[tuple[Path, Path]]:
+    """The final path of a new run and the folder to write it into, which takes that name when the block ends well;
+    ``runs/latest`` then points at it, if it lies in ``runs``.
+
+    Raises:
+        ConfigError: something is there already.
+    """
+    path = out or new_path(model)
+    if path.is_symlink() or path.exists():
+        raise ConfigError(f"{path}: exists; a run is never overwritten: choose another --out or remove it")
+    with publishing.directory(path) as folder:
+        yield path, folder
+    if path.resolve().parent == RUNS.resolve():
+        publishing.point(LATEST, path)
+
+
+def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
+    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
+    from safetensors.numpy import save_file
+
+    train = dataset.split("train")
+    rating = train["rating"].cast(pl.Float64).to_numpy()
+    bias = BiasModel.fit(
+        train["user"].to_numpy(), train["item"].to_numpy(), rating, model.shape.users, model.shape.items
+    )
+    columns = dataset.info["columns"]
+    for table, name, n, mean, b in (
+        (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
+        (dataset.items, "items", bias.item_n, bias.item_mean, bias.item_bias),
+    ):
+        table.with_columns(
+            n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
+        ).write_parquet(folder / f"{name}.parquet")
+    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
+    save_file(tensors, folder / "model.safetensors")
+    pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
+    best = model.best
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
+    info: dict[str, Any] = {
+        "format": FORMAT,
+        "cfcli": cfcli.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "stopped" if model.stopped_by else "finished",
+        "model": config.model,
+        "solver": "adam",
+        "dim": config.dim,
+        "shape": asdict(model.shape),
+        "columns": columns,
+        "integer_ids": dataset.info["integer_ids"],
+        "dataset": {
+            "path": os.path.relpath(dataset.path.resolve(), path.resolve()),
+            "fingerprint": dataset.info["fingerprint"],
+            "train": train.height,
+        },
+        "train_mean": bias.mean,
+        "epochs": len(model.history),
+        "best_epoch": best.epoch,
+        "val": {"mse": best.val_mse, "rmse": best.val_rmse, "mae": best.val_mae},
+        "seconds": round(model.seconds, 3),
+        "ratings_per_second": round(float(np.median([row.ratings_per_second for row in model.history]))),
+        "batch_size": model.batch_size,
+        "device": model.device,
+        "peak_rss_mb": round(peak / 1024),
+        "config": as_dict(config),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    publishing.write_manifest(folder / MANIFEST, info, list(FILES))
+    return info
+
+
+def _short(path: Path) -> Path:
+    """The path from where the user stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
