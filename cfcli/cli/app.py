@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
 from typing import Any
 
@@ -109,6 +110,12 @@ app.command("similar")(similar.similar)
 app.command("bench")(bench.bench)
 
 
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # as an exception, so that nothing half-written is left behind
+
+
 def main() -> None:
     """The console script."""
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), _stop)
     app()

@@ -35,37 +35,36 @@ def similar(
 
     loaded = Run.load(run)
     console = Out(json, quiet)
+    name = loaded.info["columns"]["item"]
+    has_titles = "title" in loaded.items.columns
     if title:
         hits = neighbors.find_title(loaded, title)
         indices = [hits["item"][0]]
         if hits.height > 1:
             console.note(f"{hits.height} titles hold '{title}'; took {hits['title'][0]}, which has most ratings")
     else:
-        index = loaded.id_maps()[1]
         import polars as pl
 
-        found = index.index(pl.Series(item_id or (), dtype=pl.String))
+        found = loaded.id_maps()[1].index(pl.Series(item_id or (), dtype=pl.String))
         if found.null_count():
             unknown = next(i for i, k in zip(item_id or (), found, strict=True) if k is None)
             raise InputError(f"item '{unknown}' is not in {loaded.path}")
         indices = found.to_list()
-    name = loaded.info["columns"]["item"]
-    has_titles = "title" in loaded.items.columns
     for index in indices:
         query = loaded.items.row(index, named=True)
-        rows = [
-            {"query": query[name], name: (other := loaded.items.row(row["item"], named=True))[name], "rank": row["rank"],
-             "score": round(row["score"], 6), "n_ratings": other["n_ratings"],
-             **({"title": other["title"]} if has_titles else {})}
-            for row in neighbors.similar(loaded, index, n, min_ratings).iter_rows(named=True)
-        ]  # fmt: skip
+        rows = []
+        for near in neighbors.similar(loaded, index, n, min_ratings).iter_rows(named=True):
+            other = loaded.items.row(near["item"], named=True)
+            row = {"query": query[name], name: other[name], "rank": near["rank"], "score": round(near["score"], 6)}
+            rows.append(row | {key: other[key] for key in ("n_ratings", "title") if key in other})
         table = Table(title=f"nearest to {safe(query.get('title') or query[name])}", title_justify="left")
         for column in ("rank", "score", name, "title", "ratings")[: 5 if has_titles else 3]:
             table.add_column(safe(column), justify="left" if column in (name, "title") else "right")
         for row in rows:
             cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[name])]
             table.add_row(*cells, *([safe(row["title"] or "-"), f"{row['n_ratings']:,}"] if has_titles else []))
-        for row in rows if json else ():
-            console.result("", row)
-        if not json:
-            console.table(table, None)
+        if json:
+            for row in rows:
+                console.result("", row)
+        else:
+            console.table(table, rows)

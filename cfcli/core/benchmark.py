@@ -80,7 +80,8 @@ def write_config(result: dict[str, Any], path: Path) -> None:
     best = result["best"]
     text = (
         f"# the fastest over {result['rows']:,} ratings on {result['device']}; large batches learn less in an epoch\n"
-        f'[train]\nbatch_size = {best["batch_size"]}\nnum_workers = {best["num_workers"]}\nloader = "{best["loader"]}"\n'
+        f"[train]\nbatch_size = {best['batch_size']}\nnum_workers = {best['num_workers']}\n"
+        f'loader = "{best["loader"]}"\n'
     )
     with publishing.file(path) as stream:
         stream.write(text.encode())

@@ -92,7 +92,7 @@ class TrainConfig:
     l2: float = _key(0.004, "Weight of the squared parameters of a rating's user and item, per rating.")
     biases: bool = _key(True, "Give every user and item a bias.")
     inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
-    init_scale: float = _key(0.03, "Standard deviation of the initial embeddings.")
+    init_scale: float = _key(0.05, "Standard deviation of the initial embeddings.")
     initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
     rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS, else CPU.")

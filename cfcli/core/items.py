@@ -34,7 +34,7 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
         data = data.decode("latin-1").encode()
         notes.append(f"{source.name} is not UTF-8; read as Latin-1")
     first = data.split(b"\n", 1)[0].decode("utf-8-sig")
-    separator = "|" if first.count("|") >= 20 else "::" if "::" in first else sniff(data, source.name)[0]
+    separator = "|" if first.count("|") >= 20 else "::" if "::" in first else sniff(data, source.name, fields=2)[0]
     try:
         if separator in ("|", "::"):
             frame = text_frame(data.replace(b'"', b"''") if separator == "|" else data, separator, header=False)

@@ -10,8 +10,8 @@ SHRINKAGE = 10.0  # ratings at which a neighbour's similarity counts half
 
 
 def similar(run: Run, item: int, n: int = 10, min_ratings: int = 1) -> pl.DataFrame:
-    """The ``n`` nearest items by cosine of the embeddings, times n_ratings / (n_ratings + 10): the vector of an item with
-    few ratings is mostly noise, and noise is near to anything (Bell and Koren 2007, shrinkage of similarities).
+    """The ``n`` nearest items by cosine of the embeddings, times n_ratings / (n_ratings + 10): the vector of an item
+    with few ratings is mostly noise, and noise is near to anything (Bell and Koren 2007, shrinkage of similarities).
 
     Args:
         item: index of the item.

@@ -167,11 +167,11 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
     return found
 
 
-def sniff(data: bytes, where: str, format: str = "auto") -> tuple[str, list[str]]:
+def sniff(data: bytes, where: str, format: str = "auto", *, fields: int = 3) -> tuple[str, list[str]]:
     """The separator (``::`` comes back as it is) and the fields of the first line.
 
-    The separator is the one that cuts the first lines into the same number of fields, at least two; ``::`` before the
-    tab before the comma, as they are found less often by chance.
+    The separator is the one that cuts most of the first lines into as many fields as the first, at least ``fields``;
+    ``::`` before the tab before the comma, as they are found less often by chance.
     """
     lines = data[: 1 << 16].decode("utf-8-sig", "replace").splitlines()[:100]
     if len(data) > 1 << 16 and len(lines) > 1:
@@ -186,7 +186,7 @@ def sniff(data: bytes, where: str, format: str = "auto") -> tuple[str, list[str]
         text = [line.replace("::", UNIT) for line in lines] if separator == "::" else lines
         rows = list(csv.reader(text, delimiter=_one(separator), quoting=_quoting(separator)))
         widths = [len(row) for row in rows]
-        if widths[0] > 2 and widths.count(widths[0]) > len(widths) / 2:
+        if widths[0] >= fields and widths.count(widths[0]) > len(widths) / 2:
             return separator, rows[0]
     raise InputError(f"{where}: no separator found (comma, tab, '::', ';' or '|') in: {lines[0][:80]}")
 

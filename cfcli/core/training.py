@@ -101,8 +101,8 @@ def choose_device(wanted: str) -> str:
 
 
 def auto_batch_size(rows: int) -> int:
-    """About 250 steps an epoch, as a power of two from 256 to 65,536: small data needs the steps, large data speed."""
-    return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 250)), 8, 16))
+    """About 250 steps an epoch, as a power of two from 32 to 65,536: small data needs the steps, large data speed."""
+    return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 250)), 5, 16))
 
 
 def fit(

@@ -116,8 +116,10 @@ def test_fresh_download_reports_progress_and_the_second_needs_no_server(server: 
     path = movielens.fetch("ml-1m", progress=lambda done, total: calls.append((done, total)))
     assert path == cache / "ml-1m.zip"
     assert path.read_bytes() == body
-    assert calls[0] == (0, len(body)) and calls[-1] == (len(body), len(body))
-    assert calls == sorted(calls) and len(calls) > 3
+    assert calls[0] == (0, len(body))
+    assert calls[-1] == (len(body), len(body))
+    assert calls == sorted(calls)
+    assert len(calls) > 3
     assert left(cache) == {"ml-1m.zip"}
     assert server.seen == [("ml-1m.zip", None, None)]
     assert movielens.fetch("ml-1m") == path
@@ -282,7 +284,7 @@ def test_two_at_once(server: Server, cache: Path) -> None:
 def test_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CFCLI_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(MachineError, match="cannot keep .*CFCLI_CACHE"):
+    with pytest.raises(MachineError, match=r"cannot keep .*CFCLI_CACHE"):
         movielens.fetch("ml-1m")
 
 
@@ -323,6 +325,6 @@ def test_damaged_zip_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=re.escape(str(path))), movielens.open_member(path, "ml-1m/ratings.dat"):
         pass
     path.write_bytes(make_zip().replace(RATINGS, RATINGS[::-1]))
-    damaged = pytest.raises(ArtifactError, match="ml-1m.zip: 'ml-1m/ratings.dat' is damaged")
+    damaged = pytest.raises(ArtifactError, match=r"ml-1m.zip: 'ml-1m/ratings.dat' is damaged")
     with damaged, movielens.open_member(path, "ml-1m/ratings.dat") as stream:
         stream.read()

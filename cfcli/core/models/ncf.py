@@ -1,5 +1,7 @@
 """Neural collaborative filtering: He et al. (2017), "Neural Collaborative Filtering", its MLP, for explicit ratings."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ class NCF(Factors):
         super().__init__(config, shape)
         widths = [2 * config.dim, *config.hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(config.dropout)]
         last = nn.Linear(widths[-1], 1)
         nn.init.constant_(last.bias, self.start_logit)

