@@ -22,18 +22,18 @@ EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 enviro
 class Group(TyperGroup):
     """Typer's group, with errors mapped where both the console script and a test runner pass."""
 
-    def main(self, args: Any = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        standalone_mode = extra.pop("standalone_mode", True)
         if not standalone_mode:
-            return super().main(args, *rest, standalone_mode=False, **extra)
+            return super().main(args, prog_name, standalone_mode=False, **extra)
         for stream in (sys.stdout, sys.stderr):  # a title must not end a run on a terminal that cannot show it
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        sys.exit(self._code(args, *rest, **extra))
+        sys.exit(self._code(sys.argv[1:] if args is None else args, prog_name, extra))
 
-    def _code(self, args: Any, *rest: Any, **extra: Any) -> int:
-        args = sys.argv[1:] if args is None else args
+    def _code(self, args: Any, prog_name: str | None, extra: dict[str, Any]) -> int:
         try:
-            code = super().main(args or ["--help"], *rest, standalone_mode=False, **extra)
+            code = super().main(args or ["--help"], prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except CfcliError as error:

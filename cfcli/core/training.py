@@ -278,7 +278,7 @@ class _Module(lightning.LightningModule):
         square = (prediction - rating).square()
         self.squares += square.detach().sum()
         self.seen += len(rating)
-        loss = square.mean() * self.scale
+        loss: Tensor = square.mean() * self.scale
         if self.config.l2:
             loss = loss + self.config.l2 * length.mean()
         return loss
