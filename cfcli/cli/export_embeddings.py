@@ -28,8 +28,7 @@ def export_embeddings(
 ) -> None:
     """Write the embeddings of items or users with their ids, for use elsewhere.
 
-    Creates one row per item, sorted by id: the id under its own column name, then column_0, column_1, ... (float32);
-    prints the path.
+    Creates a table sorted by id: the id under its own column name, then column_0, ... (float32). Prints its path.
 
     Example: cfcli export-embeddings --entity items --format parquet
     """

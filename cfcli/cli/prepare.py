@@ -51,7 +51,7 @@ def prepare(
 ) -> None:
     """Turn ratings files into a dataset: ids mapped, duplicates settled, rows split into train, val and test.
 
-    Creates --out with dataset.json, users, items, train, val and test as Parquet, and prints its path.
+    Creates --out with dataset.json and users, items, train, val, test as Parquet. Prints its path.
 
     Example: cfcli prepare ratings.csv --items movies.csv
     """

@@ -39,8 +39,9 @@ def train(
 ) -> None:
     """Train a model on a dataset, stop when the validation error no longer falls, keep the best epoch.
 
-    Creates a run directory with the weights, the id maps, the metrics of every epoch and the full configuration, and
-    prints its path; runs/latest points at the newest.
+    Creates a run directory (weights, id maps, metrics by epoch, configuration) and prints its path.
+
+    runs/latest points at the newest.
 
     Example: cfcli train --model ncf --dim 5
     """
