@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import shutil
 import signal
 import time
@@ -178,8 +179,6 @@ def fit(
     if stop.received and not history:
         raise_stopped(stop.received)
     scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]
-    if not np.isfinite(scores[-1]):
-        raise GateError(f"the loss diverged in epoch {len(scores)}; try a lower --learning-rate")
     best = history[int(np.argmin(scores))] if held else history[-1]
     if checkpoint.best_model_path:
         with machine_errors(folder):
@@ -319,6 +318,8 @@ class _Module(lightning.LightningModule):
         )
         self.history.append(row)
         self.progress.epoch(row)
+        if not math.isfinite(mse if val_mse is None else val_mse):
+            raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
