@@ -1,0 +1,65 @@
+"""Ratings whose answer is known: two tastes on a checkerboard, as frames, as a dataset on disk, as a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cfcli.core.config import PrepareConfig, TrainConfig
+from cfcli.core.dataset import Dataset
+from cfcli.core.preparation import prepare
+from cfcli.core.ratings import Source
+
+
+def checkerboard(users: int = 40, items: int = 24, share: float = 0.8, seed: int = 0) -> pl.DataFrame:
+    """Columns ``user``, ``item``, ``rating``: the first half of the users gives items of even number 5 and the others
+    1, the second half the reverse. Means of users and items tell nothing; tastes tell all."""
+    user, item = (grid.ravel() for grid in np.indices((users, items)))
+    rating = np.where((user < users // 2) == (item % 2 == 0), 5.0, 1.0)
+    kept = np.random.default_rng(seed).random(users * items) < share
+    return frame(user[kept], item[kept], rating[kept])
+
+
+def frame(user: Any, item: Any, rating: Any) -> pl.DataFrame:
+    """Rows as a split of a dataset has them."""
+    kinds = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+    return pl.DataFrame({"user": user, "item": item, "rating": rating}, schema=kinds, strict=False)
+
+
+def halves(rows: pl.DataFrame, held: float = 0.2, seed: int = 1) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to train on and those held out."""
+    out = np.random.default_rng(seed).random(rows.height) < held
+    return rows.filter(~out), rows.filter(out)
+
+
+def write_csv(path: Path, rows: pl.DataFrame, *, text: bool = False) -> Path:
+    """Rows as a MovieLens-shaped CSV; ids are 10, 9, 8 ... (so that text order is not number order), or texts."""
+    user = [f"u {u:03}" if text else str(100 - u) for u in rows["user"]]
+    item = [f"i {i:03}" if text else str(100 - i) for i in rows["item"]]
+    pl.DataFrame({"userId": user, "movieId": item, "rating": rows["rating"]}).write_csv(path)
+    return path
+
+
+def dataset(folder: Path, rows: pl.DataFrame, *, text: bool = False, titles: bool = False, **keys: Any) -> Dataset:
+    """The rows, prepared in ``folder/data``; titles are ``Film <id>``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    items = None
+    if titles:
+        names = "".join(f'{100 - i},"Film {100 - i}, {"Even" if i % 2 == 0 else "ODD"}",Drama\n' for i in range(100))
+        (folder / "movies.csv").write_text("movieId,title,genres\n" + names)
+        items = Source.of(folder / "movies.csv")
+    source = Source.of(write_csv(folder / "ratings.csv", rows, text=text))
+    return prepare([source], folder / "data", PrepareConfig(**keys), items=items)[0]
+
+
+def run(data: Dataset, out: Path, **keys: Any) -> Path:
+    """A run on the dataset, made as ``cfcli train`` does."""
+    from cfcli.core import runs, training
+
+    config = TrainConfig(**{"learning_rate": 0.02, "epochs": 12, "device": "cpu", **keys})
+    with runs.create(out, config.model) as (path, folder):
+        sides = data.split("train"), data.split("val")
+        fitted = training.fit(*sides, data.info["users"], data.info["items"], config, folder / "checkpoints")
+        runs.write(folder, path, data, config, fitted)
+    return path

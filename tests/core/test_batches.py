@@ -1,0 +1,55 @@
+"""Ratings as mini-batches."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from cfcli.core.batches import Batch, Batches, Rows
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    n = np.arange(23)
+    return Rows.of(pl.DataFrame({"user": n, "item": n * 2, "rating": n / 2}))
+
+
+def joined(batches: "list[Batch]") -> list[tuple[float, ...]]:
+    return [tuple(map(float, row)) for batch in batches for row in zip(*batch, strict=True)]
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(5, [5, 5, 5, 5, 3]), (23, [23]), (1000, [23]), (1, [1] * 23)])
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_pass_holds_each_row_once(rows: Rows, size: int, sizes: list[int], seed: int | None) -> None:
+    batches = Batches(rows, size, seed)
+    found = list(batches)
+    assert [len(rating) for _, _, rating in found] == sizes
+    assert len(batches) == len(sizes)
+    expected = [(float(k), 2.0 * k, k / 2) for k in range(23)]
+    assert sorted(joined(found)) == expected
+    assert (joined(found) == expected) == (seed is None)  # no seed, no shuffling
+
+
+def test_the_order_changes_by_pass_and_is_fixed_by_the_seed(rows: Rows) -> None:
+    one, same, other = Batches(rows, 5, 7), Batches(rows, 5, 7), Batches(rows, 5, 8)
+    passes = [joined(list(one)) for _ in range(3)]
+    assert passes[0] != passes[1] != passes[2] != passes[0]
+    torch.manual_seed(0)  # the order hangs on nothing else
+    assert passes == [joined(list(same)) for _ in range(3)]
+    assert joined(list(other)) != passes[0]
+
+
+def test_the_types_are_those_promised(rows: Rows) -> None:
+    for columns in ((rows.user, rows.item, rows.rating), next(iter(Batches(rows, 5, 7)))):
+        assert [column.dtype for column in columns] == [torch.int32, torch.int32, torch.float32]
+        assert all(column.is_contiguous() for column in columns)
+    assert len(rows) == 23
+
+
+def test_pytorchs_loader_yields_the_same_rows(rows: Rows) -> None:
+    loader = rows.loader(5, num_workers=0)
+    found = list(loader)
+    assert len(loader) == len(found) == 5
+    assert sorted(joined(found)) == joined(list(Batches(rows, 5)))
+    assert joined(found) != joined(list(Batches(rows, 5)))
+    assert [column.dtype for column in found[0]] == [torch.int32, torch.int32, torch.float32]

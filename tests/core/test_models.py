@@ -1,0 +1,119 @@
+"""What the models compute, before and without any training."""
+
+import numpy as np
+import pytest
+import torch
+
+from cfcli.core.config import TrainConfig
+from cfcli.core.models import MODELS, Factors, Shape, build
+from cfcli.core.models.bias import BiasModel
+from cfcli.core.models.mf import MF
+from cfcli.core.models.ncf import NCF
+
+U, I, D = 7, 5, 3  # noqa: E741
+
+
+def shaken(seed: int = 0, **keys: object) -> Factors:
+    """A model none of whose parameters is zero or one."""
+    torch.manual_seed(seed)
+    model = build(TrainConfig(dim=D, **keys), Shape(U, I, 1.0, 5.0, 3.5))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.7)
+    return model.eval()
+
+
+@pytest.mark.parametrize("biases", [True, False])
+def test_mf_is_its_formula(biases: bool) -> None:
+    model = shaken(biases=biases)
+    state = {name: value.detach().numpy().astype(np.float64) for name, value in model.named_parameters()}
+    user, item = torch.tensor([0, 6, 3, 3]), torch.tensor([4, 0, 2, 1])
+    with torch.no_grad():
+        rating, square = model(user, item)
+    for k, (u, i) in enumerate(zip(user, item, strict=True)):
+        p, q = state["user_embedding.weight"][u], state["item_embedding.weight"][i]
+        score = state["linear.weight"][0, 0] * sum(p * q) + state["linear.bias"][0]
+        length = sum(p**2) + sum(q**2)
+        if biases:
+            score += state["user_bias"][u] + state["item_bias"][i]
+            length += state["user_bias"][u] ** 2 + state["item_bias"][i] ** 2
+        assert float(rating[k]) == pytest.approx(1 + 4 / (1 + np.exp(-score)), abs=1e-5)
+        assert float(square[k]) == pytest.approx(length, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [True, False])
+def test_the_weight_of_the_inner_product_is_one_unless_it_is_learned(weight: bool) -> None:
+    model = build(TrainConfig(inner_product_weight=weight), Shape(U, I, 1, 5, 3))
+    assert isinstance(model, MF)
+    assert model.linear.weight.requires_grad == weight
+    assert (model.linear.weight.item() == 1) == (not weight)
+
+
+@pytest.mark.parametrize(("hidden", "shapes"), [((64, 32), [(64, 6), (32, 64), (1, 32)]), ((), [(1, 6)])])
+def test_ncf_has_the_layers_asked_for(hidden: tuple[int, ...], shapes: list[tuple[int, int]]) -> None:
+    model = shaken(model="ncf", hidden=hidden)
+    assert isinstance(model, NCF)
+    assert [tuple(layer.weight.shape) for layer in model.network if isinstance(layer, torch.nn.Linear)] == shapes
+    rating, square = model(torch.arange(4), torch.arange(4))
+    assert rating.shape == square.shape == (4,)
+
+
+def test_ncf_is_no_product_and_drops_units_only_in_training() -> None:
+    model = shaken(model="ncf", hidden=(16,), dropout=0.5, biases=False)
+    state = {name: value.detach() for name, value in model.named_parameters()}
+    user, item = torch.arange(5), torch.arange(5)
+    x = torch.cat([state["user_embedding.weight"][user], state["item_embedding.weight"][item]], 1)
+    x = (x @ state["network.0.weight"].T + state["network.0.bias"]).clamp(min=0)
+    score = (x @ state["network.3.weight"].T + state["network.3.bias"])[:, 0]
+    torch.testing.assert_close(model(user, item)[0], 1 + 4 / (1 + torch.exp(-score)))
+    model.train()
+    assert not torch.equal(model(user, item)[0], model(user, item)[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("scale", [(1, 5), (0, 10), (-10, 10), (1, 100)])
+def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(name: str, scale: tuple[int, int]) -> None:
+    low, high = scale
+    start = low + 0.7 * (high - low)
+    torch.manual_seed(0)
+    model = build(TrainConfig(model=name), Shape(50, 40, low, high, start)).eval()  # type: ignore[arg-type]
+    user, item = (grid.ravel() for grid in torch.meshgrid(torch.arange(50), torch.arange(40), indexing="ij"))
+    with torch.no_grad():
+        rating = model(user, item)[0]
+        assert float((rating - start).abs().max()) < 0.08 * (high - low)  # 0.05 * a weight moves a score little
+        assert float(rating.mean()) == pytest.approx(start, abs=0.03 * (high - low))
+        model.user_embedding.weight.mul_(1e4)
+        model.item_embedding.weight.mul_(1e4)
+        rating = model(user, item)[0]
+    assert float(rating.min()) == pytest.approx(low, abs=1e-3)
+    assert float(rating.max()) == pytest.approx(high, abs=1e-3)
+    assert low <= float(rating.min())
+    assert float(rating.max()) <= high
+
+
+@pytest.mark.parametrize("start", [1.0, 5.0])
+def test_a_start_at_the_edge_of_the_range_is_finite(start: float) -> None:
+    model = build(TrainConfig(init_scale=0), Shape(U, I, 1, 5, start))
+    rating = model(torch.tensor([0]), torch.tensor([0]))[0]
+    assert rating.item() == pytest.approx(start, abs=0.0041)
+
+
+def test_the_same_seed_starts_alike() -> None:
+    first, again, other = (shaken(seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["user_embedding.weight"], other["user_embedding.weight"])
+
+
+def test_the_bias_model_by_hand() -> None:
+    """Ratings 5, 4, 1 of item 0 and 2 of item 1; user 3 and item 2 have none. mu = 3."""
+    user, item = np.array([0, 1, 2, 0], dtype=np.uint32), np.array([0, 0, 0, 1], dtype=np.uint32)
+    model = BiasModel.fit(user, item, np.array([5.0, 4.0, 1.0, 2.0]), 4, 3)
+    # rest: 2, 1, -2, -1; item 0 has sum 1 of 3, item 1 has -1 of 1
+    b0, b1 = 1 / 28, -1 / 26
+    assert model.mean == 3
+    np.testing.assert_allclose(model.item_bias, [b0, b1, 0])
+    np.testing.assert_allclose(model.user_bias, [(2 - b0 + -1 - b1) / 12, (1 - b0) / 11, (-2 - b0) / 11, 0])
+    np.testing.assert_allclose(model.user_mean, [3.5, 4, 1, 3])
+    np.testing.assert_allclose(model.item_mean, [10 / 3, 2, 3])
+    assert model.user_n.tolist() == [2, 1, 1, 0]
+    assert model.item_n.tolist() == [3, 1, 0]

@@ -1,0 +1,60 @@
+"""Scores by NumPy, against those of torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from cfcli.core import predictor
+from cfcli.core.config import TrainConfig
+from cfcli.core.models import Shape, build
+from cfcli.core.predictor import Predictor
+
+
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model": "mf"},
+        {"model": "mf", "inner_product_weight": True},
+        {"model": "ncf"},
+        {"model": "ncf", "hidden": (9,), "dropout": 0.5},
+        {"model": "ncf", "hidden": ()},
+        {"model": "ncf", "hidden": (4,) * 6},  # more than ten layers: 'network.9' sorts after 'network.12' as text
+    ],
+    ids=str,
+)
+def test_numpy_predicts_what_torch_does(
+    keys: dict[str, object], biases: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "CHUNK", 7)
+    torch.manual_seed(0)
+    model = build(TrainConfig(biases=biases, **keys), Shape(30, 20, -10, 10, 2.0)).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.5)
+        user, item = torch.randint(0, 30, (100,)), torch.randint(0, 20, (100,))
+        expected = model(user, item)[0].numpy()
+    assert expected.std() > 0.05
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    found = Predictor(str(keys["model"]), tensors, -10, 10).predict(user.numpy(), item.numpy())
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_beyond_exp_end_at_the_range() -> None:
+    one = np.ones((1, 1), dtype=np.float32)
+    for sign, expected in ((-1, 1.0), (1, 5.0)):
+        tensors = {
+            "user_embedding.weight": 100 * one,
+            "item_embedding.weight": 100 * one * sign,
+            "linear.weight": one,
+            "linear.bias": one[0],
+        }
+        zero = np.zeros(1, dtype=np.int64)
+        assert Predictor("mf", tensors, 1, 5).predict(zero, zero).tolist() == [expected]
+
+
+def test_no_pairs_no_ratings() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    assert Predictor("mf", {}, 1, 5).predict(none, none).shape == (0,)

@@ -1,0 +1,195 @@
+"""Whatever form the ratings have, they are read whole or the reason is said."""
+
+import bz2
+import gzip
+import io
+import lzma
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfcli.core import ratings
+from cfcli.core.config import PrepareConfig
+from cfcli.core.errors import ConfigError, InputError
+from cfcli.core.ratings import Ratings, Source
+
+CSV = b"userId,movieId,rating,timestamp\n1,10,4.5,964982703\n2,007,3,964982703\n"
+ROWS = [("1", "10", 4.5), ("2", "007", 3.0)]
+
+
+def read(data: bytes, name: str = "ratings.csv", **settings: object) -> Ratings:
+    return ratings.read([Source(name, lambda: io.BytesIO(data))], PrepareConfig(**settings))  # type: ignore[arg-type]
+
+
+def rows(found: Ratings) -> list[tuple[str, str, float]]:
+    return found.frame.select("user_id", "item_id", "rating").rows()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CSV,
+        b"\xef\xbb\xbf" + CSV,
+        CSV.replace(b"\n", b"\r\n"),
+        CSV.replace(b"\n", b"\n\n"),
+        CSV.rstrip(b"\n"),
+        CSV.replace(b",", b";"),
+        CSV.replace(b",", b"|"),
+        CSV.replace(b"userId", b"User_ID").replace(b"movieId", b" item id ").replace(b"rating", b"STARS"),
+        CSV.replace(b"4.5", b" 4.5 "),
+        b"1\t10\t4.5\t964982703\n2\t007\t3\t964982703\n",
+        b"1::10::4.5::964982703\n2::007::3::964982703\n",
+        gzip.compress(CSV[:40]) + gzip.compress(CSV[40:]),
+        bz2.compress(CSV),
+        lzma.compress(CSV),
+        pa.compress(CSV, "zstd", asbytes=True),
+    ],
+)
+def test_known_forms_read_alike(data: bytes) -> None:
+    found = read(data)
+    assert rows(found) == ROWS
+    assert found.rejects.height == 0
+    assert str(found.frame["timestamp"][0]) == "2000-07-30 18:45:03"
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Int64, pl.UInt64])
+def test_parquet_is_known_by_its_content(kind: type[pl.DataType]) -> None:
+    stream = io.BytesIO()
+    frame = pl.DataFrame({"uid": ["1", "18446744073709551615"[: 19 if kind == pl.Int64 else 20]], "item": ["5", "6"]})
+    frame.select(pl.col("uid").cast(kind, strict=False).fill_null(3), "item", rating=pl.Series([1, 2])).write_parquet(
+        stream
+    )
+    found = read(stream.getvalue())
+    assert found.columns == {"user": "uid", "item": "item", "rating": "rating"}
+    assert found.frame["user_id"][0] == "1"
+    assert found.frame["rating"].to_list() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"abc", "'abc' is not a number"),
+        (b"0x10", "'0x10' is not a number"),
+        (b"nan", "'nan' is not a finite number"),
+        (b"1e400", "'1e400' is not a finite number"),
+        (b"-inf", "'-inf' is not a finite number"),
+        (b"", "the rating is empty"),
+        (b"6", "6 is outside 0.5 to 5"),
+    ],
+)
+def test_a_bad_rating_is_named_with_its_line(value: bytes, reason: str) -> None:
+    data = b'title,user,item,rating\n"two\nlines",1,1,3\nx,1,2,' + value + b"\ny,1,3,4\n"
+    with pytest.raises(InputError) as error:
+        read(data, rating_range=(0.5, 5.0))
+    assert str(error.value) == f"ratings.csv:4: column 'rating': {reason}; see --max-bad-rows"
+    found = read(data, rating_range=(0.5, 5.0), max_bad_rows="1")
+    assert found.frame.height == 2
+    assert found.rejects.select("line", "column", "reason").rows() == [(4, "rating", reason)]
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "message"),
+    [
+        (b"user,item,rating\n1,1,3\n1,2\n", 3, "column 'rating': expected 3 fields, found 2"),
+        (b"user,item,rating\n1,1,3\n1,2,3,\n", 3, "column 'rating': expected 3 fields, found 4"),
+        (b"user,item,rating\n1,1,3\n,2,3\n", 3, "column 'user': the id is empty"),
+        (b"user,item,rating\n1,1,3\n1,\xe9,3\n", 3, "byte 0xe9 is not UTF-8"),
+        (b"user,item,rating\n1,1,x\n1,2,y\n1,3,4\n", 2, "'x' is not a number (+1 more rows)"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(data)
+    assert str(error.value).startswith(f"ratings.csv:{line}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"user,item,rating\n", "no ratings in it"),
+        (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
+        (CSV.decode().encode("utf-16"), "UTF-16"),
+        (b"user,item,rating\n1,2\0,3\n", "NUL bytes"),
+        (b"user,uid,item,rating\n1,1,2,3\n", "both 'user' and 'uid' may be the user; choose with --user-col"),
+        (b"user,item,rating,rating\n1,2,3,4\n", "column 'rating' stands there twice"),
+        (b"person,item,rating\n1,2,3\n", "no column for the user among 'person', 'item', 'rating'"),
+        (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
+        (b"user,item,rating\r1,2,3\r", "CR line endings"),
+        (b"just one column\nof text\n", "no separator found"),
+        (gzip.compress(CSV)[:-5], "damaged or cut off"),
+        (b"PAR1 and no more", "damaged Parquet"),
+    ],
+)
+def test_what_cannot_be_ratings_is_refused_in_one_line(data: bytes, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(data)
+    assert message in str(error.value)
+    assert str(error.value).startswith("ratings.csv: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_by_name_and_one_that_is_not_there() -> None:
+    found = read(b"person,what,rating\n1,2,3\n", user_col="person", item_col="what")
+    assert found.columns == {"user": "person", "item": "what", "rating": "rating"}
+    with pytest.raises(ConfigError, match="did you mean 'person'"):
+        read(b"person,item,rating\n1,2,3\n", user_col="persom")
+
+
+@pytest.mark.parametrize("allowed", ["2", "40%"])
+def test_bad_rows_are_dropped_up_to_a_limit(allowed: str) -> None:
+    data = b"user,item,rating\n1,1,3\n1,2,x\n1,3\n1,4,4\n1,5,5\n"
+    assert read(data, max_bad_rows=allowed).frame.height == 3
+    with pytest.raises(InputError, match=r"ratings.csv:3: .*\(\+1 more rows\)"):
+        read(data, max_bad_rows="1")
+
+
+@pytest.mark.parametrize("text", ["964982703", "964982703000", "964982703000000", "2000-07-30T18:45:03"])
+def test_times_in_any_unit_are_the_same(text: str) -> None:
+    found = read(f"user,item,rating,time\n1,2,3,{text}\n".encode())
+    assert str(found.frame["timestamp"][0]) == "2000-07-30 18:45:03"
+
+
+def test_a_time_that_cannot_be_read_is_said_and_kept() -> None:
+    found = read(b"user,item,rating,time\n1,2,3,964982703\n1,3,3,soon\n")
+    assert found.frame["timestamp"].null_count() == 1
+    assert found.notes == ["1 ratings have no readable time; they count as the oldest"]
+
+
+def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(CSV)
+    (tmp_path / "b[1].csv").write_bytes(b"user;item;rating\n3;4;5\n")
+    found = ratings.read([Source.of(tmp_path / "a.csv"), Source.of(tmp_path / "b[1].csv")], PrepareConfig())
+    assert rows(found) == [*ROWS, ("3", "4", 5.0)]
+    assert [(s["rows"], s["bytes"]) for s in found.sources] == [(2, len(CSV)), (1, 23)]
+    assert len(found.sources[0]["sha256"]) == 64
+    with pytest.raises(InputError, match="is a directory"):
+        ratings.read([Source.of(tmp_path)], PrepareConfig())
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0"', exclude_categories=("Cs",)), max_size=6)
+RATING = st.sampled_from(["3", "4.5", "-1", "x", "nan", "", "1e999", "7"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(CELL, CELL, RATING), min_size=1, max_size=20))
+def test_every_row_is_kept_or_rejected_with_a_reason(table: list[tuple[str, str, str]]) -> None:
+    lines = "\n".join(",".join(f'"{cell}"' for cell in row) for row in table)
+    good = [(u, i, float(r)) for u, i, r in table if u and i and r in ("3", "4.5", "-1", "7")]
+    config = {"max_bad_rows": "100%"}
+    data = f"user,item,rating\n{lines}\n".encode()
+    if not good:
+        with pytest.raises(InputError, match="no ratings"):
+            read(data, **config)
+        return
+    found = read(data, **config)
+    assert rows(found) == good
+    assert found.frame.height + found.rejects.height == len(table) == found.sources[0]["rows"]
+    assert found.rejects["reason"].null_count() == 0

@@ -1,0 +1,312 @@
+"""Fitting: what is learned, which epoch is kept, and how a fit ends."""
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import planted
+import polars as pl
+import pytest
+
+from cfcli.core import training
+from cfcli.core.config import TrainConfig
+from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
+from cfcli.core.models.bias import BiasModel
+from cfcli.core.predictor import Predictor
+from cfcli.core.training import Epoch, PatienceFrom, Silent, TrainedModel, auto_batch_size, choose_device, fit
+
+Fit = Callable[..., TrainedModel]
+
+
+@pytest.fixture(scope="module")
+def sides() -> tuple[pl.DataFrame, pl.DataFrame]:
+    return planted.halves(planted.checkerboard())
+
+
+@pytest.fixture(scope="module")
+def noise() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ratings without any structure: what is learned of them is wrong."""
+    rows = planted.checkerboard(20, 15)
+    rating = np.random.default_rng(5).integers(1, 6, rows.height)
+    return planted.halves(planted.frame(rows["user"], rows["item"], rating), 0.4)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Fit:
+    """Fits on a pair of sides; ``users`` and ``items`` are those of the checkerboard."""
+
+    def run(sides: tuple[pl.DataFrame, pl.DataFrame], progress: Any = None, shape: Any = (40, 24), **keys: Any) -> Any:
+        config = TrainConfig(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
+        return fit(*sides, *shape, config, tmp_path / "checkpoints", progress)
+
+    return run
+
+
+def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
+    predictor = Predictor(kind, model.tensors, model.shape.low, model.shape.high)
+    prediction = predictor.predict(rows["user"].to_numpy(), rows["item"].to_numpy())
+    return float(((prediction - rows["rating"].to_numpy()) ** 2).mean())
+
+
+@pytest.mark.parametrize("keys", [{"model": "mf"}, {"model": "ncf"}, {"model": "mf", "loader": "dataloader"}], ids=str)
+def test_tastes_are_found_that_no_bias_can_tell(
+    keys: dict[str, str], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = sorted(os.listdir())
+    model = run(sides, epochs=25, **keys)
+    train, val = sides
+    bias = BiasModel.fit(
+        train["user"].to_numpy(), train["item"].to_numpy(), train["rating"].cast(pl.Float64).to_numpy(), 40, 24
+    )
+    baseline = bias.mean + bias.user_bias[val["user"].to_numpy()] + bias.item_bias[val["item"].to_numpy()]
+    assert np.sqrt(((baseline - val["rating"].to_numpy()) ** 2).mean()) > 1.8
+    assert mse(model, keys["model"], val) ** 0.5 < 0.5
+    # What is said of the best epoch is true of the tensors, and nothing is left behind or printed.
+    assert mse(model, keys["model"], val) == pytest.approx(model.best.val_mse, abs=1e-4)
+    assert model.best.val_rmse == pytest.approx((model.best.val_mse or 0) ** 0.5)
+    assert model.best == min(model.history, key=lambda row: row.val_mse or 0)
+    assert (model.device, model.batch_size, model.stopped_by) == ("cpu", 32, None)
+    assert (model.shape.low, model.shape.high) == (1, 5)
+    assert model.shape.start == pytest.approx(train["rating"].mean())
+    assert sorted(os.listdir()) == here
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_best_epoch_is_restored_when_later_ones_are_worse(noise: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    model = run(noise, shape=(20, 15), epochs=30, min_epochs=9, patience=3, l2=0, learning_rate=0.05)
+    scores = [row.val_mse or 0 for row in model.history]
+    best = int(np.argmin(scores))
+    assert scores[-1] > scores[best] + 0.1  # it does overfit
+    assert model.best.epoch == best + 1
+    assert mse(model, "mf", noise[1]) == pytest.approx(scores[best], abs=1e-4)
+    # Nothing counts before epoch 9; from there on the first score is the one to beat.
+    counted = 8 + int(np.argmin(scores[8:]))
+    assert len(scores) == counted + 1 + 3 < 30
+    assert [row.epoch for row in model.history] == list(range(1, len(scores) + 1))
+
+
+def test_patience_counts_from_its_first_epoch() -> None:
+    """Scores rise from the start: with patience 2, counting from epoch 4, epoch 4 is the best and 6 the last."""
+    callback = PatienceFrom(4, monitor="val_mse", patience=2)
+    trainer: Any = SimpleNamespace(
+        should_stop=False, state=SimpleNamespace(fn="fit"), sanity_checking=False, fast_dev_run=False, world_size=1,
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda stop, all: stop), loggers=[],
+    )  # fmt: skip
+    import torch
+    from pytorch_lightning.trainer.states import TrainerFn
+
+    trainer.state.fn = TrainerFn.FITTING
+    stopped = []
+    for epoch in range(8):
+        trainer.current_epoch, trainer.callback_metrics = epoch, {"val_mse": torch.tensor(1.0 + epoch)}
+        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        stopped.append(trainer.should_stop)
+    assert stopped.index(True) + 1 == 6
+
+
+def test_the_seed_alone_decides(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    first, again, other = (run(sides, seed=seed).tensors for seed in (1, 1, 2))
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["user_embedding.weight"], other["user_embedding.weight"])
+    assert {array.dtype for array in first.values()} == {np.dtype(np.float32)}
+
+
+def test_without_validation_rows_the_last_epoch_is_kept(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    train = sides[0]
+    model = run((train, train.clear()), epochs=4)
+    assert model.best == model.history[-1]
+    assert model.best.epoch == 4
+    assert (model.best.val_mse, model.best.val_rmse, model.best.val_mae) == (None, None, None)
+    after = mse(model, "mf", train)
+    assert after < model.best.train_mse < model.history[0].train_mse
+    assert model.best.train_mse - after < model.history[0].train_mse - model.best.train_mse  # of the last, not the first
+
+
+def test_users_and_items_without_training_rows_are_the_mean_of_the_others(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    train, val = sides
+    train = train.filter((pl.col("user") != 3) & (pl.col("item") != 5))
+    tensors = run((train, val), shape=(42, 24), epochs=2).tensors
+    for name, cold in (("user", [3, 40, 41]), ("item", [5])):
+        for key in (f"{name}_embedding.weight", f"{name}_bias"):
+            others = np.delete(tensors[key], cold, axis=0)
+            assert np.ptp(others) > 0.01
+            np.testing.assert_allclose(tensors[key][cold], np.stack([others.mean(0)] * len(cold)), atol=1e-6)
+
+
+def test_the_best_is_judged_with_the_tensors_that_are_returned(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    """Also where validation rows have users without training rows, whose initial parameters are large."""
+    train, val = sides
+    model = run((train.filter(pl.col("user") >= 20), val), epochs=3, init_scale=1.0, biases=False)
+    assert mse(model, "mf", val) == pytest.approx(model.best.val_mse, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (planted.frame([0, 0, 1, 1], [0, 1, 0, 1], [3, 3, 3, 3]), "all training ratings are 3: nothing to learn"),
+        (planted.frame([0, 0, 0], [0, 1, 2], [1, 2, 3]), "at least 2 users and 2 items"),
+        (planted.frame([0, 1, 2], [1, 1, 1], [1, 2, 3]), "at least 2 users and 2 items"),
+        (planted.frame([0], [0], [1]), "at least 2 users and 2 items"),
+        (planted.frame([], [], []), "at least 2 users and 2 items"),
+    ],
+)
+def test_what_holds_nothing_to_learn_is_refused(rows: pl.DataFrame, message: str, run: Fit) -> None:
+    with pytest.raises(InputError, match=message):
+        run((rows, rows.clear()), shape=(3, 3))
+
+
+def test_equal_ratings_may_be_trained_on_with_a_declared_range(run: Fit) -> None:
+    rows = planted.frame([0, 0, 1, 1], [0, 1, 0, 1], [3, 3, 3, 3])
+    assert run((rows, rows.clear()), shape=(2, 2), epochs=1, rating_range="1,5").shape.high == 5
+
+
+def test_a_loss_that_diverges_is_refused(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    for data in (sides, (sides[0], sides[0].clear())):
+        with pytest.raises(GateError, match=r"diverged in epoch \d+; try a lower --learning-rate"):
+            run(data, learning_rate=1e30)
+
+
+@pytest.mark.parametrize(("there", "expected"), [((True, True), "cuda"), ((False, True), "mps"), ((False, False), "cpu")])
+def test_the_device_is_what_the_machine_has(
+    there: tuple[bool, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there[0])
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: there[1])
+    assert choose_device("auto") == expected
+    assert choose_device("cpu") == "cpu"
+    if not there[0]:
+        with pytest.raises(MachineError, match="device cuda: not on this machine"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [(0, 32), (1, 32), (8000, 32), (16_000, 64), (100_000, 512), (1_000_000, 4096), (20_000_000, 65_536), (10**9, 65_536)],
+)
+def test_automatic_batch_size(rows: int, size: int) -> None:
+    assert auto_batch_size(rows) == size
+
+
+class Watch(Silent):
+    """Notes what it is told; does something after a batch or an epoch."""
+
+    def __init__(self, batch: Callable[[int], object] = int, epoch: Callable[[Epoch], object] = id) -> None:
+        self.do_batch, self.do_epoch = batch, epoch
+        self.started: tuple[str, int, int] | None = None
+        self.batches: list[int] = []
+        self.epochs: list[Epoch] = []
+
+    def start(self, device: str, batches: int, epochs: int) -> None:
+        self.started = device, batches, epochs
+
+    def batch(self, done: int) -> None:
+        self.batches.append(done)
+        self.do_batch(done)
+
+    def epoch(self, row: Epoch) -> None:
+        self.epochs.append(row)
+        self.do_epoch(row)
+
+
+def test_progress_is_told_everything(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    watch = Watch()
+    model = run(sides, watch, epochs=2, batch_size=100)
+    n = -(-sides[0].height // 100)
+    assert watch.started == ("cpu", n, 2)
+    assert watch.batches == [*range(1, n + 1)] * 2
+    assert watch.epochs == model.history
+    for row in model.history:
+        assert row.ratings_per_second == pytest.approx(sides[0].height / row.seconds)
+        assert row.train_rmse == pytest.approx(row.train_mse**0.5)
+        assert row.learning_rate == 0.02
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_the_time_is_kept_also_within_an_epoch(val: bool, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    """Epochs of 2 s or more, of which 6 are the least: half a second is still half a second."""
+    train, held = sides
+    watch = Watch(batch=lambda done: time.sleep(0.1))
+    begin = time.perf_counter()
+    model = run((train, held if val else held.clear()), watch, max_time="0.5s", epochs=9, min_epochs=6)
+    assert time.perf_counter() - begin < 1.8
+    assert 3 <= len(watch.batches) <= 7
+    assert len(model.history) == 1
+    assert model.stopped_by is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_fit_and_keeps_what_was_learned(
+    number: int, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    watch = Watch(epoch=lambda row: os.kill(os.getpid(), number) if row.epoch == 2 else None)
+    model = run(sides, watch, epochs=50)
+    assert model.stopped_by == number
+    assert 2 <= len(model.history) <= 3
+    assert len(watch.batches) <= 2 * watch.started[1] + 1  # type: ignore[index]
+    assert model.best.val_mse == min(row.val_mse or 9 for row in model.history)
+    assert mse(model, "mf", sides[1]) == pytest.approx(model.best.val_mse, abs=1e-4)
+    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+
+
+def test_a_signal_in_the_first_epoch_ends_it_at_the_running_batch(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    watch = Watch(batch=lambda done: os.kill(os.getpid(), signal.SIGTERM) if done == 3 else None)
+    try:
+        model = run(sides, watch, epochs=50)
+    except StoppedError as error:
+        assert error.exit_code == 143
+    else:
+        assert model.stopped_by == signal.SIGTERM
+    assert len(watch.batches) <= 4
+
+
+def test_handlers_are_restored_after_an_error_too(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    with pytest.raises(GateError):
+        run(sides, learning_rate=1e30)
+    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+
+
+def test_a_full_disk_is_the_machines_error(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "best.ckpt")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(MachineError, match=r"best.ckpt: No space left on device"):
+        run(sides, epochs=1)
+
+
+def test_ratings_of_any_scale_are_learned_alike(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    """Scaled by 25 (to 25-125), errors scale by 25 and the parameters stay."""
+    scaled = tuple(side.with_columns(pl.col("rating") * 25) for side in sides)
+    small, large = run(sides), run(scaled)
+    assert large.best.val_rmse == pytest.approx(25 * (small.best.val_rmse or 0), rel=1e-2)
+    np.testing.assert_allclose(
+        large.tensors["item_embedding.weight"], small.tensors["item_embedding.weight"], atol=5e-3
+    )
+
+
+def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    lengths = [float(np.square(run(sides, l2=l2).tensors["user_embedding.weight"]).sum()) for l2 in (0, 0.01, 1)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[2] < 0.1 * lengths[0]
+
+
+def test_the_history_is_plain_numbers(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    row = dataclasses.asdict(run(sides, epochs=1).best)
+    assert {type(value) for value in row.values()} == {int, float}
