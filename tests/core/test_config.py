@@ -1,0 +1,98 @@
+"""Who wins, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfcli.core.config import PrepareConfig, TrainConfig, resolve, to_toml
+from cfcli.core.errors import ConfigError, MachineError
+
+
+def test_flags_beat_sets_beat_the_file_beat_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[train]\ndim = 1\nepochs = 1\npatience = 1\n[prepare]\nseed = 9\n")
+    config = resolve(TrainConfig, file=path, sets=["epochs=2", "patience=2"], flags={"patience": 3, "dim": None})
+    assert (config.dim, config.epochs, config.patience, config.min_epochs) == (1, 2, 3, 6)
+    assert config.seed == 42
+    assert resolve(PrepareConfig, file=path).seed == 9
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(),
+        TrainConfig(
+            model="ncf", hidden=(8,), batch_size=512, initial_rating=3.9, rating_range=(0.5, 5.0), max_time="5m"
+        ),
+        PrepareConfig(),
+        PrepareConfig(user_col='odd "name"\n\\', rating_range=(-10.0, 10.0), top_items=50, split="user-last"),
+    ],
+)
+def test_a_saved_configuration_is_a_configuration(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(to_toml(config))
+    assert resolve(type(config), file=tmp_path / "c.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\ndims = 3\n", r"c.toml: \[train\]: unknown key 'dims'; did you mean 'dim'\?"),
+        ("[trian]\ndim = 3\n", "unknown key 'trian'; did you mean 'train'"),
+        ("train = 3\n", "'train' is not a table"),
+        ("[train\n", "not TOML"),
+        ("[train]\ndim = 2.5\n", "dim: 2.5 is not a whole number"),
+        ("[train]\nbiases = 1\n", "biases: 1 is not true or false"),
+        ("[train]\nhidden = ['a']\n", "hidden: .* is not a list like 64,32"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        resolve(TrainConfig, file=tmp_path / "c.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"none.toml: No such file"):
+        resolve(TrainConfig, file=tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("cls", "setting", "message"),
+    [
+        (TrainConfig, "dim=0", "dim: 0 is below 1"),
+        (TrainConfig, "learning-rate=0", "learning_rate: 0 is not above 0"),
+        (TrainConfig, "learning_rate=inf", "learning_rate: inf is not a number"),
+        (TrainConfig, "dropout=1", "dropout: 1 is not a share"),
+        (TrainConfig, "model=svd", "model: 'svd' is not one of mf, ncf"),
+        (TrainConfig, "batch_size=many", "batch_size: 'many' is not a whole number or 'auto'"),
+        (TrainConfig, "max_time=soon", "max_time: 'soon' is not a time like 90s"),
+        (TrainConfig, "hidden=[8, 0]", "hidden: 8,0 has a width below 1"),
+        (TrainConfig, "rating_range=[5, 1]", "rating_range: 5 is not below 1"),
+        (TrainConfig, "dim", "--set dim: not of the form KEY=VALUE"),
+        (PrepareConfig, "val_size=1.5", "val_size: 1.5 is not a share"),
+        (PrepareConfig, "val_size=0.95", "leaves no training rows"),
+        (PrepareConfig, "max_bad_rows=some", "max_bad_rows: 'some' is neither a count nor a share"),
+        (PrepareConfig, "top_items=0", "top_items: 0 is below 1"),
+    ],
+)
+def test_values_that_make_no_sense(cls: Any, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(cls, sets=[setting])
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1d", 86400)])
+def test_times(text: str, seconds: float) -> None:
+    assert TrainConfig(max_time=text).max_seconds() == seconds
+
+
+@pytest.mark.parametrize(("text", "rows", "allowed"), [("0", 99, 0), ("7", 99, 7), ("1%", 250, 2), ("0.5%", 1000, 5)])
+def test_bad_rows_allowed(text: str, rows: int, allowed: int) -> None:
+    assert PrepareConfig(max_bad_rows=text).bad_rows_allowed(rows) == allowed
+
+
+@pytest.mark.parametrize("cls", [PrepareConfig, TrainConfig])
+def test_every_key_says_what_it_is(cls: Any) -> None:
+    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(cls))

@@ -1,0 +1,50 @@
+"""Titles and genres, in the three forms that MovieLens has used."""
+
+import io
+
+import polars as pl
+import pytest
+
+from cfcli.core import items
+from cfcli.core.errors import InputError
+from cfcli.core.ratings import Source
+
+
+def read(data: bytes) -> tuple[pl.DataFrame, list[str]]:
+    return items.read(Source("movies", lambda: io.BytesIO(data)))
+
+
+def test_movies_csv_with_quoted_commas() -> None:
+    frame, notes = read(b'movieId,title,genres\n007,"Film, The (1999)",Drama|War\n2,"Say ""x""",\n007,again,\n')
+    assert frame.rows() == [("007", "Film, The (1999)", "Drama|War"), ("2", 'Say "x"', None)]
+    assert notes == []
+
+
+def test_a_table_without_genres() -> None:
+    assert read(b"title,item_id\nA,1\n")[0].rows() == [("1", "A", None)]
+
+
+def test_movies_dat_in_latin_1() -> None:
+    frame, notes = read("1::Amélie (2001)::Comedy|Romance\n2::A: B::Drama\n".encode("latin-1"))
+    assert frame.rows() == [("1", "Amélie (2001)", "Comedy|Romance"), ("2", "A: B", "Drama")]
+    assert notes == ["movies is not UTF-8; read as Latin-1"]
+
+
+def test_u_item_turns_flags_into_genres() -> None:
+    flags = ["0"] * 19
+    flags[3] = flags[5] = "1"
+    lines = [f'1|Toy "Story" (1995)|01-Jan-1995||http://x|{"|".join(flags)}', f"2|B|||u|{'|'.join(['0'] * 19)}"]
+    frame, _ = read("\n".join(lines).encode())
+    assert frame.rows() == [("1", 'Toy "Story" (1995)', "Animation|Comedy"), ("2", "B", "")]
+
+
+def test_parquet() -> None:
+    stream = io.BytesIO()
+    pl.DataFrame({"movieId": [7], "title": ["A"]}).write_parquet(stream)
+    assert read(stream.getvalue())[0].rows() == [("7", "A", None)]
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"])
+def test_other_tables_are_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match=r"^movies: "):
+        read(data)
