@@ -68,6 +68,7 @@ def train(
             settings,
             folder / "checkpoints",
             progress,
+            rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
         )
         info = runs.write(folder, path, dataset, settings, fitted)
     if info["val"]["mse"] is None:

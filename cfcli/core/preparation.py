@@ -48,8 +48,13 @@ def prepare(
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is not a directory; choose another --out")
-    if out.is_dir() and not (out / MANIFEST).exists() and any(not p.name.startswith(".") for p in out.iterdir()):
-        raise ConfigError(f"{out}: holds files that are no dataset; choose another --out")
+    if out.is_dir() and not (out / MANIFEST).exists():
+        others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if others:
+            where = out / "prepared"
+            raise ConfigError(
+                f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: --out {where}"
+            )
     parts = [(splits.TRAIN, sources)] + [(n, [s]) for n, s in ((splits.VAL, val), (splits.TEST, test)) if s]
     read = [(name, ratings.read(part, config)) for name, part in parts]
     notes = [note for _, part in read for note in part.notes]

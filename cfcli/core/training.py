@@ -114,6 +114,8 @@ def fit(
     config: TrainConfig,
     folder: Path,
     progress: Progress | None = None,
+    *,
+    rating_range: tuple[float, float] | None = None,
 ) -> TrainedModel:
     """Trains a model until the validation error stops falling, and returns its best epoch.
 
@@ -121,6 +123,7 @@ def fit(
         train, val: columns ``user``, ``item``, ``rating``; without validation rows the last epoch is the best.
         users, items: numbers of them.
         folder: for the checkpoints, which are removed at the end.
+        rating_range: declared for the data, where the configuration has none; else lowest and highest of ``train``.
 
     Raises:
         InputError: ratings that hold nothing to learn.
@@ -131,7 +134,8 @@ def fit(
     progress = progress or Silent()
     if train.height < 2 or train["user"].n_unique() < 2 or train["item"].n_unique() < 2:
         raise InputError("too little to train on: needs at least 2 users and 2 items with training ratings")
-    low, high = config.rating_range or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
+    found = (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
+    low, high = config.rating_range or rating_range or found
     if low >= high:
         raise InputError(f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right")
     mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
@@ -146,7 +150,7 @@ def fit(
     )
     held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
     torch.manual_seed(config.seed)
-    module = _Module(build(config, shape), config, progress)
+    module = _Module(build(config, shape), config, progress, _untrained(train, users, items, device))
     progress.start(device, len(batches), config.epochs)
     stop = StopOnSignal()
     checkpoint = ModelCheckpoint(
@@ -164,7 +168,7 @@ def fit(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=1,
             max_epochs=config.epochs,
-            min_epochs=min(config.min_epochs, config.epochs),
+            min_epochs=0,  # PatienceFrom sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
             callbacks=callbacks,
             plugins=[DirectCheckpointIO()],
@@ -187,8 +191,6 @@ def fit(
     else:
         state = module.state_dict()
     tensors = {name.removeprefix("model."): value.cpu().numpy() for name, value in state.items()}
-    _settle_untrained(tensors, "user", train["user"])
-    _settle_untrained(tensors, "item", train["item"])
     seconds = time.perf_counter() - begin
     return TrainedModel(tensors, shape, history, best, device, batch_size, seconds, stop.received or None)
 
@@ -227,16 +229,18 @@ class StopOnSignal(Callback):
     received = 0
 
     def __enter__(self) -> None:
-        self._former: dict[int, Any] = {}
+        # Before Lightning puts its own in their place: those must not come back when the fit is over.
+        self._former = {number: signal.getsignal(number) for number in SIGNALS}
 
     def __exit__(self, *args: object) -> None:
         for number, handler in self._former.items():
-            signal.signal(number, handler)
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         for number in SIGNALS:
             with contextlib.suppress(ValueError):  # not in the main thread: signals are not ours to take
-                self._former[number] = signal.signal(number, self._note)
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: object) -> None:
         if self.received:
@@ -246,7 +250,6 @@ class StopOnSignal(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
         if self.received:
-            trainer.fit_loop.min_epochs = 0
             trainer.should_stop = True
 
 
@@ -259,8 +262,9 @@ class DirectCheckpointIO(TorchCheckpointIO):
 
 
 class _Module(lightning.LightningModule):
-    def __init__(self, model: Factors, config: TrainConfig, progress: Progress) -> None:
+    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, untrained: dict[str, Tensor]) -> None:
         super().__init__()
+        self.untrained = untrained
         self.model, self.config, self.progress = model, config, progress
         self.history: list[Epoch] = []
         self.scale = model.width**-2  # makes loss and l2 the same for ratings of any scale
@@ -287,6 +291,7 @@ class _Module(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
+        self.settle_untrained()
         self.val_squares = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_absolutes = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_seen = 0
@@ -303,6 +308,7 @@ class _Module(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         seconds = self.seconds if self.seconds is not None else time.perf_counter() - self.begin
+        self.settle_untrained()
         mse = float(self.squares) / max(self.seen, 1)
         val_mse = float(self.val_squares) / self.val_seen if self.seconds is not None else None
         row = Epoch(
@@ -321,17 +327,26 @@ class _Module(lightning.LightningModule):
         if not math.isfinite(mse if val_mse is None else val_mse):
             raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
 
+    @torch.no_grad()
+    def settle_untrained(self) -> None:
+        """Gives users and items without a training row the mean of the others, before they are judged or saved."""
+        for name, parameter in self.model.named_parameters():
+            if (mask := self.untrained.get(name.partition("_")[0])) is not None:
+                parameter[mask] = parameter[~mask].mean(0)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 
-def _settle_untrained(tensors: dict[str, NDArray[np.float32]], entity: str, index: pl.Series) -> None:
-    for name in (f"{entity}_embedding.weight", f"{entity}_bias"):
-        if name in tensors:
-            trained = np.zeros(len(tensors[name]), dtype=bool)
-            trained[index.to_numpy()] = True
-            tensors[name][~trained] = tensors[name][trained].mean(0)
+def _untrained(train: pl.DataFrame, users: int, items: int, device: str) -> dict[str, Tensor]:
+    """Masks of the users (U,) and items (I,) without a training row, where there are any."""
+    masks = {}
+    for entity, n in (("user", users), ("item", items)):
+        mask = np.bincount(train[entity].to_numpy(), minlength=n) == 0
+        if mask.any():
+            masks[entity] = torch.tensor(mask, device=device)
+    return masks
 
 
 @contextlib.contextmanager
