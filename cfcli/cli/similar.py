@@ -39,9 +39,10 @@ def similar(
     has_titles = "title" in loaded.items.columns
     if title:
         hits = neighbors.find_title(loaded, title)
-        indices = [hits["item"][0]]
-        if hits.height > 1:
-            console.note(f"{hits.height} titles hold '{title}'; took {hits['title'][0]}, which has most ratings")
+        indices = hits[:1]
+        if len(hits) > 1:
+            best = loaded.items["title"][hits[0]]
+            console.note(f"{len(hits)} titles hold '{title}'; took {best}, which has most ratings")
     else:
         import polars as pl
 

@@ -46,7 +46,7 @@ def export(
 ) -> list[Path]:
     """Writes the embeddings of a run and returns what was written, the vectors first.
 
-    ``npy`` holds the vectors alone, (N, D), and beside it ``.ids.txt`` one id per line; ``projector`` is TensorBoard's
+    ``npy`` holds the vectors alone, (N, D), and beside it ``.ids.txt`` one id per line (line breaks in ids as blanks); ``projector`` is TensorBoard's
     pair of ``.tsv`` and ``.metadata.tsv``; ``word2vec`` is its text form, with blanks in ids as underscores.
 
     Args:
@@ -70,7 +70,7 @@ def export(
     if format == "npy":
         with publishing.file(path) as stream:
             np.save(stream, vectors)
-        return [path, _lines(path.with_suffix(".ids.txt"), ids)]
+        return [path, _lines(path.with_suffix(".ids.txt"), [" ".join(i.splitlines()) for i in ids])]
     texts = [" ".join(f"{x:.9g}" for x in row) for row in vectors]
     if format == "word2vec":
         words = ["_".join(i.split()) for i in ids]

@@ -30,18 +30,17 @@ def similar(run: Run, item: int, n: int = 10, min_ratings: int = 1) -> pl.DataFr
     return pl.DataFrame({"item": best, "rank": np.arange(1, len(best) + 1), "score": score[best].astype(np.float32)})
 
 
-def find_title(run: Run, text: str) -> pl.DataFrame:
-    """Items whose title holds ``text``, whatever its case, those with most ratings first: column ``item`` and all of
-    ``run.items``.
+def find_title(run: Run, text: str) -> list[int]:
+    """Indices of the items whose title holds ``text``, whatever its case, those with most ratings first.
 
     Raises:
         InputError: no title does, or the run has none.
     """
     if "title" not in run.items.columns:
         raise InputError(f"{run.path}: knows no titles; give --items to 'cfcli prepare', or name the item by its id")
-    hits = run.items.with_row_index("item").filter(
-        pl.col("title").str.to_lowercase().str.contains(text.lower(), literal=True)
-    )
-    if hits.height == 0:
+    holds = run.items["title"].str.to_lowercase().str.contains(text.lower(), literal=True).fill_null(False)
+    hits = np.flatnonzero(holds.to_numpy())
+    if len(hits) == 0:
         raise InputError(f"no title holds '{text}'")
-    return hits.sort("n_ratings", descending=True)
+    ratings = run.items["n_ratings"].to_numpy()[hits].astype(np.int64)
+    return [int(hit) for hit in hits[np.argsort(-ratings, kind="stable")]]

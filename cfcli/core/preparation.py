@@ -19,6 +19,11 @@ from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.ids import IdMap, are_integers, hash_ids, hash_pairs
 from cfcli.core.ratings import Source
 
+# What stands beside the ids in the tables of datasets, runs and reports.
+RESERVED = {
+    "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm", "query", "rank",
+    "score",
+}  # fmt: skip
 SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
 
 
@@ -59,6 +64,9 @@ def prepare(
     read = [(name, ratings.read(part, config)) for name, part in parts]
     notes = [note for _, part in read for note in part.notes]
     columns = read[0][1].columns
+    for role in ("user", "item"):
+        if columns[role] in RESERVED:
+            raise InputError(f"{sources[0].name}: cfcli uses the name '{columns[role]}' itself; rename that column")
     frame = pl.concat([part.frame.with_columns(given=pl.lit(name)) for name, part in read], how="diagonal")
     frame, duplicates = _settle_duplicates(frame, config)
     if duplicates:
@@ -85,6 +93,8 @@ def prepare(
 
     titles = None
     if items is not None:
+        if columns["item"] == "title":
+            raise InputError(f"{sources[0].name}: the item column is called 'title' already; leave out --items")
         titles, item_notes = item_files.read(items)
         notes += item_notes
     tables["users"] = _entities(users, rows["user"], columns["user"])

@@ -164,6 +164,8 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
                 f"{where}: no column for the {role} among {', '.join(repr(n[:40]) for n in names[:20])}; "
                 f"name it with --{role}-col (the first line must hold the column names)"
             )
+    if found["user"] == found["item"]:
+        raise InputError(f"{where}: column '{found['user']}' cannot be both the user and the item")
     return found
 
 

@@ -156,6 +156,18 @@ def test_titles_join_by_exact_id(tmp_path: Path) -> None:
     assert "2 of 3 items have no title in m.csv" in notes
 
 
+def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cfcli uses the name 'score' itself"):
+        prepare("user,score,rating\n1,2,3\n", tmp_path / "d", item_col="score", rating_col="rating")
+    data = "user,title,rating\n1,A,3\n2,B,4\n"
+    assert prepare(data, tmp_path / "e", item_col="title", test_size=0, val_size=0).items["title"].to_list() == [
+        "A",
+        "B",
+    ]
+    with pytest.raises(InputError, match="is called 'title' already"):
+        prepare(data, tmp_path / "f", item_col="title", items=source("item,title\nA,a\n"))
+
+
 def test_another_dataset_goes_only_with_force_and_dot_files_stay(tmp_path: Path) -> None:
     out = tmp_path / "data"
     out.mkdir()

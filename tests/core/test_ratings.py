@@ -139,6 +139,8 @@ def test_what_cannot_be_ratings_is_refused_in_one_line(data: bytes, message: str
 def test_a_column_by_name_and_one_that_is_not_there() -> None:
     found = read(b"person,what,rating\n1,2,3\n", user_col="person", item_col="what")
     assert found.columns == {"user": "person", "item": "what", "rating": "rating"}
+    with pytest.raises(InputError, match="'person' cannot be both the user and the item"):
+        read(b"person,what,rating\n1,2,3\n", user_col="person", item_col="person")
     with pytest.raises(ConfigError, match="did you mean 'person'"):
         read(b"person,item,rating\n1,2,3\n", user_col="persom")
 
