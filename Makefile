@@ -4,6 +4,13 @@ BIN := .venv/bin
 CFCLI := $(BIN)/cfcli
 DEMO := demo
 
+# Processes that each start a thread a core make each other 20 times slower and more; these models need one thread.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+
+# Shows a command as one would type it, then runs it; make stops at the first that fails.
+run = @printf '%s\n' '$$ $(1)'; $(1)
+
 .PHONY: help demo test lint clean
 
 help:
@@ -14,22 +21,23 @@ help:
 
 # Versions come from requirements.lock, so that a new machine gets what was tested.
 .venv/.installed: pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: needs Python 3.11 or newer: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@echo "installing into .venv (PyTorch is large: the first time takes minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[demo,plot,dev]'
 	@touch $@
 
 demo: .venv/.installed
-	@rm -rf $(DEMO)
-	$(CFCLI) prepare --dataset sample --out $(DEMO)/data
-	$(CFCLI) train --data $(DEMO)/data --model mf --dim 16 --out $(DEMO)/mf
-	$(CFCLI) train --data $(DEMO)/data --config configs/ncf.toml --out $(DEMO)/ncf
-	$(CFCLI) evaluate $(DEMO)/mf
-	$(CFCLI) evaluate $(DEMO)/ncf
-	$(CFCLI) export-embeddings $(DEMO)/mf --titles
-	$(CFCLI) similar $(DEMO)/mf --title "toy story"
+	@mkdir -p $(DEMO)
+	@rm -rf $(DEMO)/mf $(DEMO)/ncf
+	$(call run,$(CFCLI) prepare --dataset sample --out $(DEMO)/data --force)
+	$(call run,$(CFCLI) train --data $(DEMO)/data --model mf --dim 16 --out $(DEMO)/mf)
+	$(call run,$(CFCLI) train --data $(DEMO)/data --config configs/ncf.toml --out $(DEMO)/ncf)
+	$(call run,$(CFCLI) evaluate $(DEMO)/mf)
+	$(call run,$(CFCLI) evaluate $(DEMO)/ncf)
+	$(call run,$(CFCLI) export-embeddings $(DEMO)/mf --titles)
+	$(call run,$(CFCLI) similar $(DEMO)/mf --title "toy story")
 	@echo
 	@echo "the dataset      $(DEMO)/data"
 	@echo "the models       $(DEMO)/mf and $(DEMO)/ncf (weights: model.safetensors, every epoch: metrics.csv)"
@@ -45,5 +53,5 @@ lint: .venv/.installed
 	$(BIN)/mypy cfcli
 
 clean:
-	rm -rf .venv $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

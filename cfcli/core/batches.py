@@ -56,7 +56,8 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         columns = (self.rows.user, self.rows.item, self.rows.rating)
         if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            # Far apart, so that one seed's second pass is not the next seed's first.
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(len(self.rows), generator=generator).to(self.rows.rating.device)
             columns = (columns[0][order], columns[1][order], columns[2][order])
             self.epoch += 1

@@ -6,9 +6,11 @@ that names the nearest right one.
 """
 
 import dataclasses
+import datetime
 import difflib
 import json
 import math
+import sys
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -61,6 +63,7 @@ class PrepareConfig:
         if self.val_size + self.test_size >= 1:
             raise ConfigError(f"val_size + test_size = {self.val_size + self.test_size:g} leaves no training rows")
         _at_least(self, 1, "top_items", "sample", "min_user_ratings", "min_item_ratings")
+        _check_seed(self.seed)
         if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
             raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")
         self.bad_rows_allowed(0)
@@ -68,9 +71,13 @@ class PrepareConfig:
     def bad_rows_allowed(self, rows: int) -> int:
         """How many of ``rows`` input rows may be bad."""
         try:
-            if self.max_bad_rows.endswith("%"):
-                return math.floor(float(self.max_bad_rows[:-1]) / 100 * rows)
-            return int(self.max_bad_rows)
+            share = float(self.max_bad_rows[:-1]) / 100 if self.max_bad_rows.endswith("%") else 0.0
+            if not 0 <= share < math.inf:
+                raise ValueError
+            allowed = math.floor(share * rows) if self.max_bad_rows.endswith("%") else int(self.max_bad_rows)
+            if allowed < 0:
+                raise ValueError
+            return allowed
         except ValueError:
             raise ConfigError(f"max_bad_rows: '{self.max_bad_rows}' is neither a count nor a share like 0.1%") from None
 
@@ -92,7 +99,9 @@ class TrainConfig:
     l2: float = _key(0.004, "Weight of the squared parameters of a rating's user and item, per rating.")
     biases: bool = _key(True, "Give every user and item a bias.")
     inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
-    init_scale: float = _key(0.05, "Standard deviation of the initial embeddings.")
+    init_scale: float | None = _key(
+        None, "Standard deviation of the initial embeddings; default 0.05 for mf, 0.1 for ncf."
+    )
     initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
     rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS, else CPU.")
@@ -105,6 +114,7 @@ class TrainConfig:
         _check(self)
         _at_least(self, 1, "dim", "epochs", "patience", "batch_size")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
+        _check_seed(self.seed)
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate: {self.learning_rate:g} is not above 0")
         if not 0 <= self.dropout < 1:
@@ -184,7 +194,7 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
 def to_toml(config: PrepareConfig | TrainConfig) -> str:
     """The configuration as a file that ``--config`` takes; keys that are None are left out."""
     table = next(name for name, known in TABLES.items() if isinstance(config, known))
-    lines = [f"{name} = {json.dumps(value)}" for name, value in as_dict(config).items() if value is not None]
+    lines = [f"{name} = {_toml_text(value)}" for name, value in as_dict(config).items() if value is not None]
     return "\n".join([f"[{table}]", *lines, ""])
 
 
@@ -209,6 +219,11 @@ def known_key(key: str, known: Iterable[str], where: str) -> str:
 
 def _names(cls: type) -> list[str]:
     return [f.name for f in dataclasses.fields(cls)]
+
+
+def _toml_text(value: Any) -> str:
+    """``value`` in TOML: as in JSON, but TOML knows no surrogate pairs and no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _toml_value(text: str) -> Any:
@@ -248,7 +263,7 @@ def _coerce(value: Any, hint: Any) -> Any:
             except (TypeError, ValueError):
                 pass
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
     elif hint is int and isinstance(value, str) and value.isdecimal():
         return int(value)
@@ -256,6 +271,8 @@ def _coerce(value: Any, hint: Any) -> Any:
         return value
     elif hint is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    elif hint is str and isinstance(value, datetime.date):  # TOML has dates, also with a time
+        return value.isoformat()
     raise ValueError(_describe(hint))
 
 
@@ -266,6 +283,11 @@ def _describe(hint: Any) -> str:
     if kind is tuple:
         return f"a list like {'64,32' if args[-1] is ... else 'LO,HI'}"
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:  # what scikit-learn and Lightning take
+        raise ConfigError(f"seed: {seed} is not from 0 to 4294967295")
 
 
 def _at_least(config: PrepareConfig | TrainConfig, least: int, *names: str) -> None:

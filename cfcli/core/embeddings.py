@@ -46,8 +46,9 @@ def export(
 ) -> list[Path]:
     """Writes the embeddings of a run and returns what was written, the vectors first.
 
-    ``npy`` holds the vectors alone, (N, D), and beside it ``.ids.txt`` one id per line (line breaks in ids as blanks); ``projector`` is TensorBoard's
-    pair of ``.tsv`` and ``.metadata.tsv``; ``word2vec`` is its text form, with blanks in ids as underscores.
+    ``npy`` holds the vectors alone, (N, D), and beside it ``.ids.txt`` one id per line, line breaks in ids as blanks;
+    ``projector`` is TensorBoard's pair of ``.tsv`` and ``.metadata.tsv``; ``word2vec`` is its text form, with blanks in
+    ids as underscores.
 
     Args:
         out: the file; by default ``embeddings/<entity>`` in the run.

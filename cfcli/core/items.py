@@ -24,10 +24,10 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
     notes: list[str] = []
     if data.startswith(b"PAR1"):
         try:
-            frame = pl.read_parquet(data)
+            frame = _by_name(pl.read_parquet(data), source.name)
         except (PolarsError, pl.exceptions.PanicException) as error:
             raise InputError(f"{source.name}: damaged Parquet: {str(error).splitlines()[0]}") from None
-        return _by_name(frame.select(pl.all().cast(pl.String)), source.name), notes
+        return frame, notes
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -63,6 +63,11 @@ def _by_name(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     item = next((keys[alias] for alias in ALIASES["item"] if alias in keys), None)
     if item is None or "title" not in keys:
         raise InputError(f"{where}: needs a column of item ids and one called title; found {', '.join(frame.columns)}")
-    genres = pl.col(keys["genres"]) if "genres" in keys else pl.lit(None, pl.String)
-    frame = frame.select(id=pl.col(item), title=pl.col(keys["title"]), genres=genres)
+    genres = pl.lit(None, pl.String)
+    if "genres" in keys:
+        genres = pl.col(keys["genres"])
+        if isinstance(frame.schema[keys["genres"]], pl.List):
+            genres = genres.cast(pl.List(pl.String)).list.join("|")
+    columns = {"id": pl.col(item), "title": pl.col(keys["title"]), "genres": genres}
+    frame = frame.select(**columns).cast(pl.String)
     return frame.unique("id", keep="first", maintain_order=True)

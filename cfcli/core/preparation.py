@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ RESERVED = {
     "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm", "query", "rank",
     "score",
 }  # fmt: skip
+REJECTS = "rejects.csv"
 SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
 
 
@@ -53,8 +54,10 @@ def prepare(
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is not a directory; choose another --out")
-    if out.is_dir() and not (out / MANIFEST).exists():
-        others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if out.is_dir():
+        own = {MANIFEST, REJECTS, *FILES} if (out / MANIFEST).exists() else set()
+        kept = (path.name for path in out.glob(".*") if path.is_file() and not path.is_symlink())
+        others = sorted({path.name for path in out.iterdir()} - own - set(kept))
         if others:
             where = out / "prepared"
             raise ConfigError(
@@ -82,7 +85,7 @@ def prepare(
         pl.col("rating").cast(pl.Float32),
         *(["timestamp"] if "timestamp" in frame.columns else []),
     )
-    sides = _split(rows, frame["given"], users, item_ids, config)
+    sides = _split(rows, frame["given"], {name for name, _ in parts}, users, item_ids, config)
     tables = {name: rows[sides[name]] for name in splits.NAMES}
     train = tables[splits.TRAIN]
     if train.height == 0:
@@ -110,7 +113,9 @@ def prepare(
         for name in (splits.VAL, splits.TEST)
     }
     rejects = pl.concat([part.rejects for _, part in read])
-    reasons = rejects["reason"].str.replace_all(r"'.*'|\d\S*", "…").value_counts(sort=True) if rejects.height else None
+    reasons = (
+        rejects["reason"].str.replace_all(r"(?s)'.*'|\d\S*", "…").value_counts(sort=True) if rejects.height else None
+    )
     sources_info = [record for _, part in read for record in part.sources]
     info: dict[str, Any] = {
         "format": FORMAT,
@@ -167,6 +172,8 @@ def _filter(frame: pl.DataFrame, config: PrepareConfig) -> pl.DataFrame:
             since = datetime.fromisoformat(config.since)
         except ValueError:
             raise ConfigError(f"since: '{config.since}' is not a date like 2024-01-31") from None
+        if since.tzinfo:
+            since = since.astimezone(UTC).replace(tzinfo=None)
         frame = frame.filter(pl.col("timestamp") >= since)
     if config.top_items:
         top = frame.group_by("item_id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
@@ -193,13 +200,13 @@ def _pair_hashes(users: pl.Series, items: pl.Series) -> tuple[Any, Any]:
 
 
 def _split(
-    rows: pl.DataFrame, given: pl.Series, users: IdMap, items: IdMap, config: PrepareConfig
+    rows: pl.DataFrame, given: pl.Series, names: set[str], users: IdMap, items: IdMap, config: PrepareConfig
 ) -> dict[str, splits.Rows]:
-    """Row numbers of each side: those given stay, the others are cut as configured, for the sides not given."""
+    """Row numbers of each side: those of ``names`` were given and stay, the others are cut as configured."""
     fixed = {name: np.flatnonzero((given == name).to_numpy()) for name in splits.NAMES}
     free = fixed[splits.TRAIN]
-    val_size = 0.0 if len(fixed[splits.VAL]) else config.val_size
-    test_size = 0.0 if len(fixed[splits.TEST]) else config.test_size
+    val_size = 0.0 if splits.VAL in names else config.val_size
+    test_size = 0.0 if splits.TEST in names else config.test_size
     part = rows[free]
     if config.split == "random":
         cut = splits.at_random(len(free), val_size, test_size, config.seed)
@@ -213,9 +220,7 @@ def _split(
     else:
         times = part["timestamp"] if "timestamp" in part.columns else None
         cut = splits.by_user_last(part["user"], times, val_size, test_size)
-    return {
-        name: fixed[name] if name != splits.TRAIN and len(fixed[name]) else free[cut[name]] for name in splits.NAMES
-    }
+    return {name: fixed[name] if name != splits.TRAIN and name in names else free[cut[name]] for name in splits.NAMES}
 
 
 def _entities(ids: IdMap, index: pl.Series, name: str, titles: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -261,8 +266,8 @@ def _write(
         if not force:
             _refuse_to_replace(out, info["fingerprint"])
         if rejects.height:
-            rejects.write_csv(folder / "rejects.csv")
-            (folder / "rejects.csv").chmod(0o600)  # raw rows, perhaps personal: not part of the manifest
+            rejects.write_csv(folder / REJECTS)
+            (folder / REJECTS).chmod(0o600)  # raw rows, perhaps personal: not part of the manifest
         publishing.write_manifest(folder / MANIFEST, info, list(FILES))
     return Dataset.load(out)
 

@@ -105,12 +105,14 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
     folder = path.parent
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version, files = content["format"], content["files"]
+        version = content["format"]
+        listed = content["files"].items() if version == format else ()
+        files = {name: (expected["bytes"], expected["sha256"]) for name, expected in listed}
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{folder}: no {what} there") from None
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ArtifactError(f"{path}: damaged: not a {what}'s manifest") from None
     if version != format:
         raise ArtifactError(f"{path}: made by another version of cfcli (format {version}, this one reads {format})")
@@ -118,7 +120,7 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
         if not name or os.path.basename(name) != name or name.startswith("."):
             raise ArtifactError(f"{path}: names a file outside its folder: {name!r}")
         try:
-            same = (folder / name).stat().st_size == expected["bytes"] and sha256(folder / name) == expected["sha256"]
+            same = ((folder / name).stat().st_size, sha256(folder / name)) == expected
         except FileNotFoundError:
             raise ArtifactError(f"{folder / name}: missing") from None
         except OSError as error:
@@ -175,7 +177,12 @@ def _swap(staging: Path, target: Path) -> None:
             if stat.S_ISREG(path.lstat().st_mode):
                 shutil.copy2(path, staging / path.name)
         os.rename(target, former)
-    os.rename(staging, target)
+    try:
+        os.rename(staging, target)
+    except BaseException:
+        if former.is_dir():
+            os.rename(former, target)
+        raise
     _sync(target.parent)
     shutil.rmtree(former, ignore_errors=True)
 

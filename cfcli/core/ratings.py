@@ -13,6 +13,7 @@ import io
 import lzma
 import re
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class Source:
             if data.startswith(magic):
                 try:
                     data = function(data)
-                except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+                except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                     raise InputError(f"{self.name}: damaged or cut off: {error}") from None
         if data.startswith(b"\x28\xb5\x2f\xfd"):
             data = _unzstd(data, self.name)
@@ -164,8 +165,11 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
                 f"{where}: no column for the {role} among {', '.join(repr(n[:40]) for n in names[:20])}; "
                 f"name it with --{role}-col (the first line must hold the column names)"
             )
-    if found["user"] == found["item"]:
-        raise InputError(f"{where}: column '{found['user']}' cannot be both the user and the item")
+    roles: dict[str, str] = {}
+    for role, name in found.items():
+        if name in roles:
+            raise InputError(f"{where}: column '{name}' cannot be both the {roles[name]} and the {role}")
+        roles[name] = role
     return found
 
 
@@ -175,12 +179,15 @@ def sniff(data: bytes, where: str, format: str = "auto", *, fields: int = 3) -> 
     The separator is the one that cuts most of the first lines into as many fields as the first, at least ``fields``;
     ``::`` before the tab before the comma, as they are found less often by chance.
     """
-    lines = data[: 1 << 16].decode("utf-8-sig", "replace").splitlines()[:100]
-    if len(data) > 1 << 16 and len(lines) > 1:
+    head = data.lstrip(b"\r\n")[: 1 << 16]
+    lines = head.decode("utf-8-sig", "replace").splitlines()[:100]
+    if len(head) == 1 << 16 and len(lines) > 1:
         del lines[-1]  # perhaps cut
-    if b"\0" in data[: 1 << 16]:
+    if b"\0" in head:
         raise InputError(f"{where}: holds NUL bytes, so it is no text; is it a CSV file?")
     lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise InputError(f"{where}: is empty")
     if format in SEPARATORS:
         separator = SEPARATORS[format]
         return separator, next(csv.reader([lines[0].replace("::", UNIT)], delimiter=_one(separator)))
@@ -233,7 +240,11 @@ def _text(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFrame,
         frame.columns = names
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         checked = _checked(frame, columns, config)
-        if checked["problem"].null_count() == checked.height:
+        # Polars fills up short rows: a null at the end is an empty field only if the separators say so.
+        cut = frame[names[-1]].has_nulls() and (
+            b'"' in data or data.count(separator.encode()) != (len(names) - 1) * (frame.height + header)
+        )
+        if not cut and checked["problem"].null_count() == checked.height:
             return checked.drop("problem", "column", "raw"), columns, pl.DataFrame(schema=REJECT)
     except PolarsError:
         pass
@@ -255,9 +266,10 @@ def _line_by_line(
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1  # its object lacks the byte order mark
+        byte = error.object[error.start]
         raise InputError(
-            f"{where}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; convert it with 'iconv -f LATIN1 -t UTF-8'"
+            f"{where}:{line}: byte 0x{byte:02x} is not UTF-8; convert it with 'iconv -f LATIN1 -t UTF-8'"
         ) from None
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=_one(separator), quoting=_quoting(separator), strict=True
@@ -266,15 +278,17 @@ def _line_by_line(
     lines: list[int] = []
     rejects: list[tuple[str, int, str, str, str]] = []
     try:
-        if header:
-            next(reader)
         for row in reader:
-            if len(row) == len(names):
+            if not "".join(row).strip():
+                continue  # a blank line
+            if header:
+                header = False
+            elif len(row) == len(names):
                 rows.append(row)
                 lines.append(reader.line_num)
-            elif row:
+            else:
                 reason = f"expected {len(names)} fields, found {len(row)}"
-                rejects.append((where, reader.line_num, names[-1], reason, _one(separator).join(row)[:200]))
+                rejects.append((where, reader.line_num, names[-1], reason, separator.join(row)[:200]))
     except csv.Error as error:
         raise InputError(f"{where}:{reader.line_num}: {error}") from None
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
@@ -293,7 +307,7 @@ def _parquet(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFra
         for role, name in columns.items():
             kind = schema[name]
             good = kind == pl.String or kind.is_integer() or (role in ("rating", "time") and (kind.is_numeric()))
-            if not good and not (role == "time" and kind.is_temporal()):
+            if not good and not (role == "time" and kind in (pl.Date, pl.Datetime)):
                 raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
         frame = pl.read_parquet(io.BytesIO(data), columns=list(columns.values()))
     except (PolarsError, pl.exceptions.PanicException) as error:
@@ -316,7 +330,11 @@ def _checked(frame: pl.DataFrame, columns: dict[str, str], config: PrepareConfig
         ("item", item.is_null() | (item.cast(pl.String) == ""), pl.lit("the id is empty")),
         ("rating", text.is_null() | (text == ""), pl.lit("the rating is empty")),
         ("rating", value.is_null(), pl.format("'{}' is not a number", text.str.slice(0, 40))),
-        ("rating", ~value.is_finite(), pl.format("'{}' is not a finite number", text.str.slice(0, 40))),
+        (
+            "rating",
+            ~value.cast(pl.Float32).is_finite(),
+            pl.format("'{}' is not a finite number", text.str.slice(0, 40)),
+        ),
         ("rating", ~value.is_between(low, high), pl.format("{} is outside " + f"{low:g} to {high:g}", text)),
     ]
     names = frame.columns
@@ -347,16 +365,17 @@ def _time(column: pl.Series) -> pl.Series:
             if getattr(column.dtype, "time_zone", None) is None
             else (moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
         )
-    number = column.cast(pl.Float64, strict=False) if column.dtype == pl.String else column.cast(pl.Float64)
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+    number = column.cast(pl.Float64, strict=False)
     if number.null_count() == len(number) and column.dtype == pl.String:
-        moment = column.str.strip_chars().str.to_datetime(strict=False, time_unit="us", time_zone="UTC", format=None)
+        moment = column.str.to_datetime(strict=False, time_unit="us", time_zone="UTC", format=None)
         return moment.dt.replace_time_zone(None)
-    whole = column.cast(pl.Int64, strict=False)
-    size = whole.abs().median()
+    size = number.filter(number.is_finite()).abs().median()
     unit = 1_000_000
     if isinstance(size, int | float):
         unit = 1_000_000 if size < 1e11 else 1_000 if size < 1e14 else 1
-    return (whole * unit).cast(pl.Datetime("us"))
+    return (number * unit).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
 
 
 def _is_number(text: str) -> bool:

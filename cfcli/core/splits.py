@@ -37,7 +37,11 @@ def at_random(n: int, val_size: float, test_size: float, seed: int) -> dict[str,
     from sklearn.model_selection import train_test_split
 
     held, test = held_out(n, val_size, test_size)
-    train, rest = train_test_split(np.arange(n), test_size=held, random_state=seed) if held else (np.arange(n), [])
+    train, rest = np.arange(n), np.arange(0)
+    if held == n:
+        train, rest = rest, train
+    elif held:
+        train, rest = train_test_split(train, test_size=held, random_state=seed)
     if 0 < test < held:
         val, tests = train_test_split(rest, test_size=test, random_state=seed)
     else:

@@ -1,10 +1,13 @@
 """Who wins, and what is refused."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cfcli.core.config import PrepareConfig, TrainConfig, resolve, to_toml
 from cfcli.core.errors import ConfigError, MachineError
@@ -76,6 +79,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (PrepareConfig, "val_size=0.95", "leaves no training rows"),
         (PrepareConfig, "max_bad_rows=some", "max_bad_rows: 'some' is neither a count nor a share"),
         (PrepareConfig, "top_items=0", "top_items: 0 is below 1"),
+        (PrepareConfig, "max_bad_rows=-1", "max_bad_rows: '-1' is neither a count nor a share"),
+        (PrepareConfig, "max_bad_rows=-1%", "max_bad_rows: '-1%' is neither a count nor a share"),
+        (PrepareConfig, "max_bad_rows=nan%", "max_bad_rows: 'nan%' is neither a count nor a share"),
+        (PrepareConfig, "max_bad_rows=0.5", "max_bad_rows: 0.5 is not a text"),
+        (PrepareConfig, "seed=-1", "seed: -1 is not from 0 to 4294967295"),
+        (PrepareConfig, "rating_range=1,nan", "rating_range: '1,nan' is not a list like LO,HI"),
+        (PrepareConfig, "rating_range=1,2,3", "rating_range: '1,2,3' is not a list like LO,HI"),
+        (PrepareConfig, f"val_size={'9' * 400}", "val_size: 9+ is not a number"),
+        (PrepareConfig, "spilt=time", "--set: unknown key 'spilt'; did you mean 'split'?"),
+        (TrainConfig, "seed=4294967296", "seed: 4294967296 is not from 0 to 4294967295"),
+        (TrainConfig, "biases=yes", "biases: 'yes' is not true or false"),
     ],
 )
 def test_values_that_make_no_sense(cls: Any, setting: str, message: str) -> None:
@@ -91,6 +105,57 @@ def test_times(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(("text", "rows", "allowed"), [("0", 99, 0), ("7", 99, 7), ("1%", 250, 2), ("0.5%", 1000, 5)])
 def test_bad_rows_allowed(text: str, rows: int, allowed: int) -> None:
     assert PrepareConfig(max_bad_rows=text).bad_rows_allowed(rows) == allowed
+
+
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
+RANGES = st.tuples(st.integers(-100, 0), st.integers(1, 100)) | st.tuples(st.floats(-9, 0), st.floats(0.5, 9))
+PREPARE = st.builds(
+    PrepareConfig,
+    user_col=TEXT,
+    top_items=st.none() | st.integers(1),
+    since=st.none() | TEXT,
+    val_size=st.floats(0, 0.49),
+    test_size=st.floats(0, 0.5),
+    max_bad_rows=st.sampled_from(["0", "12", "0.1%", "100%"]),
+    rating_range=st.none() | RANGES,
+    seed=st.integers(0, 2**32 - 1),
+)
+TRAIN = st.builds(
+    TrainConfig,
+    hidden=st.lists(st.integers(1, 512)),
+    batch_size=st.just("auto") | st.integers(1, 2**20),
+    learning_rate=st.floats(1e-12, 10),
+    biases=st.booleans(),
+    initial_rating=st.none() | st.floats(-1e9, 1e9),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(PREPARE | TRAIN)
+def test_any_configuration_survives_the_file(config: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.toml"
+        path.write_text(to_toml(config), encoding="utf-8")
+        assert resolve(type(config), file=path) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "value"),
+    [
+        ("since=2024-01-31", "since", "2024-01-31"),  # TOML's own date
+        ("max-bad-rows=3", "max_bad_rows", "3"),
+        ("max_bad_rows=0.5%", "max_bad_rows", "0.5%"),
+        ("rating_range=-10,10", "rating_range", (-10.0, 10.0)),
+        ("rating_range=[1, 100]", "rating_range", (1.0, 100.0)),
+        ("val_size=0", "val_size", 0.0),
+        ("user_col=the user", "user_col", "the user"),
+        ("user_col=7", "user_col", "7"),
+    ],
+)
+def test_settings_are_read_as_their_key_wants_them(setting: str, key: str, value: Any) -> None:
+    found = getattr(resolve(PrepareConfig, sets=[setting]), key)
+    assert found == value
+    assert type(found) is type(value)
 
 
 @pytest.mark.parametrize("cls", [PrepareConfig, TrainConfig])

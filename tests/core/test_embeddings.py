@@ -72,3 +72,14 @@ def test_what_is_not_there_is_refused(run: Run) -> None:
         embeddings.export(run, entity="users", titles=True)
     with pytest.raises(ConfigError, match="csv has no lists"):
         embeddings.export(run, format="csv", layout="list")
+
+
+def test_ids_with_line_breaks_take_one_line_each(tmp_path: Path) -> None:
+    ratings = 'user,movieId,rating\nu,"a\nb  c",1\nv,d,2\n'
+    strange = make_run(tmp_path, ratings, [[1], [2]], [[3], [4]])
+    _, ids = embeddings.export(strange, tmp_path / "v.npy", format="npy")
+    assert ids.read_text() == "a b  c\nd\n"
+    (words,) = embeddings.export(strange, tmp_path / "v.txt", format="word2vec")
+    assert words.read_text() == "2 1\na_b_c 3\nd 4\n"
+    _, metadata = embeddings.export(strange, tmp_path / "v.tsv", format="projector")
+    assert metadata.read_text() == "a b c\nd\n"

@@ -44,7 +44,20 @@ def test_parquet() -> None:
     assert read(stream.getvalue())[0].rows() == [("7", "A", None)]
 
 
-@pytest.mark.parametrize("data", [b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"])
+def test_parquet_with_lists_of_genres() -> None:
+    stream = io.BytesIO()
+    pl.DataFrame(
+        {"movieId": [7, 8], "title": ["A", "B"], "genres": [["x", "y"], None], "no": [{"a": 1}] * 2}
+    ).write_parquet(stream)
+    assert read(stream.getvalue())[0].rows() == [("7", "A", "x|y"), ("8", "B", None)]
+
+
+def test_a_byte_order_mark_and_crlf_are_no_part_of_an_item() -> None:
+    assert read("\ufeff1::A::x\r\n2::B::y\r\n".encode())[0].rows() == [("1", "A", "x"), ("2", "B", "y")]
+    assert read("\ufeffmovieId,title\r\n1,A\r\n".encode())[0].rows() == [("1", "A", None)]
+
+
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"])
 def test_other_tables_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^movies: "):
         read(data)

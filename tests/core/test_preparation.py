@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shell import write_ratings
+from sklearn.model_selection import train_test_split
 
 from cfcli.core import preparation, publishing
 from cfcli.core.config import PrepareConfig
 from cfcli.core.dataset import FILES, Dataset
-from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
 from cfcli.core.ratings import Source
 
 TIMED = b"user,item,rating,time\n1,1,1,300\n1,1,2,200\n1,2,3,100\n1,2,5,100\n2,1,4,50\n"
@@ -106,6 +109,14 @@ def test_given_sides_stay_and_ids_seen_only_there_are_mapped(tmp_path: Path) -> 
     assert (both.info["train"], both.info["val"], both.info["test"]) == (3, 1, 3)
 
 
+def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_path: Path) -> None:
+    train = "".join(f"{u},{i},{u % 5}\n" for u in range(30) for i in "ab")
+    dataset = prepare(
+        "user,item,rating\n" + train, tmp_path / "d", val=source("user,item,rating\n1,z,3\n"), top_items=2, test_size=0
+    )
+    assert (dataset.info["train"], dataset.info["val"], dataset.info["test"]) == (60, 0, 0)
+
+
 def test_filters(tmp_path: Path) -> None:
     # Item c has one rating; without it user 3 has one, without whom item b has two.
     data = "user,item,rating\n1,a,1\n1,b,2\n2,a,3\n2,b,4\n3,b,5\n3,c,1\n4,a,2\n4,b,3\n"
@@ -118,6 +129,8 @@ def test_filters(tmp_path: Path) -> None:
         prepare(data, tmp_path / "3", min_user_ratings=9, **keep)
     since = prepare(TIMED, tmp_path / "4", since="1970-01-01T00:02:00", **keep)
     assert since.info["ratings"] == 1
+    zoned = prepare(TIMED, tmp_path / "7", since="1970-01-01T02:00:50+02:00", **keep)  # inclusive
+    assert all_rows(zoned) == [("1", "1", 1.0), ("1", "2", 5.0), ("2", "1", 4.0)]
     with pytest.raises(InputError, match="--since needs a column of times"):
         prepare(data, tmp_path / "5", since="2020-01-01", **keep)
     with pytest.raises(ConfigError, match="'soon' is not a date"):
@@ -168,6 +181,95 @@ def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
         prepare(data, tmp_path / "f", item_col="title", items=source("item,title\nA,a\n"))
 
 
+@pytest.mark.parametrize(
+    ("ratings", "scale", "histogram"),
+    [
+        ([1, 5, 3], {"min": 1.0, "max": 5.0, "step": 2.0}, [(1.0, 1), (3.0, 1), (5.0, 1)]),
+        ([-10, 10, 0.5, -10], {"min": -10.0, "max": 10.0, "step": None}, [(-10.0, 2), (0.5, 1), (10.0, 1)]),
+        ([0.1, 0.2, 0.5], {"min": pytest.approx(0.1), "max": 0.5, "step": pytest.approx(0.1)}, None),
+        (
+            list(range(1, 101)),
+            {"min": 1.0, "max": 100.0, "step": 1.0},
+            [(pytest.approx(1 + 9.9 * k), 10) for k in range(10)],
+        ),
+    ],
+)
+def test_scale_and_histogram(ratings: list[float], scale: Any, histogram: Any, tmp_path: Path) -> None:
+    data = "user,item,rating\n" + "".join(f"{n},{n},{r}\n" for n, r in enumerate(ratings))
+    info = prepare(data, tmp_path / "d", val_size=0, test_size=0).info
+    assert info["rating_scale"] == scale
+    if histogram:
+        assert [(bar["rating"], bar["n"]) for bar in info["histogram"]] == histogram
+
+
+def test_the_scale_is_that_of_the_training_rows_or_as_declared(tmp_path: Path) -> None:
+    held = source("user,item,rating\n1,3,9\n")
+    train = "user,item,rating\n1,1,2\n1,2,4\n"
+    assert prepare(train, tmp_path / "d", test=held, val_size=0).info["rating_scale"] == {"min": 2, "max": 4, "step": 2}
+    declared = prepare(train, tmp_path / "e", test=held, val_size=0, rating_range=(0, 10))
+    assert declared.info["rating_scale"] == {"min": 0, "max": 10, "step": 2}
+    assert declared.info["mean"] == 3
+
+
+def test_equal_ratings_are_said(tmp_path: Path) -> None:
+    data = source("user,item,rating\n1,1,3\n1,2,3\n")
+    config = PrepareConfig(val_size=0, test_size=0)
+    notes = preparation.prepare([data], tmp_path / "d", config)[1]
+    assert notes == ["all training ratings are 3; there is nothing to learn from them"]
+
+
+def test_bad_rows_are_counted_by_reason_and_kept_for_their_owner_alone(tmp_path: Path) -> None:
+    data = "user,item,rating\n1,1,x\n1,2,y\n1,3,4\n1,4\n,5,3\n2,1,nan\n2,2,5\n"
+    info = prepare(data, tmp_path / "d", max_bad_rows="5", val_size=0, test_size=0).info
+    assert info["rejected"] == {
+        "… is not a number": 2, "expected … fields, found …": 1, "the id is empty": 1, "… is not a finite number": 1,
+    }  # fmt: skip
+    assert info["ratings"] + sum(info["rejected"].values()) == info["sources"][0]["rows"] == 7
+    rejects = tmp_path / "d" / "rejects.csv"
+    assert pl.read_csv(rejects)["line"].to_list() == [2, 3, 5, 6, 7]
+    assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
+    prepare(data, tmp_path / "d", max_bad_rows="5", val_size=0, test_size=0)  # its own file is none of others
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("split", ["random", "time"])
+def test_too_few_ratings_are_an_input_error(split: str, n: int, tmp_path: Path) -> None:
+    data = "user,item,rating,time\n" + "".join(f"{k},1,3,{k}\n" for k in range(n))
+    with pytest.raises(InputError, match=f"no training rows are left of {n} ratings"):
+        prepare(data, tmp_path / "d", split=split, val_size=0.5, test_size=0.4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_random_split_of_a_file_is_scikit_learns(tmp_path: Path) -> None:
+    frame = pl.read_csv(write_ratings(tmp_path / "r.csv"))
+    dataset = preparation.prepare([Source.of(tmp_path / "r.csv")], tmp_path / "d", PrepareConfig(split="random"))[0]
+    train, held = train_test_split(frame.to_pandas(), test_size=0.3, random_state=42)
+    val, test = train_test_split(held, test_size=1 / 3, random_state=42)
+    users, items = dataset.id_maps()
+    for name, expected in (("train", train), ("val", val), ("test", test)):
+        rows = dataset.split(name)
+        assert users.id(rows["user"]).to_list() == [str(u) for u in expected["userId"]]
+        assert items.id(rows["item"]).to_list() == [str(i) for i in expected["movieId"]]
+        assert rows["rating"].to_list() == expected["rating"].to_list()
+
+
+def test_the_hash_split_does_not_move_when_ratings_come(tmp_path: Path) -> None:
+    header, *lines = write_ratings(tmp_path / "r.csv").read_text().splitlines()
+
+    def sides(some: list[str], name: str) -> dict[tuple[str, str], str]:
+        dataset = prepare("\n".join([header, *some]), tmp_path / name)
+        users, items = dataset.id_maps()
+        return {
+            pair: side
+            for side in ("train", "val", "test")
+            for pair in zip(users.id(dataset.split(side)["user"]), items.id(dataset.split(side)["item"]), strict=True)
+        }
+
+    former, later = sides(lines[: len(lines) // 2], "one"), sides(lines[::-1], "two")
+    assert former
+    assert former.items() <= later.items()
+
+
 def test_another_dataset_goes_only_with_force_and_dot_files_stay(tmp_path: Path) -> None:
     out = tmp_path / "data"
     out.mkdir()
@@ -188,6 +290,40 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"holds other files \(thesis.tex\); .*--out"):
             prepare(TIMED, tmp_path, force=force)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", ".git/HEAD"])
+def test_what_was_put_beside_a_dataset_is_never_lost(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    first = prepare(TIMED, out, test_size=0)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    for changes in ({}, {"force": True, "seed": 1}):
+        with pytest.raises(ConfigError, match=rf"holds other files \({name.split('/')[0]}\)"):
+            prepare(TIMED, out, test_size=0, **changes)
+    assert (out / name).read_text() == "mine"
+    assert Dataset.load(out).info == first.info
+
+
+@pytest.mark.parametrize("name", ["write_parquet", "rename"])
+def test_a_full_disk_at_any_moment_leaves_the_former_dataset(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "data"
+    first = prepare(TIMED, out, test_size=0)
+    rename, write, calls = os.rename, pl.DataFrame.write_parquet, []
+
+    def failing(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        (rename if name == "rename" else write)(*args)
+
+    monkeypatch.setattr(*((os, name, failing) if name == "rename" else (pl.DataFrame, name, failing)))
+    with pytest.raises(MachineError, match="No space left on device"):
+        prepare(TIMED, out, test_size=0, seed=1, force=True)
+    assert Dataset.load(out).info == first.info
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_failure_leaves_the_former_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +360,11 @@ def test_a_flipped_byte_is_found(name: str, tmp_path: Path) -> None:
         ({"format": 99}, "made by another version of cfcli"),
         ({"files": {"../x": {"bytes": 1, "sha256": ""}}}, "names a file outside its folder"),
         ({"files": {}}, "does not list users.parquet"),
+        ({"files": ["users.parquet"]}, "damaged: not a dataset's manifest"),
+        ({"files": {"users.parquet": {"bytes": 1}}}, "damaged: not a dataset's manifest"),
+        ({"files": None}, "damaged: not a dataset's manifest"),
+        ({"format": 99, "files": None}, "made by another version of cfcli"),
+        ({"files": {"/etc/hostname": {"bytes": 1, "sha256": ""}}}, "names a file outside its folder"),
     ],
 )
 def test_a_strange_manifest_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

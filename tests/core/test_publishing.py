@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,35 @@ def test_two_writers_of_one_folder(tmp_path: Path) -> None:
         pass
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cfcli.core import publishing
+with publishing.directory(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("x")
+    print("here", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_writer_in_another_process_is_named_and_cleared_once_it_is_killed(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(target)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"here\n"
+            with pytest.raises(LockedError, match=f"process {holder.pid} is writing it"), publishing.directory(target):
+                pass
+            assert (tmp_path / ".run.part" / "half").exists()  # the one who came second removes nothing
+        finally:
+            holder.kill()
+    assert (tmp_path / ".run.part" / "half").exists()
+    with publishing.directory(target) as folder:
+        (folder / "a").write_text("1")
+    assert [p.name for p in target.iterdir()] == ["a"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
 def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     left = tmp_path / ".run.part"
     (left / "half").mkdir(parents=True)
@@ -70,9 +101,23 @@ def test_modes_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     try:
         with publishing.file(tmp_path / "x") as stream:
             stream.write(b"x")
+        with publishing.directory(tmp_path / "d") as folder:
+            (folder / "y").touch(0o600)
+            publishing.write_manifest(folder / "m.json", {"format": 1}, ["y"])
     finally:
         os.umask(former)
-    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+    for path in (tmp_path / "x", tmp_path / "d" / "y", tmp_path / "d" / "m.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o777 & ~umask
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with publishing.directory(tmp_path / "link") as folder:
+        (folder / "a").write_text("1")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a").read_text() == "1"
 
 
 def test_a_pointer_moves_at_once(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Whatever form the ratings have, they are read whole or the reason is said."""
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -37,12 +40,17 @@ def rows(found: Ratings) -> list[tuple[str, str, float]]:
         CSV.replace(b"\n", b"\r\n"),
         CSV.replace(b"\n", b"\n\n"),
         CSV.rstrip(b"\n"),
+        b"\n\r\n" + CSV,
+        b"\n" * 70_000 + CSV,  # more than the form is told by
+        CSV + b"   \n,,,\n",  # what spreadsheets leave at the end
         CSV.replace(b",", b";"),
         CSV.replace(b",", b"|"),
         CSV.replace(b"userId", b"User_ID").replace(b"movieId", b" item id ").replace(b"rating", b"STARS"),
         CSV.replace(b"4.5", b" 4.5 "),
         b"1\t10\t4.5\t964982703\n2\t007\t3\t964982703\n",
         b"1::10::4.5::964982703\n2::007::3::964982703\n",
+        b"\xef\xbb\xbf1\t10\t4.5\t964982703\n2\t007\t3\t964982703\n",
+        CSV.replace(b",", b", ").replace(b" 10", b"10").replace(b" 007", b"007"),
         gzip.compress(CSV[:40]) + gzip.compress(CSV[40:]),
         bz2.compress(CSV),
         lzma.compress(CSV),
@@ -76,6 +84,7 @@ def test_parquet_is_known_by_its_content(kind: type[pl.DataType]) -> None:
         (b"0x10", "'0x10' is not a number"),
         (b"nan", "'nan' is not a finite number"),
         (b"1e400", "'1e400' is not a finite number"),
+        (b"1e39", "'1e39' is not a finite number"),  # in the 32 bits in which it is kept
         (b"-inf", "'-inf' is not a finite number"),
         (b"", "the rating is empty"),
         (b"6", "6 is outside 0.5 to 5"),
@@ -98,6 +107,11 @@ def test_a_bad_rating_is_named_with_its_line(value: bytes, reason: str) -> None:
         (b"user,item,rating\n1,1,3\n1,2,3,\n", 3, "column 'rating': expected 3 fields, found 4"),
         (b"user,item,rating\n1,1,3\n,2,3\n", 3, "column 'user': the id is empty"),
         (b"user,item,rating\n1,1,3\n1,\xe9,3\n", 3, "byte 0xe9 is not UTF-8"),
+        (b"\xef\xbb\xbfuser,item,rating\n1,\xe9b,3\n", 2, "byte 0xe9 is not UTF-8"),
+        (b"user,item,rating,time\n1,1,3,5\n1,2,3\n", 3, "column 'time': expected 4 fields, found 3"),
+        (b"user,item,rating,tag\n1,1,3,\n1,2,3\n", 3, "column 'tag': expected 4 fields, found 3"),
+        (b"\n\nuser,item,rating\n\n1,1,x\n", 5, "'x' is not a number"),
+        (b'user,item,rating\n1,"a"b,3\n1,2,3\n', 2, "',' expected after"),
         (b"user,item,rating\n1,1,x\n1,2,y\n1,3,4\n", 2, "'x' is not a number (+1 more rows)"),
     ],
 )
@@ -114,6 +128,9 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
     [
         (b"", "is empty"),
         (b" \n\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        ("\u00a0\n".encode(), "is empty"),
+        (gzip.compress(b""), "is empty"),
         (b"user,item,rating\n", "no ratings in it"),
         (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
         (CSV.decode().encode("utf-16"), "UTF-16"),
@@ -145,6 +162,79 @@ def test_a_column_by_name_and_one_that_is_not_there() -> None:
         read(b"person,item,rating\n1,2,3\n", user_col="persom")
 
 
+def test_a_row_of_a_dat_file_is_shown_as_it_stands() -> None:
+    found = read(b"1::2::3::4\n1::2::3\n2::2::3::4\n", max_bad_rows="1")
+    assert found.rejects.rows() == [
+        ("ratings.csv", 2, "timestamp", "expected 4 fields, found 3", "1::2::3"),
+    ]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_damaged_archives_are_refused(pack: Any) -> None:
+    whole = pack("\n".join(["user,item,rating", *(f"{i},{i * 7 % 11},{i % 5}" for i in range(300))]).encode())
+    start = 20  # behind the header, which has fields that mean nothing
+    for place in range(start, len(whole), len(whole) // 40):
+        flipped = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        for data in (flipped, whole[:place]):
+            with pytest.raises(InputError, match=r"^ratings.csv: damaged or cut off"):
+                read(data)
+
+
+def test_an_empty_last_field_is_no_short_row() -> None:
+    found = read(b'user,item,rating,tag\n1,1,3,\n1,2,3,"a,b"\n1,3,4,""\n')
+    assert rows(found) == [("1", "1", 3.0), ("1", "2", 3.0), ("1", "3", 4.0)]
+    assert found.rejects.height == 0
+
+
+def parquet(**columns: Any) -> bytes:
+    stream = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(stream)
+    return stream.getvalue()
+
+
+def test_bad_rows_of_parquet_are_counted_by_row() -> None:
+    data = parquet(user=["a", None, "", "b"], item=[1, 2, 3, 4], rating=[float("nan"), 1.0, 2.0, 3.5])
+    found = read(data, max_bad_rows="3")
+    assert rows(found) == [("b", "4", 3.5)]
+    assert found.rejects.select("line", "column", "reason").rows() == [
+        (1, "rating", "'NaN' is not a finite number"),
+        (2, "user", "the id is empty"),
+        (3, "user", "the id is empty"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rating": [True]}, "column 'rating' (rating) is of type Boolean"),
+        ({"rating": [[1]]}, "column 'rating' (rating) is of type List"),
+        ({"user": [1.0]}, "column 'user' (user) is of type Float64"),
+        ({"time": [timedelta(1)]}, "column 'time' (time) is of type Duration"),
+    ],
+)
+def test_parquet_of_other_types_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(parquet(**({"user": ["a"], "item": [1], "rating": [1]} | change)))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        datetime(2000, 7, 30, 18, 45, 3),
+        datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC),
+        datetime(2000, 7, 30, 20, 45, 3, tzinfo=timezone(timedelta(hours=2))),
+        964982703,
+        964982703.0,
+        964982703000,
+        "2000-07-30T20:45:03+02:00",
+    ],
+)
+def test_times_of_parquet(time: Any) -> None:
+    found = read(parquet(user=["a"], item=[1], rating=[1], time=[time]))
+    assert found.frame["timestamp"].to_list() == [datetime(2000, 7, 30, 18, 45, 3)]
+
+
 @pytest.mark.parametrize("allowed", ["2", "40%"])
 def test_bad_rows_are_dropped_up_to_a_limit(allowed: str) -> None:
     data = b"user,item,rating\n1,1,3\n1,2,x\n1,3\n1,4,4\n1,5,5\n"
@@ -153,7 +243,20 @@ def test_bad_rows_are_dropped_up_to_a_limit(allowed: str) -> None:
         read(data, max_bad_rows="1")
 
 
-@pytest.mark.parametrize("text", ["964982703", "964982703000", "964982703000000", "2000-07-30T18:45:03"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "964982703",
+        " 964982703 ",
+        "964982703.0",
+        "964982703000",
+        "964982703000000",
+        "2000-07-30T18:45:03",
+        "2000-07-30 18:45:03",
+        "2000-07-30T18:45:03Z",
+        "2000-07-30T16:45:03-02:00",
+    ],
+)
 def test_times_in_any_unit_are_the_same(text: str) -> None:
     found = read(f"user,item,rating,time\n1,2,3,{text}\n".encode())
     assert str(found.frame["timestamp"][0]) == "2000-07-30 18:45:03"
@@ -185,6 +288,7 @@ RATING = st.sampled_from(["3", "4.5", "-1", "x", "nan", "", "1e999", "7"])
 def test_every_row_is_kept_or_rejected_with_a_reason(table: list[tuple[str, str, str]]) -> None:
     lines = "\n".join(",".join(f'"{cell}"' for cell in row) for row in table)
     good = [(u, i, float(r)) for u, i, r in table if u and i and r in ("3", "4.5", "-1", "7")]
+    table = [row for row in table if "".join(row).strip()]  # others are blank lines
     config = {"max_bad_rows": "100%"}
     data = f"user,item,rating\n{lines}\n".encode()
     if not good:
@@ -195,3 +299,17 @@ def test_every_row_is_kept_or_rejected_with_a_reason(table: list[tuple[str, str,
     assert rows(found) == good
     assert found.frame.height + found.rejects.height == len(table) == found.sources[0]["rows"]
     assert found.rejects["reason"].null_count() == 0
+
+
+ANY = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(ANY, ANY, st.integers(-10, 100)), min_size=1, max_size=12), st.booleans())
+def test_both_passes_read_the_same(table: list[tuple[str, str, int]], quoted: bool) -> None:
+    stream = io.StringIO()
+    quoting: Any = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    csv.writer(stream, quoting=quoting, lineterminator="\r\n").writerows([("user", "item", "rating"), *table])
+    data = stream.getvalue().encode()
+    assert rows(read(data, format="csv")) == table
+    assert rows(read(data + b"1,2\n", format="csv", max_bad_rows="1")) == table

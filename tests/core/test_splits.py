@@ -60,6 +60,40 @@ def test_random_without_a_side_is_still_whole(val: float, test: float) -> None:
     assert [len(rows["val"]), len(rows["test"])] == [20 * val, 20 * test]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_random_with_too_few_rows_leaves_none_to_train(n: int) -> None:
+    rows = splits.at_random(n, 0.5, 0.4, 0)  # 90 % of so few rounds up to all of them
+    assert_whole(rows, n)
+    assert len(rows["train"]) == 0
+    assert len(rows["test"]) == [1, 1, 2][n - 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 400), SHARES)
+def test_random_and_time_round_alike(n: int, shares: tuple[float, float]) -> None:
+    random = splits.at_random(n, *shares, seed=3)
+    time = splits.by_time(pl.Series([datetime(2020, 1, 1)] * n), *shares)
+    for rows in (random, time):
+        assert_whole(rows, n)
+    assert {name: len(rows) for name, rows in random.items()} == {name: len(rows) for name, rows in time.items()}
+    assert time["test"].tolist() == list(range(n - len(time["test"]), n))  # equal times go by the input's order
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.none() | st.integers(1, 9)), min_size=1, max_size=60), SHARES)
+def test_user_last_leaves_every_user_a_row_to_train(table, shares) -> None:  # type: ignore[no-untyped-def]
+    users = [user for user, _ in table]
+    days = [day and datetime(2020, 1, day) for _, day in table]
+    rows = splits.by_user_last(pl.Series(users), pl.Series(days, dtype=pl.Datetime), *shares)
+    assert_whole(rows, len(table))
+    assert {users[row] for row in rows["train"]} == set(users)
+    for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        for row in rows[name]:
+            later = [r for r in rows[other] if users[r] == users[row]]
+            assert len(later) <= 1
+            assert all((days[row] or datetime.min, row) < (days[r] or datetime.min, r) for r in later)
+
+
 def test_time_holds_out_the_newest() -> None:
     times = pl.Series([datetime(2020, 1, day) for day in (5, 1, 9, 3, 7, 2, 10, 4, 8, 6)])
     rows = splits.by_time(times, 0.2, 0.1)

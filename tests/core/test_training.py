@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +60,7 @@ def test_tastes_are_found_that_no_bias_can_tell(
     keys: dict[str, str], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
 ) -> None:
     here = sorted(os.listdir())
-    model = run(sides, epochs=25, **keys)
+    model = run(sides, epochs=25, learning_rate=0.01, **keys)
     train, val = sides
     bias = BiasModel.fit(
         train["user"].to_numpy(), train["item"].to_numpy(), train["rating"].cast(pl.Float64).to_numpy(), 40, 24
@@ -78,7 +79,9 @@ def test_tastes_are_found_that_no_bias_can_tell(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_best_epoch_is_restored_when_later_ones_are_worse(noise: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_the_best_epoch_is_restored_when_later_ones_are_worse(
+    noise: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     model = run(noise, shape=(20, 15), epochs=30, min_epochs=9, patience=3, l2=0, learning_rate=0.05)
     scores = [row.val_mse or 0 for row in model.history]
     best = int(np.argmin(scores))
@@ -110,8 +113,12 @@ def test_patience_counts_from_its_first_epoch() -> None:
     assert stopped.index(True) + 1 == 6
 
 
-def test_the_seed_alone_decides(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    first, again, other = (run(sides, seed=seed).tensors for seed in (1, 1, 2))
+@pytest.mark.parametrize("keys", [{}, {"num_workers": 1}, {"model": "ncf", "dropout": 0.5}], ids=str)
+def test_the_seed_alone_decides(
+    keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, again, other = (run(sides, seed=seed, epochs=2, **keys).tensors for seed in (1, 1, 2))
+    assert capfd.readouterr() == ("", "")
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["user_embedding.weight"], other["user_embedding.weight"])
@@ -126,7 +133,9 @@ def test_without_validation_rows_the_last_epoch_is_kept(sides: tuple[pl.DataFram
     assert (model.best.val_mse, model.best.val_rmse, model.best.val_mae) == (None, None, None)
     after = mse(model, "mf", train)
     assert after < model.best.train_mse < model.history[0].train_mse
-    assert model.best.train_mse - after < model.history[0].train_mse - model.best.train_mse  # of the last, not the first
+    assert (
+        model.best.train_mse - after < model.history[0].train_mse - model.best.train_mse
+    )  # of the last, not the first
 
 
 def test_users_and_items_without_training_rows_are_the_mean_of_the_others(
@@ -177,7 +186,9 @@ def test_a_loss_that_diverges_is_refused(sides: tuple[pl.DataFrame, pl.DataFrame
             run(data, learning_rate=1e30)
 
 
-@pytest.mark.parametrize(("there", "expected"), [((True, True), "cuda"), ((False, True), "mps"), ((False, False), "cpu")])
+@pytest.mark.parametrize(
+    ("there", "expected"), [((True, True), "cuda"), ((False, True), "mps"), ((False, False), "cpu")]
+)
 def test_the_device_is_what_the_machine_has(
     there: tuple[bool, bool], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +203,16 @@ def test_the_device_is_what_the_machine_has(
 
 @pytest.mark.parametrize(
     ("rows", "size"),
-    [(0, 32), (1, 32), (8000, 32), (16_000, 64), (100_000, 512), (1_000_000, 4096), (20_000_000, 65_536), (10**9, 65_536)],
+    [
+        (0, 32),
+        (1, 32),
+        (8000, 32),
+        (16_000, 64),
+        (100_000, 512),
+        (1_000_000, 4096),
+        (20_000_000, 65_536),
+        (10**9, 65_536),
+    ],
 )
 def test_automatic_batch_size(rows: int, size: int) -> None:
     assert auto_batch_size(rows) == size
@@ -245,6 +265,14 @@ def test_the_time_is_kept_also_within_an_epoch(val: bool, sides: tuple[pl.DataFr
     assert model.stopped_by is None
 
 
+def test_time_that_is_over_before_it_begins_still_gives_a_model(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    model = run(sides, max_time="0.000001s")
+    assert len(model.history) == 1
+    assert model.best.val_mse == pytest.approx(mse(model, "mf", sides[1]), abs=1e-4)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_fit_and_keeps_what_was_learned(
     number: int, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
@@ -277,6 +305,13 @@ def test_handlers_are_restored_after_an_error_too(sides: tuple[pl.DataFrame, pl.
     before = {n: signal.getsignal(n) for n in training.SIGNALS}
     with pytest.raises(GateError):
         run(sides, learning_rate=1e30)
+    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+
+
+def test_a_fit_in_another_thread_leaves_signals_alone(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(run, sides, epochs=2).result().history) == 2
     assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
 
 

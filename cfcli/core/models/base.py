@@ -36,6 +36,8 @@ class Factors(nn.Module):
         shape: of the data.
     """
 
+    INIT_SCALE = 0.05  # smaller fits real data a little better, larger leaves the start sooner
+
     def __init__(self, config: TrainConfig, shape: Shape) -> None:
         super().__init__()
         self.low, self.width = shape.low, shape.high - shape.low
@@ -45,8 +47,9 @@ class Factors(nn.Module):
             self.user_bias = nn.Parameter(torch.zeros(shape.users))
             self.item_bias = nn.Parameter(torch.zeros(shape.items))
         with torch.no_grad():
-            self.user_embedding.weight.mul_(config.init_scale)
-            self.item_embedding.weight.mul_(config.init_scale)
+            scale = self.INIT_SCALE if config.init_scale is None else config.init_scale
+            self.user_embedding.weight.mul_(scale)
+            self.item_embedding.weight.mul_(scale)
         # A start at the very edge of the range would have an infinite logit.
         share = min(max((shape.start - shape.low) / self.width, 1e-3), 1 - 1e-3)
         self.start_logit = math.log(share / (1 - share))

@@ -1,0 +1,228 @@
+"""Runs on disk: what is in them, and what is noticed when they are harmed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import planted
+import polars as pl
+import pytest
+
+from cfcli.core import publishing, runs
+from cfcli.core.config import PrepareConfig, TrainConfig, resolve
+from cfcli.core.dataset import Dataset
+from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.evaluation import evaluate
+from cfcli.core.neighbors import similar
+from cfcli.core.preparation import prepare
+from cfcli.core.ratings import Source
+from cfcli.core.runs import FILES, Run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return planted.dataset(tmp_path_factory.mktemp("runs"), planted.checkerboard(12, 10), titles=True)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Dataset) -> Path:
+    return planted.run(data, data.path.parent / "whole", epochs=3, hidden=(8,), model="ncf")
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """A copy to harm."""
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
+    run = Run.load(whole)
+    assert {p.name for p in whole.iterdir()} == {*FILES, "run.json"}
+    for name in FILES:
+        listed = run.info["files"][name]
+        assert listed == {"bytes": (whole / name).stat().st_size, "sha256": publishing.sha256(whole / name)}
+    assert run.tensors["user_embedding.weight"].shape == (12, 5)
+    assert run.tensors["network.0.weight"].shape == (8, 10)
+    expected = {"model": "ncf", "solver": "adam", "status": "finished", "epochs": 3, "device": "cpu", "batch_size": 32}
+    assert expected.items() <= run.info.items()
+    assert run.info["shape"].items() >= {"users": 12, "items": 10, "low": 1.0, "high": 5.0}.items()
+    best = run.history.row(run.info["best_epoch"] - 1, named=True)
+    assert run.info["val"] == pytest.approx({k: best[f"val_{k}"] for k in ("mse", "rmse", "mae")})
+    assert best["val_mse"] == run.history["val_mse"].min()
+    wanted = TrainConfig(learning_rate=0.02, epochs=3, device="cpu", hidden=(8,), model="ncf")
+    assert resolve(TrainConfig, file=whole / "config.toml") == wanted
+    assert run.dataset().info == data.info
+
+
+def test_the_tables_count_the_training_rows_alone(whole: Path, data: Dataset) -> None:
+    run = Run.load(whole)
+    train = data.split("train")
+    for table, column in ((run.users, "user"), (run.items, "item")):
+        stats = train.group_by(column).agg(pl.len(), pl.col("rating").mean()).sort(column)
+        assert table["n_ratings"].to_list() == stats["len"].to_list()
+        assert table["mean"].to_list() == pytest.approx(stats["rating"].to_list())
+    assert run.users.columns == ["userId", "n_ratings", "mean", "bias"]
+    assert run.items.columns == ["movieId", "n_ratings", "title", "genres", "mean", "bias"]
+    base = run.baseline()
+    assert base.mean == pytest.approx(train["rating"].mean())
+    np.testing.assert_array_equal(base.item_bias, run.items["bias"].to_numpy())
+    np.testing.assert_array_equal(base.user_mean, run.users["mean"].to_numpy())
+    users, items = run.id_maps()
+    assert users.ids.to_list() == [str(n) for n in range(89, 101)]  # by number, not by text
+    assert items.id(pl.Series([0])).to_list() == ["91"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_byte_is_noticed_and_its_file_named(name: str, copy: Path) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=rf"{name}: damaged"):
+        Run.load(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(name: str, copy: Path) -> None:
+    (copy / name).unlink()
+    with pytest.raises(ArtifactError, match=rf"{name}: missing"):
+        Run.load(copy)
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Changes a manifest so that its checksums are right."""
+    info = json.loads((folder / "run.json").read_text()) | changes
+    publishing.write_manifest(folder / "run.json", info, list(FILES))
+
+
+@pytest.mark.parametrize("entity", ["users", "items"])
+def test_tensors_that_do_not_fit_the_ids_are_refused(entity: str, copy: Path) -> None:
+    path = copy / f"{entity}.parquet"
+    pl.read_parquet(path)[1:].write_parquet(path)
+    rewrite(copy)
+    with pytest.raises(ArtifactError, match=rf"{entity}.parquet has \d+ rows, the model has \d+"):
+        Run.load(copy)
+
+
+def test_what_is_no_run_is_refused(copy: Path, tmp_path: Path, data: Dataset) -> None:
+    with pytest.raises(ArtifactError, match="no run there; make one with 'cfcli train'"):
+        Run.load(tmp_path / "nothing")
+    with pytest.raises(ArtifactError, match="no run there"):
+        Run.load(data.path)
+    rewrite(copy, format=99)
+    with pytest.raises(ArtifactError, match="another version of cfcli"):
+        Run.load(copy)
+    (copy / "run.json").write_text("{")
+    with pytest.raises(ArtifactError, match="damaged: not a run's manifest"):
+        Run.load(copy)
+    (copy / "model.safetensors").write_bytes(b"no tensors")
+    (copy / "run.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="damaged"):
+        Run.load(copy)
+
+
+def test_tensors_that_are_none_are_refused_though_listed(copy: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"no tensors at all")
+    rewrite(copy)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: damaged"):
+        Run.load(copy)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_missed(copy: Path) -> None:
+    info = json.loads((copy / "run.json").read_text())
+    del info["files"]["items.parquet"]
+    (copy / "run.json").write_text(json.dumps(info))
+    with pytest.raises(ArtifactError, match=r"does not list items\.parquet"):
+        Run.load(copy)
+
+
+def test_another_dataset_in_the_old_place_is_refused(whole: Path, tmp_path: Path) -> None:
+    other = planted.dataset(tmp_path, planted.checkerboard(12, 10, seed=9))
+    with pytest.raises(ArtifactError, match=r"is not the dataset that .* was trained on"):
+        Run.load(whole).dataset(other.path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("gone")}[kind]()
+    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), runs.create(out, "mf"):
+        pytest.fail("the block must not start")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def make(out: Path | None = None) -> Path:
+    with runs.create(out, "mf") as (path, folder):
+        (folder / "x").write_text("x")
+        assert not path.exists()
+    return path
+
+
+def test_the_pointer_moves_with_every_run_but_not_for_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Path("elsewhere"))
+    assert not Path("runs").exists()
+    first, second = make(), make()  # within one second, perhaps
+    assert first != second
+    assert Path("runs/latest").resolve() == second.resolve()
+    third = make(tmp_path / "runs" / "mine")
+    assert Path("runs/latest").resolve() == third
+    assert not Path("runs/latest").readlink().is_absolute()
+    make(tmp_path / "other" / "run")
+    assert Path("runs/latest").resolve() == third
+    assert sorted(p.name for p in Path("runs").iterdir()) == sorted([first.name, second.name, "mine", "latest"])
+    assert first.name.endswith("-mf")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConfigError, ZeroDivisionError])
+def test_a_failure_leaves_nothing(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = make()
+    with pytest.raises(error), runs.create(None, "ncf") as (_, folder):
+        (folder / "half").write_text("x")
+        raise error
+    assert sorted(p.name for p in Path("runs").iterdir()) == sorted([before.name, "latest"])
+    assert Path("runs/latest").resolve() == before.resolve()
+
+
+def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
+    """Judging, neighbours and baselines of weights that were learned, not given."""
+    data = planted.dataset(tmp_path, planted.checkerboard(40, 20), titles=True)
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=25))
+    report, rows = evaluate(run)
+    rating = rows["rating"].to_numpy()
+    train = data.split("train")["rating"].cast(pl.Float64)
+    assert report["baselines"]["mean"]["mse"] == pytest.approx(((rating - train.mean()) ** 2).mean())
+    assert report["n"] == data.info["test"] == report["warm"]["n"] + report["cold"]["n"]
+    assert report["model"]["rmse"] < 0.5 < 1.8 < report["baselines"]["bias"]["rmse"]
+    difference = report["mse_difference_to_bias"]
+    assert difference["low"] < difference["value"] < difference["high"] < 0
+    for item in range(20):
+        near = similar(run, item, n=9)
+        assert {k % 2 for k in near["item"]} == {item % 2}
+        assert near["score"].min() > 0.5  # type: ignore[operator]
+    every = similar(run, 0, n=100)
+    assert (every.height, every["score"][-1] < -0.5) == (19, True)  # the other taste comes last
+
+
+@pytest.mark.parametrize("keys", [{"biases": False}, {"model": "ncf"}], ids=str)
+def test_the_manifest_and_evaluate_agree_on_the_validation_error(keys: dict[str, object], tmp_path: Path) -> None:
+    """Also where validation rows have users that training has not, and initial parameters are large."""
+    train, val = planted.halves(planted.checkerboard(20, 10))
+    for name, part in (("train.csv", train.filter(pl.col("user") > 5)), ("val.csv", val)):
+        planted.write_csv(tmp_path / name, part)
+    sources, config = [Source.of(tmp_path / "train.csv")], PrepareConfig(test_size=0)
+    data, _ = prepare(sources, tmp_path / "data", config, val=Source.of(tmp_path / "val.csv"))
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=3, init_scale=1.0, **keys))
+    report, _ = evaluate(run, split="val")
+    assert report["cold"]["n"] == val.filter(pl.col("user") <= 5).height > 0
+    assert {key: report["model"][key] for key in ("mse", "rmse", "mae")} == pytest.approx(run.info["val"], abs=1e-4)
+
+
+def test_a_run_without_validation_rows_says_so(tmp_path: Path) -> None:
+    data = planted.dataset(tmp_path, planted.checkerboard(12, 10), val_size=0)
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=2))
+    assert run.info["val"] == {"mse": None, "rmse": None, "mae": None}
+    assert (run.info["best_epoch"], run.history.height) == (2, 2)
