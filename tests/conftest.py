@@ -1,9 +1,13 @@
 """Fixtures for all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
 from shell import run_cfcli, write_ratings
+
+# Tests run beside each other; processes that each start a thread a core make each other many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

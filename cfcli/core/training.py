@@ -273,7 +273,7 @@ class _Module(lightning.LightningModule):
         self.begin = time.perf_counter()
         self.seconds: float | None = None
         self.squares = torch.zeros((), device=self.device)
-        self.seen = 0
+        self.seen = self.val_seen = 0
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         user, item, rating = batch
@@ -307,10 +307,11 @@ class _Module(lightning.LightningModule):
         self.log("val_mse", self.val_squares / self.val_seen)
 
     def on_train_epoch_end(self) -> None:
-        seconds = self.seconds if self.seconds is not None else time.perf_counter() - self.begin
-        self.settle_untrained()
+        if self.seconds is None:  # nothing was validated
+            self.seconds = time.perf_counter() - self.begin
+            self.settle_untrained()
         mse = float(self.squares) / max(self.seen, 1)
-        val_mse = float(self.val_squares) / self.val_seen if self.seconds is not None else None
+        val_mse = float(self.val_squares) / self.val_seen if self.val_seen else None
         row = Epoch(
             epoch=self.current_epoch + 1,
             train_mse=mse,
@@ -319,8 +320,8 @@ class _Module(lightning.LightningModule):
             val_rmse=val_mse**0.5 if val_mse is not None else None,
             val_mae=float(self.val_absolutes) / self.val_seen if val_mse is not None else None,
             learning_rate=self.config.learning_rate,
-            seconds=seconds,
-            ratings_per_second=self.seen / seconds,
+            seconds=self.seconds,
+            ratings_per_second=self.seen / self.seconds,
         )
         self.history.append(row)
         self.progress.epoch(row)
