@@ -11,7 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["config", "ids", "publishing"],
-    ["ratings", "items", "splits", "dataset", "batches", "movielens", "preparation"],
+    ["sources", "columns", "splits", "spool"],
+    ["ratings", "items", "selection", "dataset", "batches", "movielens", "preparation"],
     ["models"],
     ["metrics", "predictor"],
     ["training"],

@@ -34,8 +34,8 @@ def evaluate(
         raise ConfigError(f"--per-row {per_row}: the name must end in .csv or .parquet")
 
     from cfcli.core import evaluation
-    from cfcli.core.ratings import Source
     from cfcli.core.runs import Run
+    from cfcli.core.sources import Source
 
     source = Source.of(ratings) if ratings else None
     result, rows = evaluation.evaluate(Run.load(run), split=split, source=source, data=data)

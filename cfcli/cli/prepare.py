@@ -12,12 +12,13 @@ from cfcli.core.config import Duplicates, Format, PrepareConfig, Split, resolve
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cfcli.core.ratings import Source
+    from cfcli.core.sources import Source
 
 
 def prepare(
     ratings: Annotated[
-        list[str] | None, typer.Argument(metavar="RATINGS...", help="Ratings files; - is stdin.")
+        list[str] | None,
+        typer.Argument(metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Instead of files: sample, or a MovieLens set to download.")
@@ -31,6 +32,12 @@ def prepare(
     item_col: Annotated[str | None, options.key(PrepareConfig, "item_col")] = None,
     rating_col: Annotated[str | None, options.key(PrepareConfig, "rating_col")] = None,
     time_col: Annotated[str | None, options.key(PrepareConfig, "time_col")] = None,
+    no_header: Annotated[bool | None, options.key(PrepareConfig, "no_header")] = None,
+    skip_lines: Annotated[int | None, options.key(PrepareConfig, "skip_lines")] = None,
+    encoding: Annotated[str | None, options.key(PrepareConfig, "encoding")] = None,
+    decimal_comma: Annotated[bool | None, options.key(PrepareConfig, "decimal_comma")] = None,
+    max_rows: Annotated[int | None, options.key(PrepareConfig, "max_rows")] = None,
+    max_bytes: Annotated[int | None, options.key(PrepareConfig, "max_bytes")] = None,
     top_items: Annotated[int | None, options.key(PrepareConfig, "top_items")] = None,
     min_user_ratings: Annotated[int | None, options.key(PrepareConfig, "min_user_ratings")] = None,
     min_item_ratings: Annotated[int | None, options.key(PrepareConfig, "min_item_ratings")] = None,
@@ -46,6 +53,9 @@ def prepare(
     config: options.ConfigFile = None,
     set: options.Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another dataset at --out.")] = False,
+    accept_shrink: Annotated[
+        bool, typer.Option("--accept-shrink", help="With --force, even if most of the former rows or ids are gone.")
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -57,6 +67,8 @@ def prepare(
     """
     flags = {
         "format": format, "user_col": user_col, "item_col": item_col, "rating_col": rating_col, "time_col": time_col,
+        "no_header": no_header, "skip_lines": skip_lines, "encoding": encoding, "decimal_comma": decimal_comma,
+        "max_rows": max_rows, "max_bytes": max_bytes,
         "top_items": top_items, "min_user_ratings": min_user_ratings, "min_item_ratings": min_item_ratings,
         "since": since, "sample": sample, "split": split, "val_size": val_size, "test_size": test_size,
         "duplicates": duplicates, "max_bad_rows": max_bad_rows, "rating_range": rating_range, "seed": seed,
@@ -68,7 +80,7 @@ def prepare(
     import time
 
     from cfcli.core import preparation
-    from cfcli.core.ratings import Source
+    from cfcli.core.sources import Source
 
     console = Out(json, quiet)
     begin = time.perf_counter()
@@ -78,7 +90,7 @@ def prepare(
             sources, titles = _movielens(dataset, console)
             item_source = item_source or titles
         else:
-            sources = [Source.of(path) for path in ratings or ()]
+            sources = [source for path in ratings or () for source in Source.all_of(path)]
         if not quiet and is_live():
             stack.enter_context(console.stderr.status("reading and splitting ..."))
         made, notes = preparation.prepare(
@@ -89,6 +101,7 @@ def prepare(
             val=Source.of(val_file) if val_file else None,
             test=Source.of(test_file) if test_file else None,
             force=force,
+            accept_shrink=accept_shrink,
         )
     for note in notes:
         console.note(note)

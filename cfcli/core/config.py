@@ -41,7 +41,13 @@ class PrepareConfig:
     user_col: str | None = _key(None, "Column of user ids, where its name is not a known alias.")
     item_col: str | None = _key(None, "Column of item ids.")
     rating_col: str | None = _key(None, "Column of ratings.")
-    time_col: str | None = _key(None, "Column of times: seconds, ms or us since 1970, or ISO 8601.")
+    time_col: str | None = _key(None, "Column of times: seconds, ms, us or ns since 1970, or ISO 8601.")
+    no_header: bool = _key(False, "The first line is data; columns are column_0, column_1...")
+    skip_lines: int = _key(0, "Lines to leave out above the names of the columns.")
+    encoding: str = _key("utf-8", "Encoding of the text, such as latin-1 or utf-16.")
+    decimal_comma: bool = _key(False, "Ratings are written like 3,5.")
+    max_rows: int | None = _key(None, "Refuse an input with more rows.")
+    max_bytes: int | None = _key(None, "Refuse an input with more bytes, after unpacking.")
     top_items: int | None = _key(None, "Keep only the N items with the most ratings.")
     min_user_ratings: int = _key(1, "Drop users with fewer ratings.")
     min_item_ratings: int = _key(1, "Drop items with fewer ratings.")
@@ -62,7 +68,12 @@ class PrepareConfig:
                 raise ConfigError(f"{name}: {getattr(self, name)} is not a share from 0 to below 1")
         if self.val_size + self.test_size >= 1:
             raise ConfigError(f"val_size + test_size = {self.val_size + self.test_size:g} leaves no training rows")
-        _at_least(self, 1, "top_items", "sample", "min_user_ratings", "min_item_ratings")
+        _at_least(self, 1, "top_items", "sample", "min_user_ratings", "min_item_ratings", "max_rows", "max_bytes")
+        _at_least(self, 0, "skip_lines")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ConfigError(f"encoding: '{self.encoding}' is not known; such as utf-8, latin-1, utf-16") from None
         _check_seed(self.seed)
         if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
             raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")

@@ -12,12 +12,13 @@ from cfcli.core.config import PrepareConfig
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.metrics import errors, paired_bootstrap
 from cfcli.core.runs import Run
+from cfcli.core.sources import Source
 
 BASELINES = ("mean", "user_mean", "item_mean", "bias")
 
 
 def evaluate(
-    run: Run, *, split: str = "test", source: ratings.Source | None = None, data: Path | None = None
+    run: Run, *, split: str = "test", source: Source | None = None, data: Path | None = None
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Errors of the model and of four baselines on the same rows.
 
@@ -43,10 +44,10 @@ def evaluate(
         ids = [index_map.id(rows[name]) for index_map, name in zip(maps, ("user", "item"), strict=True)]
         where = f"split {split}"
     else:
-        frame = ratings.read([source], PrepareConfig()).frame
+        frame, _ = ratings.read([source], PrepareConfig())
         ids = [frame["user_id"], frame["item_id"]]
         index = [index_map.index(column) for index_map, column in zip(maps, ids, strict=True)]
-        rows = pl.DataFrame({"user": index[0], "item": index[1], "rating": frame["rating"]})
+        rows = pl.DataFrame({"user": index[0], "item": index[1], "rating": frame["rating"].cast(pl.Float64)})
         where = source.name
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")

@@ -1,10 +1,13 @@
 """Titles and genres of items, from a file of their own."""
 
+import csv
+
 import polars as pl
 from polars.exceptions import PolarsError
 
+from cfcli.core.columns import ALIASES, one_character, quoting, sniff
 from cfcli.core.errors import InputError
-from cfcli.core.ratings import ALIASES, Source, sniff, text_frame
+from cfcli.core.sources import Source
 
 ML100K_GENRES = (  # the flags that end each line of MovieLens' u.item, in its order (u.genre)
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
@@ -34,10 +37,12 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
         data = data.decode("latin-1").encode()
         notes.append(f"{source.name} is not UTF-8; read as Latin-1")
     first = data.split(b"\n", 1)[0].decode("utf-8-sig")
-    separator = "|" if first.count("|") >= 20 else "::" if "::" in first else sniff(data, source.name, fields=2)[0]
+    separator = (
+        "|" if first.count("|") >= 20 else "::" if "::" in first else sniff(_head(data), source.name, fields=2)[0]
+    )
     try:
         if separator in ("|", "::"):
-            frame = text_frame(data.replace(b'"', b"''") if separator == "|" else data, separator, header=False)
+            frame = _text_frame(data.replace(b'"', b"''") if separator == "|" else data, separator, header=False)
             names = frame.columns
             genres: pl.Expr = (
                 pl.col(names[2])
@@ -52,10 +57,28 @@ def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
             title = pl.col(names[1]).str.replace_all("''", '"', literal=True) if separator == "|" else pl.col(names[1])
             frame = frame.select(id=pl.col(names[0]), title=title, genres=genres)
         else:
-            frame = _by_name(text_frame(data, separator, header=True), source.name)
+            frame = _by_name(_text_frame(data, separator, header=True), source.name)
     except (PolarsError, ValueError, IndexError) as error:
         raise InputError(f"{source.name}: not a table of items: {str(error).splitlines()[0]}") from None
     return frame.filter(pl.col("id").is_not_null()).unique("id", keep="first", maintain_order=True), notes
+
+
+def _head(data: bytes) -> str:
+    return data.lstrip()[: 1 << 16].decode("utf-8-sig", "replace")
+
+
+def _text_frame(data: bytes, separator: str, header: bool) -> pl.DataFrame:
+    """The table in ``data``, every column as text; raises Polars' errors where rows are too long."""
+    if separator == "::":
+        data = data.replace(b"::", one_character(separator).encode())
+    return pl.read_csv(
+        data,
+        separator=one_character(separator),
+        has_header=header,
+        quote_char='"' if quoting(separator) == csv.QUOTE_MINIMAL else None,
+        infer_schema=False,
+        glob=False,
+    )
 
 
 def _by_name(frame: pl.DataFrame, where: str) -> pl.DataFrame:

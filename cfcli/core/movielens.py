@@ -25,7 +25,7 @@ from typing import IO
 import polars as pl
 
 from cfcli.core.errors import ArtifactError, ConfigError, LockedError, MachineError
-from cfcli.core.ratings import Source
+from cfcli.core.sources import Source
 
 if sys.platform != "win32":
     import fcntl

@@ -1,31 +1,37 @@
-"""From ratings files to a dataset: filter, settle duplicates, map ids, split, write."""
+"""From ratings files to a dataset: settle duplicates, filter, map ids, split, write."""
 
 import hashlib
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 import cfcli
 from cfcli.core import items as item_files
-from cfcli.core import publishing, ratings, splits
+from cfcli.core import publishing, splits
 from cfcli.core.config import PrepareConfig, as_dict
 from cfcli.core.dataset import FILES, FORMAT, MANIFEST, Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
-from cfcli.core.ids import IdMap, are_integers, hash_ids, hash_pairs
-from cfcli.core.ratings import Source
+from cfcli.core.ids import IdMap, are_integers, hash_ids
+from cfcli.core.ratings import REJECTS, Reader, id_notes
+from cfcli.core.selection import filter_rows, settle_duplicates
+from cfcli.core.sources import Source
+from cfcli.core.spool import Spool
 
 # What stands beside the ids in the tables of datasets, runs and reports.
 RESERVED = {
     "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm", "query", "rank",
     "score",
 }  # fmt: skip
-REJECTS = "rejects.csv"
-SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
+DISTINCT = 1000  # ratings of more values than this are no steps of a scale
+SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
 
 
 def prepare(
@@ -37,13 +43,16 @@ def prepare(
     val: Source | None = None,
     test: Source | None = None,
     force: bool = False,
+    accept_shrink: bool = False,
 ) -> tuple[Dataset, list[str]]:
-    """Reads ratings, splits them and writes the dataset to ``out``, all of it or nothing.
+    """Reads ratings, splits them and writes the dataset to ``out``, all of it or nothing, in memory for a few blocks
+    of them.
 
     Args:
         items: titles and genres.
         val, test: given splits; then ``config.split`` only cuts what is still to be cut from ``sources``.
         force: replace another dataset.
+        accept_shrink: even if it had more than twice the rows, or most of its users or items are gone.
 
     Returns:
         The dataset and notes for the user, one sentence each.
@@ -51,7 +60,275 @@ def prepare(
     Raises:
         InputError: the ratings cannot be used.
         ConfigError: ``out`` holds something else.
+        LockedError: another process is writing to ``out``.
+        MachineError: no permission, no space.
     """
+    given = {splits.VAL: val, splits.TEST: test}
+    parts = [(splits.TRAIN, source) for source in sources] + [(name, s) for name, s in given.items() if s]
+    _check_out(out, [source for _, source in parts])
+    titles, notes = item_files.read(items) if items is not None else (None, [])
+    with publishing.directory(out) as folder:
+        spool = Spool(folder / "spool")
+        reader = Reader(config, folder)
+        timeless = False
+        for side, source in parts:
+            for block in reader.blocks(source):
+                timeless |= "timestamp" not in block.columns
+                spool.append(block, side)
+        reader.finish()
+        columns = reader.columns
+        for role in ("user", "item"):
+            if columns[role] in RESERVED or (columns[role] == "title" and titles is not None):
+                name = sources[0].name
+                raise InputError(f"{name}: cfcli uses the name '{columns[role]}' itself; rename that column")
+        if reader.has_times and timeless:
+            spool.change(lambda _, block: block if "timestamp" in block.columns else block.with_columns(NO_TIME))
+        duplicates = settle_duplicates(spool, reader, config.duplicates)
+        notes += reader.notes()
+        if duplicates:
+            notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
+        filter_rows(spool, reader, config)
+        users = _Entities.of(spool, "user", reader.user_ids.to_series())
+        item_ids = _Entities.of(spool, "item", reader.item_ids.to_series())
+        for entities, role in ((users, "user"), (item_ids, "item")):
+            notes += id_notes(entities.map.ids, columns[role])
+        former = _former(out)
+        if former and force and not accept_shrink:
+            _refuse_to_shrink(former, spool.rows, (users, item_ids))
+        found = _write_sides(spool, folder, given, users, item_ids, reader.has_times, config)
+        shutil.rmtree(folder / "spool")
+        if not found.n[splits.TRAIN]:
+            raise InputError(f"{sources[0].name}: no training rows are left of {sum(found.n.values()):,} ratings")
+        for name, held in given.items():
+            if held and found.n[name] and found.cold[name] == found.n[name]:
+                raise InputError(f"{held.name}: no row has both a user and an item of the training ratings")
+        users.table(columns["user"]).write_parquet(folder / "users.parquet")
+        item_table = item_ids.table(columns["item"], titles)
+        item_table.write_parquet(folder / "items.parquet")
+        if items is not None and (missing := item_table["title"].null_count()):
+            notes.append(f"{missing:,} of {item_table.height:,} items have no title in {items.name}")
+        scale = found.scale(config.rating_range)
+        if scale["min"] == scale["max"]:
+            notes.append(f"all training ratings are {scale['min']:g}; there is nothing to learn from them")
+        listed = publishing.listing(folder, FILES)
+        settings = as_dict(config)
+        key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
+        info: dict[str, Any] = {
+            "format": FORMAT,
+            "cfcli": cfcli.__version__,
+            "fingerprint": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16],
+            "sources": reader.sources,
+            "config": settings,
+            "columns": columns,
+            "integer_ids": {"user": are_integers(users.map.ids), "item": are_integers(item_ids.map.ids)},
+            "ratings": sum(found.n.values()),
+            "users": len(users.map),
+            "items": len(item_ids.map),
+            **found.n,
+            "cold": {name: found.cold[name] for name in given},
+            "rejected": dict(reader.rejected.most_common()),
+            "duplicates": duplicates,
+            "rating_scale": scale,
+            "mean": found.train.total / found.n[splits.TRAIN],
+            "histogram": found.histogram,
+        }
+        if former and former.info["fingerprint"] != info["fingerprint"] and not force:
+            raise ConfigError(f"{out}: holds another dataset; replace it with --force, or choose another --out")
+        info = publishing.write_manifest(folder / MANIFEST, info, listed)
+    return Dataset(out, info), notes
+
+
+NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
+
+
+@dataclass(frozen=True)
+class _Entities:
+    """The users, or the items, that have ratings.
+
+    Attributes:
+        map: their ids.
+        index: shape (codes,): the index of each code of the spool that is in use.
+        hashes: shape (codes,): the hash of its id.
+        counts: shape (len(map),): ratings of each.
+    """
+
+    map: IdMap
+    index: NDArray[np.uint32]
+    hashes: NDArray[np.uint64]
+    counts: NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, spool: Spool, name: str, ids: pl.Series) -> "_Entities":
+        by_code = spool.counts(name, len(ids))
+        used = np.flatnonzero(by_code)
+        known = ids.gather(used)
+        id_map = IdMap.of(known)
+        index = np.zeros(len(ids), np.uint32)
+        index[used] = id_map.index(known).to_numpy()
+        hashes = np.zeros(len(ids), np.uint64)
+        hashes[used] = hash_ids(known)
+        counts = np.zeros(len(id_map), np.uint32)
+        counts[index[used]] = by_code[used]
+        return cls(id_map, index, hashes, counts)
+
+    def table(self, name: str, titles: pl.DataFrame | None = None) -> pl.DataFrame:
+        """One row each, in the order of the index: the id under its own column name, ``n_ratings`` and titles."""
+        frame = pl.DataFrame({name: self.map.ids, "n_ratings": self.counts})
+        if titles is not None:
+            frame = frame.join(titles, left_on=name, right_on="id", how="left", maintain_order="left")
+        return frame
+
+
+class _Values:
+    """Ratings as they come by: their range, their sum and, while there are few different ones, how many of each."""
+
+    def __init__(self) -> None:
+        self.counts: pl.DataFrame | None = pl.DataFrame(schema={"rating": pl.Float32, "count": pl.UInt32})
+        self.low, self.high, self.total = np.inf, -np.inf, 0.0
+
+    def add(self, rating: pl.Series) -> None:
+        if not len(rating):
+            return
+        self.low, self.high = min(self.low, rating.min()), max(self.high, rating.max())  # type: ignore[type-var,assignment]
+        self.total += float(rating.cast(pl.Float64).sum())
+        if self.counts is not None:
+            counts = _added(self.counts, rating.rename("rating").value_counts())
+            self.counts = counts if counts.height <= DISTINCT else None
+
+
+def _added(*counts: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat(counts).group_by("rating").agg(pl.col("count").sum()).sort("rating")
+
+
+@dataclass
+class _Sides:
+    """What was written: rows of each side, cold rows among them, and the ratings."""
+
+    n: dict[str, int]
+    cold: dict[str, int]
+    train: _Values
+    histogram: list[dict[str, float]]
+
+    def scale(self, declared: tuple[float, float] | None) -> dict[str, float | None]:
+        """Lowest and highest rating, and the step between ratings (null where they look continuous): of the training
+        rows alone, or as declared."""
+        low, high = declared or (float(self.train.low), float(self.train.high))
+        known = self.train.counts if self.train.counts is not None else pl.DataFrame({"rating": []})
+        gaps = np.diff(known["rating"].cast(pl.Float64).to_numpy())
+        step = float(gaps.min()) if 0 < len(gaps) < 200 else None
+        if step is not None and np.abs(gaps / step - np.round(gaps / step)).max() > 1e-3:
+            step = None
+        return {"min": low, "max": high, "step": round(step, 6) if step is not None else None}
+
+
+def _write_sides(
+    spool: Spool,
+    folder: Path,
+    given: dict[str, Source | None],
+    users: _Entities,
+    items: _Entities,
+    has_times: bool,
+    config: PrepareConfig,
+) -> _Sides:
+    """Writes train, val and test in the order of the input."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [("user", pa.uint32()), ("item", pa.uint32()), ("rating", pa.float32())]
+    schema = pa.schema(fields + [("timestamp", pa.timestamp("us"))] * has_times)
+    seen_user, seen_item = np.zeros(len(users.map), bool), np.zeros(len(items.map), bool)
+    n = dict.fromkeys(splits.NAMES, 0)
+    values = {name: _Values() for name in splits.NAMES}
+    cuts = _cuts(spool, given, users, items, config)
+    written: list[Future[None]] = []
+    with ThreadPoolExecutor(2) as threads:  # packing blocks takes longer than making them
+        files = {}
+        try:
+            for name in splits.NAMES:
+                files[name] = pq.ParquetWriter(
+                    folder / f"{name}.parquet", schema, compression="zstd", use_dictionary=["rating"]
+                )
+            for (_, _, block), sides in zip(spool.blocks(), cuts, strict=True):
+                mapped = block.with_columns(
+                    user=users.index[block["user"].to_numpy()], item=items.index[block["item"].to_numpy()]
+                ).select(schema.names)
+                for future in written:
+                    future.result()
+                written = []
+                for k, name in enumerate(splits.NAMES):
+                    part = mapped.filter(sides == k)
+                    n[name] += part.height
+                    values[name].add(part["rating"])
+                    if name == splits.TRAIN:
+                        seen_user[part["user"].to_numpy()] = seen_item[part["item"].to_numpy()] = True
+                    if part.height:
+                        written.append(threads.submit(files[name].write_table, part.to_arrow().cast(schema)))
+            for future in written:
+                future.result()
+        finally:
+            for file in files.values():
+                file.close()
+    cold = {}
+    for name in (splits.VAL, splits.TEST):
+        cold[name] = 0
+        with pq.ParquetFile(folder / f"{name}.parquet") as table:
+            for batch in table.iter_batches(columns=["user", "item"]):
+                cold[name] += int((~(seen_user[batch["user"]] & seen_item[batch["item"]])).sum())
+    return _Sides(n, cold, values[splits.TRAIN], _histogram(spool, list(values.values())))
+
+
+def _cuts(
+    spool: Spool, given: dict[str, Source | None], users: _Entities, items: _Entities, config: PrepareConfig
+) -> Iterator[splits.Sides]:
+    """The side of each row, block by block: what was given for a side stays there, the others are cut as configured."""
+    val_size = 0.0 if given[splits.VAL] else config.val_size
+    test_size = 0.0 if given[splits.TEST] else config.test_size
+    sides = None
+    if config.split == "random":
+        sides = splits.at_random(int(spool.given(splits.TRAIN).sum()), val_size, test_size, config.seed)
+    elif config.split != "hash":
+        times = None
+        if "timestamp" in next(spool.blocks())[2].columns:
+            times = pl.Series(spool.column("timestamp", splits.TRAIN))
+        if config.split == "user-last":
+            sides = splits.by_user_last(pl.Series(spool.column("user", splits.TRAIN)), times, val_size, test_size)
+        elif times is None:
+            raise InputError("--split time needs a column of times; name it with --time-col")
+        else:
+            sides = splits.by_time(times, val_size, test_size)
+    at = 0
+    for _, side, block in spool.blocks("user", "item"):
+        if side != splits.TRAIN:
+            yield np.full(block.height, splits.NAMES.index(side), np.uint8)
+        elif sides is None:
+            user, item = users.hashes[block["user"].to_numpy()], items.hashes[block["item"].to_numpy()]
+            yield splits.by_hash(user, item, val_size, test_size, config.seed)
+        else:
+            yield sides[at : at + block.height]
+            at += block.height
+
+
+def _histogram(spool: Spool, values: list[_Values]) -> list[dict[str, float]]:
+    """Counts by rating, or by ten equal bins where there are more than 20 different ones."""
+    known = [part.counts for part in values if part.counts is not None]
+    if len(known) == len(values) and (counts := _added(*known)).height <= 20:
+        return [{"rating": float(r), "n": n} for r, n in counts.iter_rows()]
+    edges = np.linspace(min(part.low for part in values), max(part.high for part in values), 11)
+    total = np.zeros(10, np.int64)
+    for _, _, block in spool.blocks("rating"):
+        total += np.histogram(block["rating"].to_numpy(), bins=edges)[0]
+    return [{"rating": round(float(low), 6), "n": int(n)} for low, n in zip(edges, total, strict=False)]
+
+
+def _check_out(out: Path, sources: Sequence[Source]) -> None:
+    """Raises before anything is read when ``out`` would swallow an input or files of someone else."""
+    target = out.resolve()
+    for source in sources:
+        if source.path is None:
+            continue
+        lies = source.path.resolve()
+        if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
+            raise InputError(f"{source.path}: lies in or around the output {out}; choose another --out")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is not a directory; choose another --out")
     if out.is_dir():
@@ -63,222 +340,28 @@ def prepare(
             raise ConfigError(
                 f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: --out {where}"
             )
-    parts = [(splits.TRAIN, sources)] + [(n, [s]) for n, s in ((splits.VAL, val), (splits.TEST, test)) if s]
-    read = [(name, ratings.read(part, config)) for name, part in parts]
-    notes = [note for _, part in read for note in part.notes]
-    columns = read[0][1].columns
-    for role in ("user", "item"):
-        if columns[role] in RESERVED:
-            raise InputError(f"{sources[0].name}: cfcli uses the name '{columns[role]}' itself; rename that column")
-    frame = pl.concat([part.frame.with_columns(given=pl.lit(name)) for name, part in read], how="diagonal")
-    frame, duplicates = _settle_duplicates(frame, config)
-    if duplicates:
-        notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
-    n_read = frame.height
-    frame = _filter(frame, config)
-    if frame.height == 0:
-        raise InputError(f"{sources[0].name}: all {n_read:,} ratings were filtered away")
-    users, item_ids = IdMap.of(frame["user_id"]), IdMap.of(frame["item_id"])
-    rows = frame.select(
-        users.index(frame["user_id"]).alias("user"),
-        item_ids.index(frame["item_id"]).alias("item"),
-        pl.col("rating").cast(pl.Float32),
-        *(["timestamp"] if "timestamp" in frame.columns else []),
-    )
-    sides = _split(rows, frame["given"], {name for name, _ in parts}, users, item_ids, config)
-    tables = {name: rows[sides[name]] for name in splits.NAMES}
-    train = tables[splits.TRAIN]
-    if train.height == 0:
-        raise InputError(f"{sources[0].name}: no training rows are left of {rows.height:,} ratings")
-    scale = _rating_scale(train["rating"], config)
-    if scale["min"] == scale["max"]:
-        notes.append(f"all training ratings are {scale['min']:g}; there is nothing to learn from them")
-
-    titles = None
-    if items is not None:
-        if columns["item"] == "title":
-            raise InputError(f"{sources[0].name}: the item column is called 'title' already; leave out --items")
-        titles, item_notes = item_files.read(items)
-        notes += item_notes
-    tables["users"] = _entities(users, rows["user"], columns["user"])
-    tables["items"] = _entities(item_ids, rows["item"], columns["item"], titles)
-    if titles is not None and (missing := tables["items"]["title"].null_count()):
-        notes.append(f"{missing:,} of {len(item_ids):,} items have no title in {items.name if items else ''}")
-
-    seen_user, seen_item = train["user"].unique(), train["item"].unique()
-    cold = {
-        name: tables[name]
-        .filter(~(pl.col("user").is_in(seen_user.implode()) & pl.col("item").is_in(seen_item.implode())))
-        .height
-        for name in (splits.VAL, splits.TEST)
-    }
-    rejects = pl.concat([part.rejects for _, part in read])
-    reasons = (
-        rejects["reason"].str.replace_all(r"(?s)'.*'|\d\S*", "…").value_counts(sort=True) if rejects.height else None
-    )
-    sources_info = [record for _, part in read for record in part.sources]
-    info: dict[str, Any] = {
-        "format": FORMAT,
-        "cfcli": cfcli.__version__,
-        "sources": sources_info,
-        "config": as_dict(config),
-        "columns": columns,
-        "integer_ids": {"user": are_integers(users.ids), "item": are_integers(item_ids.ids)},
-        "ratings": rows.height,
-        "users": len(users),
-        "items": len(item_ids),
-        **{name: tables[name].height for name in splits.NAMES},
-        "cold": cold,
-        "rejected": dict(reasons.iter_rows()) if reasons is not None else {},
-        "duplicates": duplicates,
-        "rating_scale": scale,
-        "mean": float(train["rating"].cast(pl.Float64).mean()),  # type: ignore[arg-type]
-        "histogram": _histogram(rows["rating"]),
-    }
-    return _write(out, tables, info, rejects, force), notes
 
 
-def _settle_duplicates(frame: pl.DataFrame, config: PrepareConfig) -> tuple[pl.DataFrame, int]:
-    """One row per (user, item), before the split: the same pair on two sides would leak. Where a split was given, its
-    held-out copy of a pair wins, and the training copy goes."""
-    pair = ["user_id", "item_id"]
-    extra = frame.height - frame.select(pl.struct(pair).n_unique()).item()
-    if not extra:
-        return frame, 0
-    if config.duplicates == "error":
-        example = frame.filter(frame.select(pair).is_duplicated()).row(0, named=True)
-        raise InputError(
-            f"{extra:,} ratings repeat a pair, such as user '{example['user_id']}' and item '{example['item_id']}'; "
-            "see --duplicates"
-        )
-    side = pl.col("given").replace_strict({splits.TRAIN: 0, splits.VAL: 1, splits.TEST: 2}, return_dtype=pl.Int8)
-    frame = frame.with_row_index("row").with_columns(side=side)
-    age = [column for column in ("timestamp",) if column in frame.columns]
-    best = frame.filter(pl.col("side") == pl.col("side").max().over(pair))
-    if config.duplicates == "mean":
-        best = best.with_columns(pl.col("rating").mean().over(pair))
-    if config.duplicates != "first":
-        best = best.sort([*age, "row"])
-    keep: Literal["first", "last"] = "first" if config.duplicates == "first" else "last"
-    best = best.unique(pair, keep=keep, maintain_order=True).sort("row")
-    return best.drop("row", "side"), extra
-
-
-def _filter(frame: pl.DataFrame, config: PrepareConfig) -> pl.DataFrame:
-    if config.since:
-        if "timestamp" not in frame.columns:
-            raise InputError("--since needs a column of times; name it with --time-col")
-        try:
-            since = datetime.fromisoformat(config.since)
-        except ValueError:
-            raise ConfigError(f"since: '{config.since}' is not a date like 2024-01-31") from None
-        if since.tzinfo:
-            since = since.astimezone(UTC).replace(tzinfo=None)
-        frame = frame.filter(pl.col("timestamp") >= since)
-    if config.top_items:
-        top = frame.group_by("item_id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-        frame = frame.filter(pl.col("item_id").is_in(top["item_id"].head(config.top_items).implode()))
-    while True:  # dropping users takes ratings from items, and the reverse
-        before = frame.height
-        for column, least in (("item_id", config.min_item_ratings), ("user_id", config.min_user_ratings)):
-            if least > 1:
-                frame = frame.filter(pl.len().over(column) >= least)
-        if frame.height == before:
-            break
-    if config.sample and config.sample < frame.height:
-        place = hash_pairs(*_pair_hashes(frame["user_id"], frame["item_id"]), config.seed ^ SAMPLE_SALT)
-        frame = frame[np.sort(np.argsort(place, kind="stable")[: config.sample])]
-    return frame
-
-
-def _pair_hashes(users: pl.Series, items: pl.Series) -> tuple[Any, Any]:
-    pairs = []
-    for ids in (users, items):
-        known = IdMap(ids.unique())
-        pairs.append(hash_ids(known.ids)[known.index(ids).to_numpy()])
-    return pairs[0], pairs[1]
-
-
-def _split(
-    rows: pl.DataFrame, given: pl.Series, names: set[str], users: IdMap, items: IdMap, config: PrepareConfig
-) -> dict[str, splits.Rows]:
-    """Row numbers of each side: those of ``names`` were given and stay, the others are cut as configured."""
-    fixed = {name: np.flatnonzero((given == name).to_numpy()) for name in splits.NAMES}
-    free = fixed[splits.TRAIN]
-    val_size = 0.0 if splits.VAL in names else config.val_size
-    test_size = 0.0 if splits.TEST in names else config.test_size
-    part = rows[free]
-    if config.split == "random":
-        cut = splits.at_random(len(free), val_size, test_size, config.seed)
-    elif config.split == "hash":
-        hashes = [hash_ids(m.ids)[part[name].to_numpy()] for m, name in ((users, "user"), (items, "item"))]
-        cut = splits.by_hash(hashes[0], hashes[1], val_size, test_size, config.seed)
-    elif config.split == "time":
-        if "timestamp" not in part.columns:
-            raise InputError("--split time needs a column of times; name it with --time-col")
-        cut = splits.by_time(part["timestamp"], val_size, test_size)
-    else:
-        times = part["timestamp"] if "timestamp" in part.columns else None
-        cut = splits.by_user_last(part["user"], times, val_size, test_size)
-    return {name: fixed[name] if name != splits.TRAIN and name in names else free[cut[name]] for name in splits.NAMES}
-
-
-def _entities(ids: IdMap, index: pl.Series, name: str, titles: pl.DataFrame | None = None) -> pl.DataFrame:
-    counts = np.bincount(index.to_numpy(), minlength=len(ids)).astype(np.uint32)
-    frame = pl.DataFrame({name: ids.ids, "n_ratings": counts})
-    if titles is not None:
-        frame = frame.join(titles, left_on=name, right_on="id", how="left", maintain_order="left")
-    return frame
-
-
-def _rating_scale(rating: pl.Series, config: PrepareConfig) -> dict[str, float | None]:
-    """Lowest and highest rating, and the step between ratings (null where they look continuous): of the training rows
-    alone, or as declared."""
-    values = rating.unique().sort().cast(pl.Float64)
-    low, high = config.rating_range or (float(values[0]), float(values[-1]))
-    gaps = np.diff(values.to_numpy())
-    step = float(gaps.min()) if 0 < len(gaps) < 200 else None
-    if step is not None and np.abs(gaps / step - np.round(gaps / step)).max() > 1e-3:
-        step = None
-    return {"min": low, "max": high, "step": round(step, 6) if step is not None else None}
-
-
-def _histogram(rating: pl.Series) -> list[dict[str, float]]:
-    """Counts by rating, or by ten equal bins where there are more than 20 different ones."""
-    if rating.n_unique() <= 20:
-        counts = rating.rename("rating").value_counts().sort("rating")
-        return [{"rating": float(r), "n": n} for r, n in counts.iter_rows()]
-    n, edges = np.histogram(rating.to_numpy(), bins=10)
-    return [{"rating": round(float(low), 6), "n": int(c)} for low, c in zip(edges, n, strict=False)]
-
-
-def _write(
-    out: Path, tables: dict[str, pl.DataFrame], info: dict[str, Any], rejects: pl.DataFrame, force: bool
-) -> Dataset:
-    with publishing.directory(out) as folder:
-        digests = {}
-        for name, table in tables.items():
-            path = folder / f"{name}.parquet"
-            table.write_parquet(path)
-            digests[path.name] = publishing.sha256(path)
-        key = {"files": digests, "config": info["config"], "columns": info["columns"], "format": FORMAT}
-        info["fingerprint"] = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        if not force:
-            _refuse_to_replace(out, info["fingerprint"])
-        if rejects.height:
-            rejects.write_csv(folder / REJECTS)
-            (folder / REJECTS).chmod(0o600)  # raw rows, perhaps personal: not part of the manifest
-        publishing.write_manifest(folder / MANIFEST, info, list(FILES))
-    return Dataset.load(out)
-
-
-def _refuse_to_replace(out: Path, fingerprint: str) -> None:
-    """An unchanged dataset may be written again; another one goes only when the user says so."""
+def _former(out: Path) -> Dataset | None:
+    """The dataset that would be replaced; one that is damaged counts as another than any."""
     if not (out / MANIFEST).exists():
-        return
+        return None
     try:
-        former = Dataset.load(out).info["fingerprint"]
+        return Dataset.load(out)
     except ArtifactError:
-        former = None
-    if former != fingerprint:
-        raise ConfigError(f"{out}: holds another dataset; replace it with --force, or choose another --out")
+        return Dataset(out, {"fingerprint": None})
+
+
+def _refuse_to_shrink(former: Dataset, rows: int, entities: tuple[_Entities, _Entities]) -> None:
+    """Raises an InputError when what is to be replaced had far more rows, or most of its ids are gone: more often a
+    broken export than the truth."""
+    if former.info["fingerprint"] is None:
+        return
+    hint = "if that is right, replace it with --accept-shrink"
+    if rows < SHRUNK * former.info["ratings"]:
+        raise InputError(f"{former.path}: has {former.info['ratings']:,} ratings, the new input {rows:,}; {hint}")
+    for known, new, what in zip(former.id_maps(), entities, ("users", "items"), strict=True):
+        there = new.map.index(known.ids).is_not_null().mean()
+        if isinstance(there, float) and there < SHRUNK:
+            example = f"they were like '{known.ids[0]}' and are like '{new.map.ids[0]}'"
+            raise InputError(f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; {hint}")

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,15 +85,20 @@ def point(link: Path, target: Path) -> None:
         _sync(link.parent)
 
 
-def write_manifest(path: Path, content: dict[str, Any], files: list[str]) -> None:
-    """Writes ``content`` as JSON with size and sha256 of each of ``files``, which lie beside it: last of all, so that
-    what has a manifest is whole."""
-    folder = path.parent
+def listing(folder: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of files in a folder, for its manifest; they become readable for whom the umask lets."""
     for name in files:
         # Some writers create files for their owner alone, whatever the umask.
         os.chmod(folder / name, 0o666 & ~_umask())
-    listed = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in files}
-    path.write_text(json.dumps(content | {"files": listed}, indent=2) + "\n", encoding="utf-8")
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in files}
+
+
+def write_manifest(path: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Writes ``content`` with the :func:`listing` of its files as JSON: last of all, so that what has a manifest is
+    whole. Returns what was written."""
+    whole = content | {"files": files}
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    return whole
 
 
 def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:

@@ -1,381 +1,611 @@
-"""Ratings files, whatever their form, to one validated frame.
+"""Ratings files, whatever their form, to blocks of validated rows.
 
-Everything is read as text: types that a reader infers would merge ``007`` with ``7`` and round ids beyond 2^53. The
-whole input is parsed by Polars at once; only when a row turns out bad does a second, slower pass with Python's csv
-module find the true line numbers (a quoted newline makes rows differ from lines).
+Ids are read as text: types that a reader infers would merge ``007`` with ``7`` and round ids beyond 2^53. Each block of
+lines is parsed by Polars at once. Only where that finds something wrong is the block cut into ever smaller pieces, and
+the last of them read by Python's csv module, which knows the true line numbers (a quoted newline makes rows differ from
+lines).
 """
 
-import bz2
 import csv
-import gzip
-import hashlib
-import io
-import lzma
+import os
 import re
-import sys
-import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core.config import PrepareConfig, known_key
-from cfcli.core.errors import InputError, MachineError
+from cfcli.core.columns import HEADERLESS, find_columns, is_regular, one_character, quoting, sniff, split
+from cfcli.core.config import PrepareConfig
+from cfcli.core.errors import InputError
+from cfcli.core.sources import HEAD, MAX_LINE, Opened, Source, ahead, line_blocks, refuse_foreign
 
-ALIASES = {
-    "user": ("userid", "user", "uid"),
-    "item": ("itemid", "item", "movieid", "iid", "bookid", "productid"),
-    "rating": ("rating", "score", "stars", "value"),
-    "time": ("timestamp", "time", "datetime", "date"),
+MAX_ID = 1024  # bytes
+PARQUET_ROWS = 1 << 20  # rows that are decoded at once
+# Sizes of the pieces (in bytes) that a block with something wrong in it is cut into, one after the other.
+PIECES = (4 << 20, 64 << 10)
+NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?")  # a rating that says that there is none
+PROBLEMS = {  # why a row is bad: the role of the column, the reason as it is counted, the reason as it is told
+    1: ("user", "missing user id", "the id is empty"),
+    2: ("user", "user id too long", f"the id is longer than {MAX_ID} bytes"),
+    3: ("item", "missing item id", "the id is empty"),
+    4: ("item", "item id too long", f"the id is longer than {MAX_ID} bytes"),
+    5: ("rating", "missing rating", "'{value}' is no rating"),
+    6: ("rating", "not a number", "'{value}' is not a number"),
+    7: ("rating", "not a finite number", "'{value}' is not a finite number"),
+    8: ("rating", "outside the rating range", "{value} is outside {range}"),
+    9: ("time", "another unit of time", "{value} is not in {unit}, as the times before are"),
 }
-HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
-SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}
-UNIT = "\x1f"  # stands for '::', because Polars and csv take one-character separators only
-FORMAT_BYTES = {
-    b"PK\x03\x04": "a zip archive or spreadsheet; unpack it, or save it as CSV",
-    b"\xff\xfe": "UTF-16; convert it with 'iconv -f UTF-16 -t UTF-8'",
-    b"\xfe\xff": "UTF-16; convert it with 'iconv -f UTF-16 -t UTF-8'",
-}
+OTHER_UNIT, FIELDS = 9, "wrong number of fields"
+UNITS = {"seconds": (0.0, 1_000_000.0), "milliseconds": (1e11, 1_000.0), "microseconds": (1e14, 1.0)}
+UNITS["nanoseconds"] = (1e17, 0.001)  # each: the least size of a time of now in it, and how many microseconds it has
+csv.field_size_limit(2 * MAX_LINE)
 
 
-@dataclass(frozen=True)
-class Source:
-    """One input: a name for messages, and how to open its bytes."""
-
-    name: str
-    open: Callable[[], AbstractContextManager[IO[bytes]]]
-
-    @classmethod
-    def of(cls, path: str | Path) -> "Source":
-        """A file by its path, or standard input for ``-``."""
-        if str(path) == "-":
-            return cls("<stdin>", lambda: open(sys.stdin.fileno(), "rb", closefd=False))
-        return cls(str(path), lambda: open(path, "rb"))
-
-    def read(self) -> tuple[bytes, dict[str, Any]]:
-        """The bytes, unpacked (gzip, bz2 and xz by content), and a record of name, size and sha256 as they lie on disk.
-
-        Raises:
-            InputError: a folder, nothing in it, damaged, or no text.
-            MachineError: it cannot be opened or read.
-        """
-        try:
-            with self.open() as stream:
-                data = stream.read()
-        except IsADirectoryError:
-            raise InputError(f"{self.name}: is a directory; give the files in it") from None
-        except OSError as error:
-            raise MachineError(f"{self.name}: {error.strerror or error}") from None
-        record = {"name": self.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        unpack = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
-        for magic, function in unpack.items():
-            if data.startswith(magic):
-                try:
-                    data = function(data)
-                except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-                    raise InputError(f"{self.name}: damaged or cut off: {error}") from None
-        if data.startswith(b"\x28\xb5\x2f\xfd"):
-            data = _unzstd(data, self.name)
-        if not data.strip():
-            raise InputError(f"{self.name}: is empty")
-        for magic, what in FORMAT_BYTES.items():
-            if data.startswith(magic):
-                raise InputError(f"{self.name}: is {what}")
-        return data, record
+REJECTS = "rejects.csv"
+REJECT = {
+    "source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String, "detail": pl.String,
+    "raw": pl.String,
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ratings:
-    """What was read.
+def read(
+    sources: Sequence[Source], config: PrepareConfig, scratch: Path | None = None
+) -> tuple[pl.DataFrame, "Reader"]:
+    """All ratings of small inputs, in order: ``user_id`` and ``item_id`` (text, exact), ``rating`` (f32, finite) and,
+    where there are times, ``timestamp`` (microseconds, UTC, null where unreadable); and the reader that knows the rest.
 
-    Attributes:
-        frame: columns ``user_id`` and ``item_id`` (text, exact), ``rating`` (f64, finite) and, where the input has
-            times, ``timestamp`` (microseconds, UTC, null where unreadable), in the order of the input.
-        columns: the input's name for each role: user, item, rating and perhaps time.
-        sources: name, bytes, sha256 and rows of each input.
-        rejects: bad rows that were dropped: ``source, line, column, reason, raw``.
-        notes: what a user should know, one sentence each.
-    """
-
-    frame: pl.DataFrame
-    columns: dict[str, str]
-    sources: list[dict[str, Any]]
-    rejects: pl.DataFrame
-    notes: list[str] = field(default_factory=list)
-
-
-REJECT = {"source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String, "raw": pl.String}
-
-
-def read(sources: Sequence[Source], config: PrepareConfig) -> Ratings:
-    """All ratings of all sources, in order.
+    Args:
+        scratch: a folder for bad rows.
 
     Raises:
         InputError: no ratings in it, columns missing or ambiguous, more bad rows than allowed.
         MachineError: a source cannot be read.
     """
-    frames, records, rejects, notes = [], [], [], []
-    columns: dict[str, str] = {}
-    for source in sources:
-        data, record = source.read()
-        frame, found, bad = (_parquet if data.startswith(b"PAR1") else _text)(data, source.name, config)
-        columns = columns or found
-        records.append(record | {"rows": frame.height + bad.height})
-        frames.append(frame)
-        rejects.append(bad)
-    frame = pl.concat(frames, how="diagonal")
-    rejected = pl.concat(rejects)
-    if rejected.height > config.bad_rows_allowed(frame.height + rejected.height):
-        worst = rejected.row(0, named=True)
-        more = f" (+{rejected.height - 1} more rows)" if rejected.height > 1 else ""
-        where = f"{worst['source']}:{worst['line']}: column '{worst['column']}'"
-        raise InputError(f"{where}: {worst['reason']}{more}; see --max-bad-rows")
-    if frame.height == 0:
-        raise InputError(f"{sources[0].name}: no ratings in it")
-    if "timestamp" in frame.columns and (missing := frame["timestamp"].null_count()):
-        notes.append(f"{missing:,} ratings have no readable time; they count as the oldest")
-    return Ratings(frame, columns, records, rejected, notes)
+    reader = Reader(config, scratch)
+    blocks = [block for source in sources for block in reader.blocks(source)]
+    reader.finish()
+    frame = pl.concat(blocks, how="diagonal")
+    users, items = reader.user_ids.to_series(), reader.item_ids.to_series()
+    ids = {"user_id": users.gather(frame["user"]), "item_id": items.gather(frame["item"])}
+    return frame.select(**ids, **{name: name for name in ("rating", "timestamp") if name in frame.columns}), reader
 
 
-def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dict[str, str]:
-    """Which column plays which role: user, item, rating and perhaps time.
+@dataclass
+class Reader:
+    """Reads sources into blocks, and keeps what is true of all of them.
 
-    Raises:
-        InputError: a role has no column or two; names given twice.
-        ConfigError: a column that was asked for by name is not there.
+    Attributes:
+        user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its code.
+        columns: the first input's name for each role: user, item, rating and perhaps time.
+        sources: name, bytes, sha256 and rows of each input.
+        rejected: how many bad rows were dropped, by reason; they stand in ``scratch``, in :data:`REJECTS`.
+        rows: rows kept.
     """
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{where}: column '{min(twice)}' stands there twice; rename one")
-    found = {}
-    for role, aliases in ALIASES.items():
-        if wanted := getattr(config, f"{role}_col"):
-            found[role] = known_key(wanted, names, f"{where}: --{role}-col")
-            continue
-        hits = [name for name in names if re.sub(r"[\s_]", "", name).casefold() in aliases]
-        if len(hits) > 1:
-            raise InputError(f"{where}: both '{hits[0]}' and '{hits[1]}' may be the {role}; choose with --{role}-col")
-        if hits:
-            found[role] = hits[0]
-        elif role != "time":
+
+    config: PrepareConfig
+    scratch: Path | None = None  # a folder for what must be on disk to be read
+    user_ids: pl.Categories = field(default_factory=lambda: pl.Categories.random("user", pl.UInt32))
+    item_ids: pl.Categories = field(default_factory=lambda: pl.Categories.random("item", pl.UInt32))
+    columns: dict[str, str] = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    line: int = 1  # that comes next in the text that is being read
+    has_times: bool = False
+    worst: tuple[str, int, str, str, str] | None = None  # the first bad row
+    unit: str | None = None  # of times that are numbers
+    trimmed: int = 0
+    no_time: int = 0
+    future: int = 0
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # Polars forgets categories when no column has them any more, and would give their codes to others.
+        self._anchors = [pl.Series([], dtype=pl.Categorical(ids)) for ids in (self.user_ids, self.item_ids)]
+
+    def blocks(self, source: Source) -> Iterator[pl.DataFrame]:
+        """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite) and, where the
+        source has times, ``timestamp`` (microseconds, UTC, null where unreadable).
+
+        Raises:
+            InputError: it cannot be used, or has more bad rows than allowed.
+            MachineError: it cannot be read.
+        """
+        before = self.rows + self.rejected.total()
+        with source.opened(self.config.encoding, self.config.max_bytes) as opened:
+            head = opened.read(HEAD)
+            is_parquet = head.startswith(b"PAR1")
+            if source.name.endswith(".parquet") != is_parquet:
+                if is_parquet and source.name.endswith((".csv", ".tsv", ".txt", ".dat")):
+                    self.said.append(f"{source.name} is Parquet, whatever its name says")
+                if not is_parquet and source.name.endswith(".parquet"):
+                    self.said.append(f"{source.name} is no Parquet file; read as text")
+            blocks = (self._parquet if is_parquet else self._text)(source, opened, head)
+            for block in blocks:
+                self.rows += block.height
+                if self.config.max_rows is not None and self.rows > self.config.max_rows:
+                    raise InputError(
+                        f"{source.name}: there are more than {self.config.max_rows:,} rows; see --max-rows"
+                    )
+                if "timestamp" in block.columns:
+                    self.has_times = True
+                    self.no_time += block["timestamp"].null_count()
+                    soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+                    if (newest := block["timestamp"].max()) is not None and newest > soon:  # type: ignore[operator]
+                        self.future += int((block["timestamp"] > soon).sum())
+                yield block
+        self.sources.append(opened.record() | {"rows": self.rows + self.rejected.total() - before})
+
+    def finish(self) -> None:
+        """To be called when all is read.
+
+        Raises:
+            InputError: there are no ratings, or more bad rows than allowed.
+        """
+        if self.rejected.total() > self.config.bad_rows_allowed(self.rows + self.rejected.total()):
+            self._refuse()
+        if self.rows == 0:
+            raise InputError(f"{self.sources[0]['name']}: no ratings in it")
+
+    def notes(self) -> list[str]:
+        """What a user should know, one sentence each."""
+        notes = list(dict.fromkeys(self.said))
+        if self.trimmed:
+            notes.append(f"{self.trimmed:,} ratings had blanks around them")
+        if self.no_time:
+            notes.append(f"{self.no_time:,} ratings have no readable time; they count as the oldest")
+        if self.future:
+            notes.append(f"{self.future:,} ratings are dated after tomorrow")
+        if self.unit not in (None, "seconds"):
+            notes.append(f"times are read as {self.unit} since 1970")
+        return notes
+
+    def _refuse(self, more: str = "") -> None:
+        assert self.worst is not None
+        source, line, column, reason, detail = self.worst
+        n = self.rejected.total()
+        rest = f" (+{n - 1:,}{more} more rows)" if n > 1 else ""
+        hint = "--max-bad-rows"
+        if reason == "not a number" and re.match(r"'-?\d+,\d+'", detail):
+            hint = "--decimal-comma and --max-bad-rows"
+        raise InputError(f"{source}:{line}: column '{column}': {detail}{rest}; see {hint}")
+
+    def _reject(self, rows: list[tuple[str, int, str, str, str, str]]) -> None:
+        """Puts bad rows aside: source, line, column, reason, detail and raw text of each."""
+        if not rows:
+            return
+        rows.sort(key=lambda row: row[1])
+        self.worst = self.worst or rows[0][:5]
+        is_first = not self.rejected
+        self.rejected.update(row[3] for row in rows)
+        if self.scratch:
+            with open(self.scratch / REJECTS, "a", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+                pl.DataFrame(rows, schema=REJECT, orient="row").write_csv(file, include_header=is_first)
+        is_share = self.config.max_bad_rows.endswith("%")
+        if not is_share and self.rejected.total() > self.config.bad_rows_allowed(0) + 10_000:
+            self._refuse(" and")  # enough is known
+
+    def _remember(self, columns: dict[str, str]) -> None:
+        self.columns = self.columns or columns
+
+    def _text(self, source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
+        where, config = source.name, self.config
+        refuse_foreign(head, where)
+        start, lines = _first_line(head, opened, config.skip_lines)
+        text = start.decode("utf-8", "replace")
+        if "\0" in text:
+            raise InputError(f"{where}: holds NUL bytes, so it is no text; is it a CSV file?")
+        if len(start) >= HEAD and "\n" in text:
+            text = text[: text.rindex("\n")]
+        if not text.strip():
+            raise InputError(f"{where}: is empty")
+        if b"\n" not in start and b"\r" in start:
+            raise InputError(f'{where}: has CR line endings alone; convert it with \'tr "\\r" "\\n"\'')
+        separator, first = sniff(text, where, config.format)
+        names = [name.strip() for name in first]
+        if names != first:
+            self.said.append(f"{where}: blanks around the names of columns were left out")
+        if separator in ";|" or (separator != "," and where.endswith(".csv")):
+            self.said.append(f"{where}: fields are separated by '{separator}'".replace("\t", "\\t"))
+        header = not config.no_header
+        if len(names) in (3, 4) and separator in ("::", "\t") and _is_number(names[2]):
+            header = False
+        if not header:
+            plain = len(names) in (3, 4) and not (config.user_col or config.item_col or config.rating_col)
+            names = list(HEADERLESS[: len(names)]) if plain else [f"column_{k}" for k in range(len(names))]
+        columns = find_columns(names, config, where)
+        self._remember(columns)
+        form = _Form(where, separator, names, columns)
+        if header:  # it ends with its line, or, in quotes, with a later one
+            end = start.find(b"\n") + 1 or len(start)
+            while form.quoted and start.count(b'"', 0, end) % 2 and end < len(start):
+                end = start.find(b"\n", end) + 1 or len(start)
+            lines += start.count(b"\n", 0, end)
+            start = start[end:]
+        self.line = lines + 1
+        whole = True
+        for data in ahead(line_blocks(opened, start, form.quoted)):
+            whole = data.endswith(b"\n")
+            yield from self._block(form, data, 0)
+        if not whole:
+            self.said.append(f"{where}: the last line has no line break; the file may be cut off")
+
+    def _block(self, form: "_Form", data: bytes, depth: int) -> Iterator[pl.DataFrame]:
+        """The rows of some whole lines, the first of which is number ``self.line``."""
+        if data[:HEAD].isspace() and data.isspace():
+            self.line += data.count(b"\n")
+        elif b"\0" in data:
+            line = self.line + data.count(b"\n", 0, data.index(b"\0"))
+            raise InputError(f"{form.where}:{line}: holds NUL bytes, so it is no text")
+        elif (frame := self._at_once(form, data)) is not None:
+            yield frame
+        elif depth == len(PIECES):
+            yield self._line_by_line(form, data)
+        else:
+            for piece in _cut(data, PIECES[depth], form.quoted):
+                yield from self._block(form, piece, depth + 1)
+
+    def _at_once(self, form: "_Form", data: bytes) -> pl.DataFrame | None:
+        """All rows of a block, or None when some line is not as it should be."""
+        if form.separator == "::":
+            if b"\x1f" in data:
+                return None
+            data = data.replace(b"::", b"\x1f")
+        separator = one_character(form.separator)
+        for types in form.types(data, self.config):
+            try:
+                schema: dict[str, Any] = {name: types.get(name, pl.String) for name in form.names}
+                schema[form.columns["user"]] = pl.Categorical(self.user_ids)
+                schema[form.columns["item"]] = pl.Categorical(self.item_ids)
+                frame = pl.read_csv(
+                    data,
+                    separator=separator,
+                    has_header=False,
+                    schema=schema,
+                    columns=form.needed if form.leaves_out else None,
+                    quote_char='"' if form.quoted else None,
+                    glob=False,
+                )
+            except (PolarsError, PanicException):
+                continue
+            form.known = types
+            break
+        else:
+            return None
+        height = frame.height
+        if frame[form.columns["user"]].has_nulls():
+            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines, if they are that
+            if form.leaves_out and frame.height < height:
+                return None
+        regular = not form.leaves_out and not (form.quoted and b'"' in data) and not frame[form.names[-1]].has_nulls()
+        if not regular:
+            if len(data) > PIECES[0]:
+                return None  # the check takes memory
+            if not is_regular(data, separator, len(form.names)):
+                return None
+        checked = self._checked(frame, form.columns)
+        if checked["problem"].max():
+            return None
+        # Counting line breaks takes as long as all of these checks; without quotes, rows are lines.
+        self.line += data.count(b"\n") if form.quoted and b'"' in data else height
+        return self._accept(checked)
+
+    def _line_by_line(self, form: "_Form", data: bytes) -> pl.DataFrame:
+        """The slow way: good rows, while bad ones are put aside with the line on which each begins."""
+        line = self.line
+        self.line += data.count(b"\n")
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line += data.count(b"\n", 0, error.start)
             raise InputError(
-                f"{where}: no column for the {role} among {', '.join(repr(n[:40]) for n in names[:20])}; "
-                f"name it with --{role}-col (the first line must hold the column names)"
-            )
-    roles: dict[str, str] = {}
-    for role, name in found.items():
-        if name in roles:
-            raise InputError(f"{where}: column '{name}' cannot be both the {roles[name]} and the {role}")
-        roles[name] = role
-    return found
-
-
-def sniff(data: bytes, where: str, format: str = "auto", *, fields: int = 3) -> tuple[str, list[str]]:
-    """The separator (``::`` comes back as it is) and the fields of the first line.
-
-    The separator is the one that cuts most of the first lines into as many fields as the first, at least ``fields``;
-    ``::`` before the tab before the comma, as they are found less often by chance.
-    """
-    head = data.lstrip(b"\r\n")[: 1 << 16]
-    lines = head.decode("utf-8-sig", "replace").splitlines()[:100]
-    if len(head) == 1 << 16 and len(lines) > 1:
-        del lines[-1]  # perhaps cut
-    if b"\0" in head:
-        raise InputError(f"{where}: holds NUL bytes, so it is no text; is it a CSV file?")
-    lines = [line for line in lines if line.strip()]
-    if not lines:
-        raise InputError(f"{where}: is empty")
-    if format in SEPARATORS:
-        separator = SEPARATORS[format]
-        return separator, next(csv.reader([lines[0].replace("::", UNIT)], delimiter=_one(separator)))
-    for separator in ("::", "\t", ",", ";", "|"):
-        text = [line.replace("::", UNIT) for line in lines] if separator == "::" else lines
-        rows = list(csv.reader(text, delimiter=_one(separator), quoting=_quoting(separator)))
-        widths = [len(row) for row in rows]
-        if widths[0] >= fields and widths.count(widths[0]) > len(widths) / 2:
-            return separator, rows[0]
-    raise InputError(f"{where}: no separator found (comma, tab, '::', ';' or '|') in: {lines[0][:80]}")
-
-
-def text_frame(data: bytes, separator: str, header: bool, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The table in ``data``, every column as text; raises Polars' errors where rows are too long or not UTF-8."""
-    if separator == "::":
-        data = data.replace(b"::", UNIT.encode())
-    frame = pl.read_csv(
-        data,
-        separator=_one(separator),
-        has_header=header,
-        quote_char='"' if separator in ",;|" else None,
-        infer_schema=False,
-        columns=columns,
-        glob=False,
-    )
-    return frame
-
-
-def _quoting(separator: str) -> Literal[0, 3]:
-    return csv.QUOTE_MINIMAL if separator in ",;|" else csv.QUOTE_NONE
-
-
-def _one(separator: str) -> str:
-    return UNIT if separator == "::" else separator
-
-
-def _text(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFrame, dict[str, str], pl.DataFrame]:
-    separator, first = sniff(data, where, config.format)
-    names = [name.strip() for name in first]
-    header = not (len(names) in (3, 4) and separator in ("::", "\t") and _is_number(names[2]))
-    if header:
-        columns = find_columns(names, config, where)
-    else:
-        names = list(HEADERLESS[: len(names)])
-        columns = find_columns(names, config, where)
-    if b"\r" in data and b"\n" not in data:
-        raise InputError(f'{where}: has CR line endings alone; convert it with \'tr "\\r" "\\n"\'')
-    try:
-        frame = text_frame(data, separator, header)
-        frame.columns = names
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-        checked = _checked(frame, columns, config)
-        # Polars fills up short rows: a null at the end is an empty field only if the separators say so.
-        cut = frame[names[-1]].has_nulls() and (
-            b'"' in data or data.count(separator.encode()) != (len(names) - 1) * (frame.height + header)
-        )
-        if not cut and checked["problem"].null_count() == checked.height:
-            return checked.drop("problem", "column", "raw"), columns, pl.DataFrame(schema=REJECT)
-    except PolarsError:
-        pass
-    return _line_by_line(data, where, config, separator, header, names, columns)
-
-
-def _line_by_line(
-    data: bytes,
-    where: str,
-    config: PrepareConfig,
-    separator: str,
-    header: bool,
-    names: list[str],
-    columns: dict[str, str],
-) -> tuple[pl.DataFrame, dict[str, str], pl.DataFrame]:
-    """The slow pass: good rows, and bad ones with the physical line on which each ends."""
-    if separator == "::":
-        data = data.replace(b"::", UNIT.encode())
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1  # its object lacks the byte order mark
-        byte = error.object[error.start]
-        raise InputError(
-            f"{where}:{line}: byte 0x{byte:02x} is not UTF-8; convert it with 'iconv -f LATIN1 -t UTF-8'"
-        ) from None
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_one(separator), quoting=_quoting(separator), strict=True
-    )
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    rejects: list[tuple[str, int, str, str, str]] = []
-    try:
-        for row in reader:
+                f"{form.where}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; "
+                "say what it is with --encoding, such as latin-1"
+            ) from None
+        if form.separator == "::":
+            text = text.replace("\x1f", "\ufffd").replace("::", "\x1f")
+        separator = one_character(form.separator)
+        lines = text.split("\n")
+        lines = [row + "\n" for row in lines[:-1]] + lines[-1:]
+        reader = csv.reader(lines, delimiter=separator, quoting=quoting(form.separator), strict=True)
+        rows: list[list[str]] = []
+        places: list[int] = []
+        rejects = []
+        begin = 0
+        while True:
+            try:
+                row = next(reader, None)
+                if row is None:
+                    break
+                record = "".join(lines[begin : reader.line_num])
+                if form.quoted and '"' in record and not is_regular(record.encode(), separator, len(row)):
+                    raise csv.Error("a double quote stands inside a field, or is not closed")
+            except csv.Error as error:
+                raise InputError(f"{form.where}:{line + begin}: {error}") from None
+            place = line + begin
+            begin = reader.line_num
             if not "".join(row).strip():
                 continue  # a blank line
-            if header:
-                header = False
-            elif len(row) == len(names):
+            if len(row) == len(form.names):
                 rows.append(row)
-                lines.append(reader.line_num)
+                places.append(place)
             else:
-                reason = f"expected {len(names)} fields, found {len(row)}"
-                rejects.append((where, reader.line_num, names[-1], reason, separator.join(row)[:200]))
-    except csv.Error as error:
-        raise InputError(f"{where}:{reader.line_num}: {error}") from None
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
-    checked = _checked(frame, columns, config).with_columns(line=pl.Series(lines, dtype=pl.Int64))
-    bad = checked.filter(pl.col("problem").is_not_null()).select(
-        pl.lit(where).alias("source"), "line", "column", pl.col("problem").alias("reason"), "raw"
-    )
-    rejected = pl.concat([pl.DataFrame(rejects, schema=REJECT, orient="row"), bad]).sort("line")
-    return checked.filter(pl.col("problem").is_null()).drop("problem", "column", "raw", "line"), columns, rejected
-
-
-def _parquet(data: bytes, where: str, config: PrepareConfig) -> tuple[pl.DataFrame, dict[str, str], pl.DataFrame]:
-    try:
-        schema = pl.read_parquet_schema(io.BytesIO(data))
-        columns = find_columns(list(schema), config, where)
-        for role, name in columns.items():
-            kind = schema[name]
-            good = kind == pl.String or kind.is_integer() or (role in ("rating", "time") and (kind.is_numeric()))
-            if not good and not (role == "time" and kind in (pl.Date, pl.Datetime)):
-                raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
-        frame = pl.read_parquet(io.BytesIO(data), columns=list(columns.values()))
-    except (PolarsError, pl.exceptions.PanicException) as error:
-        raise InputError(f"{where}: damaged Parquet: {str(error).splitlines()[0]}") from None
-    checked = _checked(frame, columns, config).with_row_index("line", offset=1)
-    bad = checked.filter(pl.col("problem").is_not_null()).select(
-        pl.lit(where).alias("source"), pl.col("line").cast(pl.Int64), "column", pl.col("problem").alias("reason"), "raw"
-    )
-    return checked.filter(pl.col("problem").is_null()).drop("line", "problem", "column", "raw"), columns, bad
-
-
-def _checked(frame: pl.DataFrame, columns: dict[str, str], config: PrepareConfig) -> pl.DataFrame:
-    """``user_id, item_id, rating[, timestamp]`` and, for a bad row, ``problem``, ``column`` and ``raw``."""
-    user, item, rating = (pl.col(columns[role]) for role in ("user", "item", "rating"))
-    text = rating.cast(pl.String).str.strip_chars()
-    value = text.cast(pl.Float64, strict=False)
-    low, high = config.rating_range or (-float("inf"), float("inf"))
-    problems = [
-        ("user", user.is_null() | (user.cast(pl.String) == ""), pl.lit("the id is empty")),
-        ("item", item.is_null() | (item.cast(pl.String) == ""), pl.lit("the id is empty")),
-        ("rating", text.is_null() | (text == ""), pl.lit("the rating is empty")),
-        ("rating", value.is_null(), pl.format("'{}' is not a number", text.str.slice(0, 40))),
-        (
-            "rating",
-            ~value.cast(pl.Float32).is_finite(),
-            pl.format("'{}' is not a finite number", text.str.slice(0, 40)),
-        ),
-        ("rating", ~value.is_between(low, high), pl.format("{} is outside " + f"{low:g} to {high:g}", text)),
-    ]
-    names = frame.columns
-    raw = pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in names[:20]], separator=",")
-    problem, column = pl.lit(None, pl.String), pl.lit(None, pl.String)
-    for role, is_bad, reason in reversed(problems):
-        problem = pl.when(is_bad).then(reason).otherwise(problem)
-        column = pl.when(is_bad).then(pl.lit(columns[role])).otherwise(column)
-    selected: list[Any] = [
-        user.cast(pl.String).alias("user_id"),
-        item.cast(pl.String).alias("item_id"),
-        value.alias("rating"),
-    ]
-    if "time" in columns:
-        selected.append(_time(frame[columns["time"]]).alias("timestamp"))
-    checked = frame.select(*selected, problem=problem)
-    if checked["problem"].null_count() == checked.height:
-        return checked.with_columns(column=pl.lit(None, pl.String), raw=pl.lit(None, pl.String))
-    return checked.with_columns(frame.select(column.alias("column"), raw.str.slice(0, 200).alias("raw")))
-
-
-def _time(column: pl.Series) -> pl.Series:
-    """Times in UTC at microseconds: numbers since 1970 (the unit told by their size), or ISO 8601 texts."""
-    if column.dtype == pl.Date or column.dtype == pl.Datetime:
-        moment = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column.dt.cast_time_unit("us")
-        return (
-            moment.dt.replace_time_zone(None)
-            if getattr(column.dtype, "time_zone", None) is None
-            else (moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+                reason = f"expected {len(form.names)} fields, found {len(row)}"
+                raw = form.separator.join(row)[:200]
+                column = form.names[min(len(row), len(form.names) - 1)]  # the first that is not there
+                rejects.append((form.where, place, column, FIELDS, reason, raw))
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(form.names, pl.String), orient="row")
+        whole = pl.concat_str(pl.all().fill_null(""), separator=form.separator).str.slice(0, 200)
+        frame = frame.with_columns(
+            pl.col(form.columns["user"]).cast(pl.Categorical(self.user_ids)),
+            pl.col(form.columns["item"]).cast(pl.Categorical(self.item_ids)),
+            **{"\0line": pl.Series(places, dtype=pl.Int64), "\0raw": frame.select(whole).to_series()},
         )
-    if column.dtype == pl.String:
-        column = column.str.strip_chars()
-    number = column.cast(pl.Float64, strict=False)
-    if number.null_count() == len(number) and column.dtype == pl.String:
-        moment = column.str.to_datetime(strict=False, time_unit="us", time_zone="UTC", format=None)
-        return moment.dt.replace_time_zone(None)
-    size = number.filter(number.is_finite()).abs().median()
-    unit = 1_000_000
-    if isinstance(size, int | float):
-        unit = 1_000_000 if size < 1e11 else 1_000 if size < 1e14 else 1
-    return (number * unit).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+        return self._put_aside(frame, form.columns, form.where, rejects)
+
+    def _put_aside(
+        self, frame: pl.DataFrame, columns: dict[str, str], where: str, rejects: list[Any] | None = None
+    ) -> pl.DataFrame:
+        """The good rows of a frame with the columns ``\\0line`` and ``\\0raw``; the bad ones are rejected, beside
+        ``rejects``."""
+        checked = self._checked(frame, columns)
+        rejects = rejects or []
+        low, high = self.config.rating_range or (0, 0)
+        for problem in checked["problem"].unique().sort().to_list():
+            if not problem:
+                continue
+            role, reason, detail = PROBLEMS[problem]
+            rows = frame.filter(checked["problem"] == problem)
+            for line, value, raw in rows.select("\0line", pl.col(columns[role]).cast(pl.String), "\0raw").iter_rows():
+                told = detail.format(value=(value or "")[:40], range=f"{low:g} to {high:g}", unit=self.unit)
+                if problem == OTHER_UNIT:
+                    raise InputError(f"{where}:{line}: column '{columns[role]}': {told}")
+                rejects.append((where, line, columns[role], reason, told, raw))
+        self._reject(rejects)
+        return self._accept(checked.filter(pl.col("problem") == 0))
+
+    def _accept(self, checked: pl.DataFrame) -> pl.DataFrame:
+        if "trimmed" in checked.columns:
+            self.trimmed += int(checked["trimmed"].sum())
+        return checked.drop("problem", "trimmed", strict=False)
+
+    def _parquet(self, source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # It is read from its end, so it must lie on a disk whole; it is hashed first, as other sources are.
+        with tempfile.TemporaryFile(dir=self.scratch) as copy:
+            direct = opened.state() is not None and not opened.is_packed
+            data = head
+            while data:
+                if not direct:
+                    copy.write(data)
+                data = opened.read(1 << 20)
+            stream: Any = opened.raw if direct else copy
+            try:
+                with pq.ParquetFile(stream, page_checksum_verification=True) as file:
+                    inside = file.schema_arrow.names
+                    names = [*inside, *(name for name in source.columns if name not in inside)]
+                    columns = find_columns(names, self.config, source.name)
+                    self._remember(columns)
+                    wanted = [name for name in columns.values() if name in inside]
+                    types = pl.from_arrow(file.schema_arrow.empty_table().select(wanted))
+                    assert isinstance(types, pl.DataFrame)
+                    for role, name in columns.items():
+                        if name in inside:
+                            _refuse_type(types.schema[name], role, name, source.name)
+                    row = 0
+                    for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=True):
+                        frame = pl.from_arrow(batch)
+                        assert isinstance(frame, pl.DataFrame)
+                        yield self._parquet_block(frame, source, columns, row)
+                        row += frame.height
+            except (PolarsError, PanicException, pa.ArrowException, OSError, ValueError, MemoryError) as error:
+                text = (str(error).splitlines() or [""])[0]
+                raise InputError(f"{source.name}: damaged Parquet: {text}") from None
+
+    def _parquet_block(self, frame: pl.DataFrame, source: Source, columns: dict[str, str], row: int) -> pl.DataFrame:
+        constant = [pl.lit(source.columns[n]).alias(n) for n in columns.values() if n not in frame.columns]
+        frame = frame.with_columns(constant)
+        ids = ((columns["user"], self.user_ids), (columns["item"], self.item_ids))
+        coded = frame.with_columns(pl.col(name).cast(pl.String).cast(pl.Categorical(known)) for name, known in ids)
+        checked = self._checked(coded, columns)
+        if not checked["problem"].max():
+            return self._accept(checked)
+        raw = pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").str.slice(0, 200)
+        coded = coded.with_columns(frame.select(raw.alias("\0raw"))).with_row_index("\0line", offset=row + 1)
+        return self._put_aside(coded, columns, source.name)
+
+    def _checked(self, frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
+        """``user, item, rating[, timestamp]``, ``problem`` (a key of :data:`PROBLEMS`, or 0) and, for texts,
+        ``trimmed`` (whether blanks stood around the rating)."""
+        user, item, rating = (pl.col(columns[role]) for role in ("user", "item", "rating"))
+        value, missing = rating.cast(pl.Float64, strict=False), rating.is_null()
+        extra: dict[str, pl.Expr] = {}
+        if frame.schema[columns["rating"]] == pl.String:
+            text = rating.str.strip_chars()
+            extra["trimmed"] = text.str.len_bytes() < rating.str.len_bytes()
+            missing = missing | text.str.to_lowercase().is_in(NULL_WORDS)
+            value = (text.str.replace(",", ".", literal=True) if self.config.decimal_comma else text).cast(
+                pl.Float64, strict=False
+            )
+        checks = [
+            (1, user.is_null() | (user.cat.len_bytes() == 0)),
+            (2, user.cat.len_bytes() > MAX_ID),
+            (3, item.is_null() | (item.cat.len_bytes() == 0)),
+            (4, item.cat.len_bytes() > MAX_ID),
+            (5, missing),
+            (6, value.is_null()),
+            (7, ~value.cast(pl.Float32).is_finite()),
+        ]
+        good = [user.cat.len_bytes().is_between(1, MAX_ID), item.cat.len_bytes().is_between(1, MAX_ID)]
+        good.append(value.cast(pl.Float32).is_finite())
+        if self.config.rating_range:
+            checks.append((8, ~value.is_between(*self.config.rating_range)))
+            good.append(value.is_between(*self.config.rating_range))
+        if "time" in columns:
+            extra["timestamp"], is_other = self._times(frame[columns["time"]])
+            if is_other is not None:
+                checks.append((OTHER_UNIT, is_other))
+                good.append(~is_other.fill_null(False))
+        checked = frame.select(
+            user=user.to_physical(),
+            item=item.to_physical(),
+            rating=value.cast(pl.Float32),
+            problem=(~pl.all_horizontal(is_good.fill_null(False).all() for is_good in good)).cast(pl.UInt8),
+            **extra,
+        )
+        if not checked["problem"].max():
+            return checked
+        problem = pl.lit(0, pl.UInt8)
+        for number, is_bad in reversed(checks):
+            problem = pl.when(is_bad).then(pl.lit(number, pl.UInt8)).otherwise(problem)
+        return checked.with_columns(frame.select(problem=problem))
+
+    def _times(self, column: pl.Series) -> tuple[pl.Expr, pl.Expr | None]:
+        """Of a column: times in UTC at microseconds, from numbers since 1970 (the unit told by their size) or ISO 8601
+        texts; and which numbers are in another unit than those before."""
+        time = pl.col(column.name)
+        if column.dtype == pl.Date:
+            return time.cast(pl.Datetime("us")), None
+        if isinstance(column.dtype, pl.Datetime):
+            if column.dtype.time_zone:
+                time = time.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+            return time.dt.cast_time_unit("us"), None
+        number = time
+        if not column.dtype.is_integer():
+            number = (time.str.strip_chars() if column.dtype == pl.String else time).cast(pl.Float64, strict=False)
+        if self.unit is None or column.dtype == pl.String:
+            size = column.to_frame().select(number.cast(pl.Float64).abs()).to_series()
+            if column.dtype == pl.String and size.null_count() == len(size):
+                moment = time.str.strip_chars().str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
+                return moment.dt.replace_time_zone(None), None
+            middle = size.filter(size.is_finite() & (size > 0)).median()
+            if self.unit is None and isinstance(middle, int | float):
+                self.unit = next(name for name, (least, _) in reversed(UNITS.items()) if middle >= least)
+        names = list(UNITS)
+        place = names.index(self.unit or "seconds")
+        least, microseconds = UNITS[names[place]]
+        most = UNITS[names[place + 1]][0] if place + 1 < len(names) else 1e20
+        if column.dtype.is_integer():
+            least, most = int(least), int(min(most, 2**63 - 1))  # floats would make floats of all
+        is_other = ~number.is_between(-most, most)
+        if least:
+            is_other = is_other | number.is_between(-least, least)
+        if column.dtype.is_integer() and microseconds >= 1:
+            scaled = number.cast(pl.Int64, strict=False) * int(microseconds)
+        else:
+            scaled = (number.cast(pl.Float64) * microseconds).round().cast(pl.Int64, strict=False)
+        if not column.dtype.is_integer():
+            is_other = is_other & number.is_finite()
+        return scaled.cast(pl.Datetime("us")), is_other & (number != 0)
+
+
+@dataclass
+class _Form:
+    """The form of one text: its separator, its columns, and the types that its fields have turned out to have."""
+
+    where: str
+    separator: str
+    names: list[str]
+    columns: dict[str, str]
+    known: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.quoted = quoting(self.separator) == csv.QUOTE_MINIMAL
+        self.needed = sorted(self.names.index(name) for name in self.columns.values())
+        self.leaves_out = len(self.needed) < len(self.names)
+
+    def types(self, data: bytes, config: PrepareConfig) -> list[dict[str, Any]]:
+        """The types of the columns of ratings and times to parse with: numbers where they are, which is faster, and
+        text, which always is right."""
+        if self.known is None:
+            self.known = {}
+            rows = split(data[:HEAD].decode("utf-8", "replace").split("\n")[:50], one_character(self.separator))
+            if not config.decimal_comma:
+                self.known[self.columns["rating"]] = pl.Float64
+            if "time" in self.columns:
+                place = self.names.index(self.columns["time"])
+                values = [row[place] for row in rows if len(row) == len(self.names)]
+                if all(re.fullmatch(r"-?\d{1,18}", value) for value in values):
+                    self.known[self.columns["time"]] = pl.Int64
+        return [self.known, {}] if self.known else [{}]
+
+
+def id_notes(ids: pl.Series, what: str) -> list[str]:
+    """What looks wrong about ids (unique texts), one sentence each; they stay as they are.
+
+    Args:
+        what: their column.
+    """
+    notes = []
+    if ids.str.contains(r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$").all() and ids.str.contains(r"[.eE]").any():
+        notes.append(f"ids in '{what}' look like floats, such as {ids[0]}: pandas does that where values are missing")
+    odd = ids.filter(ids.str.contains(r"^\s|\s$|[^\x00-\x7f]"))
+    if odd.len():
+        plain = {unicodedata.normalize("NFC", i).strip() for i in odd}
+        same = (
+            odd.len()
+            - len(plain)
+            + int(ids.is_in(plain).sum())
+            - sum(unicodedata.normalize("NFC", i).strip() == i for i in odd)
+        )
+        if same:
+            notes.append(f"{same:,} ids in '{what}' differ from others only by blanks or by the form of accents")
+    words = [word for word in ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))]
+    if words:
+        notes.append(f"'{words[0]}' in '{what}' is taken as an id; is it a missing value?")
+    return notes
+
+
+def _first_line(head: bytes, opened: Opened, skip: int) -> tuple[bytes, int]:
+    """``head``, read on until its first line is whole and others are there to tell its form by, without a byte order
+    mark, ``skip`` lines and blank ones after them; and how many lines that were."""
+    data, lines = head.removeprefix(b"\xef\xbb\xbf"), 0
+    while skip > lines:
+        end = data.find(b"\n") + 1
+        lines += end > 0
+        data = data[end:] if end else opened.read(HEAD)
+        if not data:
+            return b"", lines
+    while not (body := data.lstrip()):
+        lines += data.count(b"\n")
+        if not (data := opened.read(HEAD)):
+            return b"", lines
+    start = data.rfind(b"\n", 0, len(data) - len(body)) + 1
+    lines += data.count(b"\n", 0, start)
+    data = data[start:]
+    while (b"\n" not in data or len(data) < HEAD) and len(data) <= MAX_LINE and (more := opened.read(HEAD)):
+        data += more
+    return data, lines
+
+
+def _cut(data: bytes, size: int, quoted: bool) -> Iterator[bytes]:
+    """Whole records of about ``size`` bytes each."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + size) + 1 or len(data)
+        while quoted and data.count(b'"', start, end) % 2 and end < len(data):
+            end = data.find(b"\n", end) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
+    good = kind in (pl.String, pl.Categorical, pl.Enum) or kind.is_integer()
+    if role in ("rating", "time"):
+        good |= kind.is_numeric()
+    if role == "time":
+        good |= kind in (pl.Date, pl.Datetime)
+    if not good:
+        raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
 
 
 def _is_number(text: str) -> bool:
@@ -384,13 +614,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _unzstd(data: bytes, name: str) -> bytes:
-    import pyarrow as pa
-
-    try:
-        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
-            return bytes(stream.read())
-    except OSError as error:
-        raise InputError(f"{name}: damaged or cut off: {error}") from None

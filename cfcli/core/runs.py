@@ -211,7 +211,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    publishing.write_manifest(folder / MANIFEST, info, list(FILES))
+    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, FILES))
     return info
 
 

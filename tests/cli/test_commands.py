@@ -31,7 +31,7 @@ def test_prepare_json_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     } <= set(result)  # fmt: skip
     assert result["dataset"] == "data"
     assert result["train"] + result["val"] + result["test"] == result["ratings"]
-    assert result["rejected"] == {"… is not a finite number": 1}
+    assert result["rejected"] == {"missing rating": 1}
     assert set(result["rating_scale"]) == {"min", "max", "step"}
     assert pl.read_csv(tmp_path / "data" / "rejects.csv")["raw"][0] == "1,1,nan,2"
 

@@ -5,6 +5,9 @@ import csv
 import gzip
 import io
 import lzma
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,17 +21,34 @@ from hypothesis import strategies as st
 from cfcli.core import ratings
 from cfcli.core.config import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
-from cfcli.core.ratings import Ratings, Source
+from cfcli.core.sources import Source
 
 CSV = b"userId,movieId,rating,timestamp\n1,10,4.5,964982703\n2,007,3,964982703\n"
 ROWS = [("1", "10", 4.5), ("2", "007", 3.0)]
 
 
-def read(data: bytes, name: str = "ratings.csv", **settings: object) -> Ratings:
-    return ratings.read([Source(name, lambda: io.BytesIO(data))], PrepareConfig(**settings))  # type: ignore[arg-type]
+@dataclass
+class Found:
+    """What was read, and the bad rows put aside."""
+
+    frame: pl.DataFrame
+    rejects: pl.DataFrame
+    columns: dict[str, str]
+    sources: list[dict[str, Any]]
+    notes: list[str]
 
 
-def rows(found: Ratings) -> list[tuple[str, str, float]]:
+def read(data: bytes | Sequence[Source], name: str = "ratings.csv", **settings: Any) -> Found:
+    sources = [Source(name, lambda: io.BytesIO(data))] if isinstance(data, bytes) else data
+    with tempfile.TemporaryDirectory() as folder:
+        frame, reader = ratings.read(sources, PrepareConfig(**settings), Path(folder))
+        path = Path(folder) / ratings.REJECTS
+        rejects = pl.read_csv(path, schema=ratings.REJECT) if path.exists() else pl.DataFrame(schema=ratings.REJECT)
+    assert rejects.height == reader.rejected.total()
+    return Found(frame, rejects, reader.columns, reader.sources, reader.notes())
+
+
+def rows(found: Found) -> list[tuple[str, str, float]]:
     return found.frame.select("user_id", "item_id", "rating").rows()
 
 
@@ -82,11 +102,11 @@ def test_parquet_is_known_by_its_content(kind: type[pl.DataType]) -> None:
     [
         (b"abc", "'abc' is not a number"),
         (b"0x10", "'0x10' is not a number"),
-        (b"nan", "'nan' is not a finite number"),
+        (b"nan", "'nan' is no rating"),
         (b"1e400", "'1e400' is not a finite number"),
         (b"1e39", "'1e39' is not a finite number"),  # in the 32 bits in which it is kept
         (b"-inf", "'-inf' is not a finite number"),
-        (b"", "the rating is empty"),
+        (b"", "'' is no rating"),
         (b"6", "6 is outside 0.5 to 5"),
     ],
 )
@@ -97,7 +117,7 @@ def test_a_bad_rating_is_named_with_its_line(value: bytes, reason: str) -> None:
     assert str(error.value) == f"ratings.csv:4: column 'rating': {reason}; see --max-bad-rows"
     found = read(data, rating_range=(0.5, 5.0), max_bad_rows="1")
     assert found.frame.height == 2
-    assert found.rejects.select("line", "column", "reason").rows() == [(4, "rating", reason)]
+    assert found.rejects.select("line", "column", "detail").rows() == [(4, "rating", reason)]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +185,7 @@ def test_a_column_by_name_and_one_that_is_not_there() -> None:
 def test_a_row_of_a_dat_file_is_shown_as_it_stands() -> None:
     found = read(b"1::2::3::4\n1::2::3\n2::2::3::4\n", max_bad_rows="1")
     assert found.rejects.rows() == [
-        ("ratings.csv", 2, "timestamp", "expected 4 fields, found 3", "1::2::3"),
+        ("ratings.csv", 2, "timestamp", "wrong number of fields", "expected 4 fields, found 3", "1::2::3"),
     ]
 
 
@@ -196,7 +216,7 @@ def test_bad_rows_of_parquet_are_counted_by_row() -> None:
     data = parquet(user=["a", None, "", "b"], item=[1, 2, 3, 4], rating=[float("nan"), 1.0, 2.0, 3.5])
     found = read(data, max_bad_rows="3")
     assert rows(found) == [("b", "4", 3.5)]
-    assert found.rejects.select("line", "column", "reason").rows() == [
+    assert found.rejects.select("line", "column", "detail").rows() == [
         (1, "rating", "'NaN' is not a finite number"),
         (2, "user", "the id is empty"),
         (3, "user", "the id is empty"),
@@ -271,12 +291,12 @@ def test_a_time_that_cannot_be_read_is_said_and_kept() -> None:
 def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(CSV)
     (tmp_path / "b[1].csv").write_bytes(b"user;item;rating\n3;4;5\n")
-    found = ratings.read([Source.of(tmp_path / "a.csv"), Source.of(tmp_path / "b[1].csv")], PrepareConfig())
+    found = read([Source.of(tmp_path / "a.csv"), Source.of(tmp_path / "b[1].csv")])
     assert rows(found) == [*ROWS, ("3", "4", 5.0)]
     assert [(s["rows"], s["bytes"]) for s in found.sources] == [(2, len(CSV)), (1, 23)]
     assert len(found.sources[0]["sha256"]) == 64
     with pytest.raises(InputError, match="is a directory"):
-        ratings.read([Source.of(tmp_path)], PrepareConfig())
+        read([Source.of(tmp_path)])
 
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0"', exclude_categories=("Cs",)), max_size=6)

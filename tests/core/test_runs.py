@@ -92,7 +92,7 @@ def test_a_missing_file_is_named(name: str, copy: Path) -> None:
 def rewrite(folder: Path, **changes: object) -> None:
     """Changes a manifest so that its checksums are right."""
     info = json.loads((folder / "run.json").read_text()) | changes
-    publishing.write_manifest(folder / "run.json", info, list(FILES))
+    publishing.write_manifest(folder / "run.json", info, publishing.listing(folder, FILES))
 
 
 @pytest.mark.parametrize("entity", ["users", "items"])

@@ -1,0 +1,364 @@
+"""Inputs: opened, hashed while they are read, unpacked, and cut into blocks of whole lines within fixed memory."""
+
+import bz2
+import codecs
+import contextlib
+import dataclasses
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import queue
+import re
+import stat
+import sys
+import threading
+import urllib.parse
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from cfcli.core.errors import CfcliError, InputError, MachineError
+
+BLOCK = 32 << 20  # bytes of text that are parsed at once
+MAX_LINE = 16 << 20  # bytes
+HEAD = 1 << 16  # bytes that tell the form of a text
+BOMB = (256 << 20, 100)  # more bytes than this that were packed this many times smaller are a bomb, not ratings
+UNPACK: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda stream: _zstd(stream),
+}
+FORMAT_BYTES = {
+    b"PK\x03\x04": "a zip archive or spreadsheet; unpack it, or save it as CSV",
+    b"\xff\xfe": "UTF-16 or UTF-32; read it with --encoding utf-16 (utf-32), or convert it with 'iconv -t UTF-8'",
+    b"\xfe\xff": "UTF-16; read it with --encoding utf-16, or convert it with 'iconv -f UTF-16 -t UTF-8'",
+    b"\0\0\xfe\xff": "UTF-32; read it with --encoding utf-32, or convert it with 'iconv -f UTF-32 -t UTF-8'",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input.
+
+    Attributes:
+        name: for messages.
+        open: gives its bytes as they lie on disk.
+        columns: values that hold for all its rows, from a folder's name (``user_id=7/part-0.parquet``).
+        path: the file, or the folder that was given, if it lies on a disk.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    columns: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Source":
+        """A file by its path, or standard input for ``-``."""
+        if str(path) == "-":
+            return cls("<stdin>", lambda: open(sys.stdin.fileno(), "rb", closefd=False, buffering=0))
+        return cls(str(path), lambda: open(path, "rb", buffering=0), path=Path(path))
+
+    @classmethod
+    def all_of(cls, path: str | Path) -> "list[Source]":
+        """A file or standard input; or, for a folder, the Parquet parts that other engines have left in it.
+
+        Raises:
+            InputError: a folder without Parquet files.
+        """
+        folder = Path(path)
+        if str(path) == "-" or not folder.is_dir():
+            return [cls.of(path)]
+        parts = []
+        for part in folder.rglob("*"):
+            inside = part.relative_to(folder).parts
+            if part.suffix in (".parquet", ".parq", ".pq") and not any(name.startswith(("_", ".")) for name in inside):
+                keys = dict(name.split("=", 1) for name in inside[:-1] if "=" in name)
+                columns = {key: urllib.parse.unquote(value) for key, value in keys.items()}
+                parts.append(dataclasses.replace(cls.of(part), columns=columns, path=folder))
+        if not parts:
+            raise InputError(f"{path}: is a directory without Parquet files; give the files in it")
+        return sorted(
+            parts, key=lambda s: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", s.name)]
+        )
+
+    @contextlib.contextmanager
+    def opened(self, encoding: str = "utf-8", max_bytes: int | None = None) -> "Iterator[Opened]":
+        """Its content, unpacked (gzip, bz2, xz and zstd, by content) and, if need be, recoded to UTF-8.
+
+        Args:
+            encoding: of text; Parquet is never recoded.
+            max_bytes: most bytes after unpacking.
+
+        Raises:
+            InputError: damaged, larger than allowed, or changed while it was read.
+            MachineError: it cannot be opened or read.
+        """
+        try:
+            with self.open() as raw:
+                opened = Opened(self.name, raw, encoding, max_bytes)
+                before = opened.state()
+                yield opened
+                opened.drain()
+                if before != opened.state() or (before and before[0] != opened.packed.bytes):
+                    raise InputError(f"{self.name}: changed while it was read; try again when nothing writes to it")
+        except IsADirectoryError:
+            raise InputError(f"{self.name}: is a directory; give the files in it") from None
+        except OSError as error:
+            raise MachineError(f"{self.name}: {error.strerror or error}") from None
+
+    def read(self) -> tuple[bytes, dict[str, Any]]:
+        """All of a small input, unpacked, and its record; as :meth:`opened`, and an InputError where nothing is in it
+        or more than a gigabyte."""
+        with self.opened(max_bytes=1 << 30) as opened:
+            data = opened.read()
+        if not data.strip():
+            raise InputError(f"{self.name}: is empty")
+        refuse_foreign(data, self.name)
+        return data, opened.record()
+
+
+class Opened:
+    """An input that is being read.
+
+    Args:
+        raw: the bytes as they lie on disk.
+        encoding, max_bytes: see :meth:`Source.opened`.
+    """
+
+    def __init__(self, name: str, raw: IO[bytes], encoding: str, max_bytes: int | None) -> None:
+        self.name, self.raw, self.max_bytes, self.bytes = name, raw, max_bytes, 0
+        self.packed = _Hashed(raw, name)
+        self._stream: Any = io.BufferedReader(self.packed, 1 << 20)
+        magic = self._stream.peek(8)[:8]
+        if len(magic) < 8:  # a pipe may give less than is to come
+            magic = self._take(8)
+            self._stream = io.BufferedReader(_Chain(magic, self._stream), 1 << 20)
+        self.is_packed = False
+        for start, unpack in UNPACK.items():
+            if magic.startswith(start):
+                self.is_packed = True
+                self._stream = io.BufferedReader(unpack(self._stream), 1 << 20)
+        self._is_plain = not self.is_packed and self.state() is not None
+        if codecs.lookup(encoding).name != "utf-8" and not self.peek().startswith(b"PAR1"):
+            self._stream = io.BufferedReader(_Recoded(self._stream, encoding), 1 << 20)
+            self._is_plain = False
+
+    def peek(self) -> bytes:
+        """Some of the bytes to come."""
+        with self._errors():
+            return bytes(self._stream.peek(8))
+
+    def read(self, n: int = -1) -> bytes:
+        """The next ``n`` bytes, fewer only at the end."""
+        return self._count(self._take(n))
+
+    def readline(self, limit: int) -> bytes:
+        """The rest of a line, at most ``limit`` bytes."""
+        with self._errors():
+            return self._count(self._stream.readline(limit))
+
+    def to_line_end(self, n: int) -> int:
+        """``n`` bytes, or more up to the next end of a line where that can be told without reading them: it spares
+        copying a block to add the rest of its last line."""
+        if self._is_plain:
+            tail = os.pread(self.raw.fileno(), HEAD, self.bytes + n)
+            n += tail.find(b"\n") + 1
+        return n
+
+    def drain(self) -> None:
+        """Reads what is left on disk behind the packed content, for the checksum."""
+        while self.packed.readinto(bytearray(1 << 20)):
+            pass
+
+    def state(self) -> tuple[int, int] | None:
+        """Size and time of the last change of a regular file."""
+        try:
+            status = os.fstat(self.raw.fileno())
+        except (OSError, AttributeError, io.UnsupportedOperation):
+            return None
+        return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+    def record(self) -> dict[str, Any]:
+        """Name, size and sha256 as it lies on disk."""
+        return {"name": self.name, "bytes": self.packed.bytes, "sha256": self.packed.sha256.hexdigest()}
+
+    def _take(self, n: int) -> bytes:
+        with self._errors():
+            return bytes(self._stream.read(n))
+
+    def _count(self, data: bytes) -> bytes:
+        self.bytes += len(data)
+        if self.max_bytes is not None and self.bytes > self.max_bytes:
+            raise InputError(f"{self.name}: holds more than {self.max_bytes:,} bytes; see --max-bytes")
+        least, times = BOMB
+        if self.is_packed and self.max_bytes is None and self.bytes > max(least, times * self.packed.bytes):
+            raise InputError(
+                f"{self.name}: unpacks to more than {times} times its size, like a decompression bomb; "
+                "allow it with --max-bytes"
+            )
+        return data
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except CfcliError:
+            raise
+        except UnicodeError as error:
+            raise InputError(f"{self.name}: {error}; choose another --encoding") from None
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            raise InputError(f"{self.name}: damaged or cut off: {error}") from None
+
+
+class _Hashed(io.RawIOBase):
+    """Passes bytes on, and counts and hashes them."""
+
+    def __init__(self, raw: IO[bytes], name: str) -> None:
+        self.raw, self.name, self.sha256, self.bytes = raw, name, hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            n: int = self.raw.readinto(buffer) or 0  # type: ignore[attr-defined]
+        except OSError as error:
+            # Not left to the reader of an archive, which would call it damage.
+            raise MachineError(f"{self.name}: {error.strerror or error}") from None
+        self.sha256.update(memoryview(buffer)[:n])
+        self.bytes += n
+        return n
+
+
+class _Chain(io.RawIOBase):
+    """Bytes that were read already, and the stream that they came from."""
+
+    def __init__(self, first: bytes, rest: Any) -> None:
+        self.first, self.rest = first, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = min(len(self.first), len(buffer))
+        if not n:
+            return int(self.rest.readinto(buffer))
+        buffer[:n], self.first = self.first[:n], self.first[n:]
+        return n
+
+
+class _Recoded(io.RawIOBase):
+    """A text in another encoding, as UTF-8."""
+
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self.stream, self.decoder, self.ready = stream, codecs.getincrementaldecoder(encoding)(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.ready:
+            data = self.stream.read(1 << 20)
+            self.ready = self.decoder.decode(data, final=not data).encode()
+            if not data:
+                break
+        n = min(len(self.ready), len(buffer))
+        buffer[:n], self.ready = self.ready[:n], self.ready[n:]
+        return n
+
+
+def refuse_foreign(head: bytes, name: str) -> None:
+    """Raises an InputError for what no ratings file begins with."""
+    for magic, what in FORMAT_BYTES.items():
+        if head.startswith(magic):
+            raise InputError(f"{name}: is {what}")
+
+
+def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
+    """The text in blocks of about :data:`BLOCK` bytes that end where a record ends.
+
+    Args:
+        head: what was read of it already.
+        quoted: whether a record may hold a line break between double quotes.
+
+    Raises:
+        InputError: a line (or a quoted field) longer than :data:`MAX_LINE`.
+    """
+    data = head + opened.read(opened.to_line_end(max(BLOCK - len(head), 0)))
+    while data:
+        parts = [data]
+        odd = quoted and b'"' in data and data.count(b'"') % 2 == 1
+        size = 0
+        while odd or not parts[-1].endswith(b"\n"):
+            rest = opened.readline(MAX_LINE + 1)
+            if not rest:
+                break
+            parts.append(rest)
+            size += len(rest)
+            odd ^= quoted and rest.count(b'"') % 2 == 1
+            if size > MAX_LINE:
+                break
+        data = b"".join(parts)
+        if len(data) > MAX_LINE:
+            _refuse_long_lines(data, opened.name)
+        yield data
+        data = opened.read(opened.to_line_end(BLOCK))
+
+
+def _refuse_long_lines(data: bytes, name: str) -> None:
+    start = 0
+    while len(data) - start > MAX_LINE:
+        end = data.rfind(b"\n", start, start + MAX_LINE + 1)
+        if end < 0:
+            has_cr = b"\r" in data[start : start + HEAD]
+            cr = '; has it CR line endings? convert them with \'tr "\\r" "\\n"\'' if has_cr else ""
+            shown = data[start : start + 40].decode("utf-8", "replace")
+            raise InputError(f"{name}: a line is longer than {MAX_LINE >> 20} MB; it begins with {shown!r}{cr}")
+        start = end + 1
+
+
+Item = TypeVar("Item")
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread while the one before is in use."""
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(1)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                ready.put((item, None))
+                if stopped.is_set():
+                    return
+            ready.put((None, None))
+        except BaseException as error:
+            ready.put((None, error))
+
+    # A daemon: the program must be able to end while this waits for a pipe that gives nothing.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            ready.get_nowait()
+
+
+def _zstd(stream: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
