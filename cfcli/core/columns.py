@@ -32,7 +32,9 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
     """
     if len(set(names)) < len(names):
         twice = min(name for name in names if names.count(name) > 1)
-        raise InputError(f"{where}: column '{twice}' stands there twice; rename one")
+        raise InputError(
+            f"{where}: column '{twice}' stands there twice; rename one, or, where it is data, see --no-header"
+        )
     keys = {name: re.sub(r"[\s_]", "", name).casefold() for name in names}
     found = {}
     for role, aliases in ALIASES.items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -322,11 +323,11 @@ def _histogram(spool: Spool, values: list[_Values]) -> list[dict[str, float]]:
 
 def _check_out(out: Path, sources: Sequence[Source]) -> None:
     """Raises before anything is read when ``out`` would swallow an input or files of someone else."""
-    target = out.resolve()
+    target = _real(out)
     for source in sources:
         if source.path is None:
             continue
-        lies = source.path.resolve()
+        lies = _real(source.path)
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
             raise InputError(f"{source.path}: lies in or around the output {out}; choose another --out")
     if out.exists() and not out.is_dir():
@@ -340,6 +341,10 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
             raise ConfigError(
                 f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: --out {where}"
             )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # which bears with links that lead nowhere
 
 
 def _former(out: Path) -> Dataset | None:

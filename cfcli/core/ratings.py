@@ -186,8 +186,9 @@ class Reader:
         is_first = not self.rejected
         self.rejected.update(row[3] for row in rows)
         if self.scratch:
-            with open(self.scratch / REJECTS, "a", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
-                pl.DataFrame(rows, schema=REJECT, orient="row").write_csv(file, include_header=is_first)
+            frame = pl.DataFrame([(_printable(row[0]), *row[1:]) for row in rows], schema=REJECT, orient="row")
+            with open(self.scratch / REJECTS, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+                frame.write_csv(file, include_header=is_first)
         is_share = self.config.max_bad_rows.endswith("%")
         if not is_share and self.rejected.total() > self.config.bad_rows_allowed(0) + 10_000:
             self._refuse(" and")  # enough is known
@@ -606,6 +607,10 @@ def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
         good |= kind in (pl.Date, pl.Datetime)
     if not good:
         raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()  # the name of a file may be no text
 
 
 def _is_number(text: str) -> bool:

@@ -222,11 +222,14 @@ class _Hashed(io.RawIOBase):
 
     def __init__(self, raw: IO[bytes], name: str) -> None:
         self.raw, self.name, self.sha256, self.bytes = raw, name, hashlib.sha256(), 0
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.ended:  # others may have moved in the file since
+            return 0
         try:
             n: int = self.raw.readinto(buffer) or 0  # type: ignore[attr-defined]
         except OSError as error:
@@ -234,6 +237,7 @@ class _Hashed(io.RawIOBase):
             raise MachineError(f"{self.name}: {error.strerror or error}") from None
         self.sha256.update(memoryview(buffer)[:n])
         self.bytes += n
+        self.ended = not n
         return n
 
 
