@@ -260,6 +260,11 @@ class Reader:
                 return None
             data = data.replace(b"::", b"\x1f")
         separator = one_character(form.separator)
+        may_check = len(data) <= PIECES[0]  # which takes memory
+        has_quotes = form.quoted and b'"' in data
+        # Before Polars sees it: some quotes make it panic.
+        if has_quotes and not (may_check and is_regular(data, separator, len(form.names))):
+            return None
         for types in form.types(data, self.config):
             try:
                 schema: dict[str, Any] = {name: types.get(name, pl.String) for name in form.names}
@@ -285,17 +290,14 @@ class Reader:
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines, if they are that
             if form.leaves_out and frame.height < height:
                 return None
-        regular = not form.leaves_out and not (form.quoted and b'"' in data) and not frame[form.names[-1]].has_nulls()
-        if not regular:
-            if len(data) > PIECES[0]:
-                return None  # the check takes memory
-            if not is_regular(data, separator, len(form.names)):
-                return None
+        may_be_short = not has_quotes and (form.leaves_out or frame[form.names[-1]].has_nulls())
+        if may_be_short and not (may_check and is_regular(data, separator, len(form.names))):
+            return None
         checked = self._checked(frame, form.columns)
         if checked["problem"].max():
             return None
         # Counting line breaks takes as long as all of these checks; without quotes, rows are lines.
-        self.line += data.count(b"\n") if form.quoted and b'"' in data else height
+        self.line += data.count(b"\n") if has_quotes else height
         return self._accept(checked)
 
     def _line_by_line(self, form: "_Form", data: bytes) -> pl.DataFrame:
@@ -397,15 +399,14 @@ class Reader:
                     columns = find_columns(names, self.config, source.name)
                     self._remember(columns)
                     wanted = [name for name in columns.values() if name in inside]
-                    types = pl.from_arrow(file.schema_arrow.empty_table().select(wanted))
-                    assert isinstance(types, pl.DataFrame)
+                    types = _from_arrow(file.schema_arrow.empty_table(), wanted)
                     for role, name in columns.items():
                         if name in inside:
                             _refuse_type(types.schema[name], role, name, source.name)
                     row = 0
                     for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=True):
-                        frame = pl.from_arrow(batch)
-                        assert isinstance(frame, pl.DataFrame)
+                        batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
+                        frame = _from_arrow(batch, wanted)
                         yield self._parquet_block(frame, source, columns, row)
                         row += frame.height
             except (PolarsError, PanicException, pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -597,6 +598,11 @@ def _cut(data: bytes, size: int, quoted: bool) -> Iterator[bytes]:
             end = data.find(b"\n", end) + 1 or len(data)
         yield data[start:end]
         start = end
+
+
+def _from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+    """Columns alone: damaged metadata beside them makes Polars panic."""
+    return pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in names})
 
 
 def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
