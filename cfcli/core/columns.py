@@ -5,9 +5,11 @@ import csv
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cfcli.core.config import PrepareConfig, known_key
 from cfcli.core.errors import InputError
@@ -20,6 +22,7 @@ ALIASES = {
 }
 HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
 SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}
+csv.field_size_limit(1 << 30)  # what is too long is told elsewhere
 UNIT = "\x1f"  # stands for '::', because Polars and csv take one-character separators only
 
 
@@ -114,38 +117,64 @@ def one_character(separator: str) -> str:
     return UNIT if separator == "::" else separator
 
 
-def is_regular(data: bytes, separator: str, fields: int) -> bool:
-    """Whether each line that is not blank has ``fields`` fields, and quotes stand around whole fields only.
+class BadQuote(ValueError):
+    """A double quote inside a field, or one that is not closed; ``place`` is where the field opens."""
 
-    Polars fills up short rows, cuts long ones where it leaves out columns, and forgives some quotes.
+    def __init__(self, place: int) -> None:
+        super().__init__("a double quote stands inside a field, or is not closed")
+        self.place = place
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a text; each array has one number for each.
+
+    Attributes:
+        starts, ends: where they begin, and where the line break behind them is.
+        fields: how many fields they have, 0 for a blank line.
+        lines: the line on which they begin, from 0.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    fields: NDArray[np.int64]
+    lines: NDArray[np.int64]
+
+
+def find_records(data: bytes, separator: str) -> Records:
+    """The records of some whole lines, as the csv module would find them. Polars fills up short rows, cuts long ones
+    where it leaves out columns, and forgives some quotes.
 
     Args:
-        data: whole lines, a few megabytes at most: it takes about 20 times the memory.
+        data: a few megabytes at most: it takes about 20 times the memory.
         separator: one character.
+
+    Raises:
+        BadQuote: quotes do not stand around whole fields.
     """
     text = np.frombuffer(data, np.uint8)
     is_separator, is_end = text == ord(separator), text == ord("\n")
+    breaks = np.flatnonzero(is_end)
+    ends = breaks
     if quoting(separator) == csv.QUOTE_MINIMAL and len(quotes := np.flatnonzero(text == ord('"'))):
-        if len(quotes) % 2:
-            return False
         opening, closing = quotes[0::2], quotes[1::2]
         outside = np.concatenate([[ord("\n")], text, [ord("\n")]])  # one character more at both ends
-        before, after = outside[opening], outside[closing + 2]
-        again = np.append(opening[1:] == closing[:-1] + 1, False)  # a doubled quote, which stands for one
-        starts = np.isin(before, [ord(separator), ord("\n")]) | np.roll(again, 1)
-        ends = np.isin(after, [ord(separator), ord("\n"), ord("\r")]) | again
-        if not (starts.all() and ends.all()):
-            return False
+        starts_well = np.isin(outside[opening], [ord(separator), ord("\n")])
+        ends_well = np.isin(outside[closing + 2], [ord(separator), ord("\n"), ord("\r")])
+        doubled = np.flatnonzero(opening[1:] == closing[: len(opening) - 1] + 1)  # it stands for one within a field
+        starts_well[doubled + 1] = ends_well[doubled] = True
+        bad = np.flatnonzero(~(starts_well[: len(closing)] & ends_well))
+        if len(bad) or len(opening) > len(closing):
+            raise BadQuote(int(opening[bad[0] if len(bad) else -1]))
         within = np.cumsum(text == ord('"'), dtype=np.int32) % 2 == 1
         is_separator &= ~within
-        is_end &= ~within
-    ends = np.flatnonzero(is_end)
+        ends = np.flatnonzero(is_end & ~within)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(text))
+    starts = np.concatenate([[0], ends[:-1] + 1])
     separators = np.diff(np.searchsorted(np.flatnonzero(is_separator), ends), prepend=0)
-    lengths = np.diff(ends, prepend=-1) - 1
-    blank = (lengths == 0) | ((lengths == 1) & (text[ends - 1] == ord("\r")))
-    return bool((blank | (separators == fields - 1)).all())
+    is_blank = (ends == starts) | ((ends == starts + 1) & (text[ends - 1] == ord("\r")))
+    return Records(starts, ends, np.where(is_blank, 0, separators + 1), np.searchsorted(breaks, starts))
 
 
 def _has_roles(names: list[str]) -> bool:

@@ -5,6 +5,7 @@ half, whenever the writer dies.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from cfcli.core.errors import ArtifactError, LockedError, MachineError
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 @contextlib.contextmanager
@@ -175,21 +178,38 @@ def _lock(staging: Path, target: Path) -> int:
 
 
 def _swap(staging: Path, target: Path) -> None:
-    former = target.with_name(f".{target.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    if target.is_dir():
-        for path in target.glob(".*"):
-            if stat.S_ISREG(path.lstat().st_mode):
-                shutil.copy2(path, staging / path.name)
-        os.rename(target, former)
-    try:
+    if not target.is_dir():
         os.rename(staging, target)
+        _sync(target.parent)
+        return
+    for path in target.glob(".*"):
+        if stat.S_ISREG(path.lstat().st_mode):
+            shutil.copy2(path, staging / path.name)
+    former = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # The former folder gets the name of the staging one, which others would take and write to before it is gone.
+        fcntl.flock(former, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _exchange(staging, target)
+        _sync(target.parent)
+        shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        os.close(former)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Gives each folder the other's name: in one step on Linux, so that no reader finds none, else in three."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 and renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return
+    third = one.with_name(f"{one.name}.former")
+    shutil.rmtree(third, ignore_errors=True)
+    os.rename(other, third)
+    try:
+        os.rename(one, other)
     except BaseException:
-        if former.is_dir():
-            os.rename(former, target)
+        os.rename(third, other)
         raise
-    _sync(target.parent)
-    shutil.rmtree(former, ignore_errors=True)
+    os.rename(third, one)
 
 
 def _sync(path: Path) -> None:

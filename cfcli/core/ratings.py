@@ -1,36 +1,48 @@
 """Ratings files, whatever their form, to blocks of validated rows.
 
 Ids are read as text: types that a reader infers would merge ``007`` with ``7`` and round ids beyond 2^53. Each block of
-lines is parsed by Polars at once. Only where that finds something wrong is the block cut into ever smaller pieces, and
-the last of them read by Python's csv module, which knows the true line numbers (a quoted newline makes rows differ from
-lines).
+lines is parsed by Polars at once. Only where something in it is odd (quotes, columns left out, a value that is no
+number) is it cut into pieces whose records are found first, so that each has its true line (a quoted newline makes rows
+differ from lines) and its true number of fields.
 """
 
 import csv
+import itertools
 import os
 import re
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core.columns import HEADERLESS, find_columns, is_regular, one_character, quoting, sniff, split
+from cfcli.core.columns import (
+    HEADERLESS,
+    UNIT,
+    BadQuote,
+    find_columns,
+    find_records,
+    one_character,
+    quoting,
+    sniff,
+    split,
+)
 from cfcli.core.config import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.sources import HEAD, MAX_LINE, Opened, Source, ahead, line_blocks, refuse_foreign
 
 MAX_ID = 1024  # bytes
 PARQUET_ROWS = 1 << 20  # rows that are decoded at once
-# Sizes of the pieces (in bytes) that a block with something wrong in it is cut into, one after the other.
-PIECES = (4 << 20, 64 << 10)
+PIECE = 4 << 20  # bytes of a block with something odd in it that are looked at record by record
 NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?")  # a rating that says that there is none
+OTHER_UNIT, FIELDS = "another unit of time", "wrong number of fields"
 PROBLEMS = {  # why a row is bad: the role of the column, the reason as it is counted, the reason as it is told
     1: ("user", "missing user id", "the id is empty"),
     2: ("user", "user id too long", f"the id is longer than {MAX_ID} bytes"),
@@ -40,12 +52,10 @@ PROBLEMS = {  # why a row is bad: the role of the column, the reason as it is co
     6: ("rating", "not a number", "'{value}' is not a number"),
     7: ("rating", "not a finite number", "'{value}' is not a finite number"),
     8: ("rating", "outside the rating range", "{value} is outside {range}"),
-    9: ("time", "another unit of time", "{value} is not in {unit}, as the times before are"),
+    9: ("time", OTHER_UNIT, "{value} is not in {unit}, as the times before are"),
 }
-OTHER_UNIT, FIELDS = 9, "wrong number of fields"
 UNITS = {"seconds": (0.0, 1_000_000.0), "milliseconds": (1e11, 1_000.0), "microseconds": (1e14, 1.0)}
 UNITS["nanoseconds"] = (1e17, 0.001)  # each: the least size of a time of now in it, and how many microseconds it has
-csv.field_size_limit(2 * MAX_LINE)
 
 
 REJECTS = "rejects.csv"
@@ -234,12 +244,13 @@ class Reader:
         whole = True
         for data in ahead(line_blocks(opened, start, form.quoted)):
             whole = data.endswith(b"\n")
-            yield from self._block(form, data, 0)
+            yield from self._block(form, data)
         if not whole:
             self.said.append(f"{where}: the last line has no line break; the file may be cut off")
 
-    def _block(self, form: "_Form", data: bytes, depth: int) -> Iterator[pl.DataFrame]:
-        """The rows of some whole lines, the first of which is number ``self.line``."""
+    def _block(self, form: "_Form", data: bytes, size: int = PIECE) -> Iterator[pl.DataFrame]:
+        """The rows of some whole lines, the first of which is number ``self.line``: all at once or, where that does
+        not go, in pieces of ``size`` bytes."""
         if data[:HEAD].isspace() and data.isspace():
             self.line += data.count(b"\n")
         elif b"\0" in data:
@@ -247,130 +258,123 @@ class Reader:
             raise InputError(f"{form.where}:{line}: holds NUL bytes, so it is no text")
         elif (frame := self._at_once(form, data)) is not None:
             yield frame
-        elif depth == len(PIECES):
-            yield self._line_by_line(form, data)
         else:
-            for piece in _cut(data, PIECES[depth], form.quoted):
-                yield from self._block(form, piece, depth + 1)
+            for piece in _cut(data, size, form.quoted):
+                if (frame := self._by_record(form, piece)) is not None:
+                    yield frame
+                elif size == 1:
+                    self._cannot_parse(form, piece)
+                else:
+                    yield from self._block(form, piece, max(1, size // 64))
+                    continue
+                self.line += piece.count(b"\n")
 
     def _at_once(self, form: "_Form", data: bytes) -> pl.DataFrame | None:
-        """All rows of a block, or None when some line is not as it should be."""
-        if form.separator == "::":
-            if b"\x1f" in data:
-                return None
-            data = data.replace(b"::", b"\x1f")
-        separator = one_character(form.separator)
-        may_check = len(data) <= PIECES[0]  # which takes memory
-        has_quotes = form.quoted and b'"' in data
-        # Before Polars sees it: some quotes make it panic.
-        if has_quotes and not (may_check and is_regular(data, separator, len(form.names))):
+        """All rows of a block, or None when some line may not be as it should be."""
+        if form.leaves_out or (form.quoted and b'"' in data) or form.has_unit(data):
             return None
         for types in form.types(data, self.config):
-            try:
-                schema: dict[str, Any] = {name: types.get(name, pl.String) for name in form.names}
-                schema[form.columns["user"]] = pl.Categorical(self.user_ids)
-                schema[form.columns["item"]] = pl.Categorical(self.item_ids)
-                frame = pl.read_csv(
-                    data,
-                    separator=separator,
-                    has_header=False,
-                    schema=schema,
-                    columns=form.needed if form.leaves_out else None,
-                    quote_char='"' if form.quoted else None,
-                    glob=False,
-                )
-            except (PolarsError, PanicException):
-                continue
-            form.known = types
-            break
+            frame = self._parse(form, form.one_character(data), types)
+            if frame is not None:
+                form.known = types
+                break
         else:
             return None
         height = frame.height
         if frame[form.columns["user"]].has_nulls():
-            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines, if they are that
-            if form.leaves_out and frame.height < height:
-                return None
-        may_be_short = not has_quotes and (form.leaves_out or frame[form.names[-1]].has_nulls())
-        if may_be_short and not (may_check and is_regular(data, separator, len(form.names))):
-            return None
+            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+        if frame[form.names[-1]].has_nulls():
+            return None  # Polars fills up short rows
         checked = self._checked(frame, form.columns)
         if checked["problem"].max():
             return None
-        # Counting line breaks takes as long as all of these checks; without quotes, rows are lines.
-        self.line += data.count(b"\n") if has_quotes else height
+        self.line += height  # without quotes, rows are lines
         return self._accept(checked)
 
-    def _line_by_line(self, form: "_Form", data: bytes) -> pl.DataFrame:
-        """The slow way: good rows, while bad ones are put aside with the line on which each begins."""
-        line = self.line
-        self.line += data.count(b"\n")
+    def _by_record(self, form: "_Form", data: bytes) -> pl.DataFrame | None:
+        """The good rows of some lines, the bad ones put aside; or None when Polars cannot read them."""
+        if form.has_unit(data):
+            return None
+        text, separator = form.one_character(data), one_character(form.separator)
         try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line += data.count(b"\n", 0, error.start)
-            raise InputError(
-                f"{form.where}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; "
-                "say what it is with --encoding, such as latin-1"
-            ) from None
-        if form.separator == "::":
-            text = text.replace("\x1f", "\ufffd").replace("::", "\x1f")
-        separator = one_character(form.separator)
-        lines = text.split("\n")
-        lines = [row + "\n" for row in lines[:-1]] + lines[-1:]
-        reader = csv.reader(lines, delimiter=separator, quoting=quoting(form.separator), strict=True)
-        rows: list[list[str]] = []
-        places: list[int] = []
+            found = find_records(text, separator)
+        except BadQuote as error:
+            line = self.line + text.count(b"\n", 0, error.place)
+            raise InputError(f"{form.where}:{line}: {error}") from None
+        is_good = found.fields == len(form.names)
+        keep = np.ones(len(text), bool)
+        for k in np.flatnonzero(~is_good).tolist():
+            keep[found.starts[k] : found.ends[k] + 1] = False
+        frame = self._parse(form, np.frombuffer(text, np.uint8)[keep].tobytes(), {}) if is_good.any() else None
+        if frame is None or frame.height != is_good.sum():
+            if is_good.any():
+                return None
+            frame = pl.DataFrame(schema=form.schema({}, self))
+
+        def raw(k: int) -> str:
+            return text[found.starts[k] : found.ends[k]].decode("utf-8", "replace").rstrip("\r")
+
         rejects = []
-        begin = 0
-        while True:
-            try:
-                row = next(reader, None)
-                if row is None:
-                    break
-                record = "".join(lines[begin : reader.line_num])
-                if form.quoted and '"' in record and not is_regular(record.encode(), separator, len(row)):
-                    raise csv.Error("a double quote stands inside a field, or is not closed")
-            except csv.Error as error:
-                raise InputError(f"{form.where}:{line + begin}: {error}") from None
-            place = line + begin
-            begin = reader.line_num
-            if not "".join(row).strip():
-                continue  # a blank line
-            if len(row) == len(form.names):
-                rows.append(row)
-                places.append(place)
-            else:
-                reason = f"expected {len(form.names)} fields, found {len(row)}"
-                raw = form.separator.join(row)[:200]
-                column = form.names[min(len(row), len(form.names) - 1)]  # the first that is not there
-                rejects.append((form.where, place, column, FIELDS, reason, raw))
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(form.names, pl.String), orient="row")
-        whole = pl.concat_str(pl.all().fill_null(""), separator=form.separator).str.slice(0, 200)
-        frame = frame.with_columns(
-            pl.col(form.columns["user"]).cast(pl.Categorical(self.user_ids)),
-            pl.col(form.columns["item"]).cast(pl.Categorical(self.item_ids)),
-            **{"\0line": pl.Series(places, dtype=pl.Int64), "\0raw": frame.select(whole).to_series()},
-        )
-        return self._put_aside(frame, form.columns, form.where, rejects)
+        for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist():
+            if "".join(itertools.chain(*split([raw(k)], separator))).strip():
+                column = form.names[min(found.fields[k], len(form.names)) - (found.fields[k] > len(form.names))]
+                detail = f"expected {len(form.names)} fields, found {found.fields[k]}"
+                shown = raw(k).replace(separator, form.separator)[:200]
+                rejects.append((form.where, self.line + int(found.lines[k]), column, FIELDS, detail, shown))
+        places = np.flatnonzero(is_good)
+
+        def row(k: int) -> tuple[int, str] | None:
+            cells = split([raw(places[k])], separator)
+            if not "".join(itertools.chain(*cells)).strip():
+                return None  # a blank line
+            return self.line + int(found.lines[places[k]]), raw(places[k]).replace(separator, form.separator)[:200]
+
+        return self._put_aside(frame, form.columns, form.where, row, rejects)
+
+    def _parse(self, form: "_Form", data: bytes, types: dict[str, Any]) -> pl.DataFrame | None:
+        try:
+            return pl.read_csv(
+                data,
+                separator=one_character(form.separator),
+                has_header=False,
+                schema=form.schema(types, self),
+                columns=form.needed if form.leaves_out else None,
+                quote_char='"' if form.quoted else None,
+                glob=False,
+            )
+        except (PolarsError, PanicException):
+            return None
+
+    def _cannot_parse(self, form: "_Form", data: bytes) -> NoReturn:
+        """Says why a single record cannot be read."""
+        try:
+            data.decode("utf-8")
+            reason = "holds control characters that no table has, such as CR inside a line"
+        except UnicodeDecodeError as error:
+            reason = f"byte 0x{data[error.start]:02x} is not UTF-8; say what it is with --encoding, such as latin-1"
+        raise InputError(f"{form.where}:{self.line}: {reason}")
 
     def _put_aside(
-        self, frame: pl.DataFrame, columns: dict[str, str], where: str, rejects: list[Any] | None = None
+        self,
+        frame: pl.DataFrame,
+        columns: dict[str, str],
+        where: str,
+        row: Callable[[int], tuple[int, str] | None],
+        rejects: list[tuple[str, int, str, str, str, str]],
     ) -> pl.DataFrame:
-        """The good rows of a frame with the columns ``\\0line`` and ``\\0raw``; the bad ones are rejected, beside
-        ``rejects``."""
+        """The good rows of a frame; the bad ones are rejected, beside ``rejects``. ``row`` gives a row's line and raw
+        text, or None for a blank line."""
         checked = self._checked(frame, columns)
-        rejects = rejects or []
         low, high = self.config.rating_range or (0, 0)
-        for problem in checked["problem"].unique().sort().to_list():
-            if not problem:
+        for k in np.flatnonzero(checked["problem"].to_numpy()).tolist():
+            if (told := row(k)) is None:
                 continue
-            role, reason, detail = PROBLEMS[problem]
-            rows = frame.filter(checked["problem"] == problem)
-            for line, value, raw in rows.select("\0line", pl.col(columns[role]).cast(pl.String), "\0raw").iter_rows():
-                told = detail.format(value=(value or "")[:40], range=f"{low:g} to {high:g}", unit=self.unit)
-                if problem == OTHER_UNIT:
-                    raise InputError(f"{where}:{line}: column '{columns[role]}': {told}")
-                rejects.append((where, line, columns[role], reason, told, raw))
+            role, reason, detail = PROBLEMS[checked["problem"][k]]
+            value = str(frame[columns[role]][k] or "")[:40]
+            detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.unit)
+            if reason == OTHER_UNIT:
+                raise InputError(f"{where}:{told[0]}: column '{columns[role]}': {detail}")
+            rejects.append((where, told[0], columns[role], reason, detail, told[1]))
         self._reject(rejects)
         return self._accept(checked.filter(pl.col("problem") == 0))
 
@@ -413,17 +417,16 @@ class Reader:
                 text = (str(error).splitlines() or [""])[0]
                 raise InputError(f"{source.name}: damaged Parquet: {text}") from None
 
-    def _parquet_block(self, frame: pl.DataFrame, source: Source, columns: dict[str, str], row: int) -> pl.DataFrame:
+    def _parquet_block(self, frame: pl.DataFrame, source: Source, columns: dict[str, str], start: int) -> pl.DataFrame:
         constant = [pl.lit(source.columns[n]).alias(n) for n in columns.values() if n not in frame.columns]
         frame = frame.with_columns(constant)
         ids = ((columns["user"], self.user_ids), (columns["item"], self.item_ids))
         coded = frame.with_columns(pl.col(name).cast(pl.String).cast(pl.Categorical(known)) for name, known in ids)
-        checked = self._checked(coded, columns)
-        if not checked["problem"].max():
-            return self._accept(checked)
-        raw = pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").str.slice(0, 200)
-        coded = coded.with_columns(frame.select(raw.alias("\0raw"))).with_row_index("\0line", offset=row + 1)
-        return self._put_aside(coded, columns, source.name)
+
+        def row(k: int) -> tuple[int, str]:
+            return start + k + 1, ",".join(str(cell) for cell in frame.row(k))[:200]
+
+        return self._put_aside(coded, columns, source.name, row, [])
 
     def _checked(self, frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
         """``user, item, rating[, timestamp]``, ``problem`` (a key of :data:`PROBLEMS`, or 0) and, for texts,
@@ -455,7 +458,7 @@ class Reader:
         if "time" in columns:
             extra["timestamp"], is_other = self._times(frame[columns["time"]])
             if is_other is not None:
-                checks.append((OTHER_UNIT, is_other))
+                checks.append((9, is_other))
                 good.append(~is_other.fill_null(False))
         checked = frame.select(
             user=user.to_physical(),
@@ -525,12 +528,27 @@ class _Form:
         self.needed = sorted(self.names.index(name) for name in self.columns.values())
         self.leaves_out = len(self.needed) < len(self.names)
 
+    def one_character(self, data: bytes) -> bytes:
+        """The text with a separator that Polars takes."""
+        return data.replace(b"::", UNIT.encode()) if self.separator == "::" else data
+
+    def has_unit(self, data: bytes) -> bool:
+        """Whether that character stands there already."""
+        return self.separator == "::" and UNIT.encode() in data
+
+    def schema(self, types: dict[str, Any], reader: Reader) -> dict[str, Any]:
+        """The types to parse the columns as."""
+        schema: dict[str, Any] = {name: types.get(name, pl.String) for name in self.names}
+        schema[self.columns["user"]] = pl.Categorical(reader.user_ids)
+        schema[self.columns["item"]] = pl.Categorical(reader.item_ids)
+        return schema
+
     def types(self, data: bytes, config: PrepareConfig) -> list[dict[str, Any]]:
         """The types of the columns of ratings and times to parse with: numbers where they are, which is faster, and
         text, which always is right."""
         if self.known is None:
             self.known = {}
-            rows = split(data[:HEAD].decode("utf-8", "replace").split("\n")[:50], one_character(self.separator))
+            rows = split(data[:HEAD].decode("utf-8", "replace").split("\n")[:50], self.separator)
             if not config.decimal_comma:
                 self.known[self.columns["rating"]] = pl.Float64
             if "time" in self.columns:

@@ -46,30 +46,25 @@ def at_random(n: int, val_size: float, test_size: float, seed: int) -> Sides:
 
 def by_time(timestamp: pl.Series, val_size: float, test_size: float) -> Sides:
     """The newest rows are the test, those before them the validation; equal times go by the order of the input."""
-    n = len(timestamp)
-    held, test = held_out(n, val_size, test_size)
-    order = _by_age(timestamp)
-    sides = np.zeros(n, np.uint8)
-    sides[order[n - held : n - test]], sides[order[n - test :]] = 1, 2
-    return sides
+    held, test = held_out(len(timestamp), val_size, test_size)
+    time = _ticks(timestamp)
+    return _newest(time, held).astype(np.uint8) + _newest(time, test)
 
 
 def by_user_last(user: pl.Series, timestamp: pl.Series | None, val_size: float, test_size: float) -> Sides:
     """Of each user, the last row is the test and the one before it the validation (a side with share 0 gets none),
     as long as one at least is left to train on. Without times, last means last in the input."""
-    order = np.arange(len(user)) if timestamp is None else _by_age(timestamp)
-    frame = pl.DataFrame({"row": order, "user": user.gather(order)})
-    place = frame.select(
-        "row",
-        last=pl.int_range(pl.len(), dtype=pl.Int64).reverse().over("user"),  # 0 is the user's newest row
-        n=pl.len().over("user"),
-    ).filter(pl.col("last") < pl.col("n") - 1)
-    row, last = place["row"].to_numpy(), place["last"].to_numpy()
+    users = user.to_numpy()
+    keys = (users,) if timestamp is None else (_ticks(timestamp), users)
+    order = np.lexsort(keys)  # stable: equal times stay in the order of the input
+    last = np.flatnonzero(np.diff(users[order], append=np.nan))
+    n = np.diff(last, prepend=-1)
     tests = 1 if test_size > 0 else 0
-    vals = 1 if val_size > 0 else 0
-    sides = np.zeros(len(user), np.uint8)
-    sides[row[last < tests + vals]] = 1
-    sides[row[last < tests]] = 2
+    sides = np.zeros(len(users), np.uint8)
+    if val_size > 0:
+        sides[order[last[n > tests + 1] - tests]] = 1
+    if tests:
+        sides[order[last[n > 1]]] = 2
     return sides
 
 
@@ -81,6 +76,17 @@ def held_out(n: int, val_size: float, test_size: float) -> tuple[int, int]:
     return held, math.ceil(held * test / (val + test)) if held else 0
 
 
-def _by_age(timestamp: pl.Series) -> NDArray[np.int64]:
-    frame = timestamp.rename("time").to_frame().with_row_index("row")
-    return frame.sort("time", maintain_order=True, nulls_last=False)["row"].to_numpy().astype(np.int64)
+def _ticks(timestamp: pl.Series) -> NDArray[np.int64]:
+    """Times as integers; rows without one are the oldest."""
+    return timestamp.cast(pl.Int64).fill_null(np.iinfo(np.int64).min).to_numpy()
+
+
+def _newest(time: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """Which are the ``n`` newest; of equal times, those that come last."""
+    if n == 0:
+        return np.zeros(len(time), bool)
+    edge = np.partition(time, len(time) - n)[len(time) - n]
+    mask: NDArray[np.bool_] = time > edge
+    ties = np.flatnonzero(time == edge)
+    mask[ties[len(ties) - (n - int(mask.sum())) :]] = True
+    return mask

@@ -3,7 +3,12 @@
 import io
 import json
 import os
+import random
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shell import write_ratings
+from shell import run_cfcli, write_ratings
 from sklearn.model_selection import train_test_split
 
 from cfcli.core import preparation, publishing
@@ -320,6 +325,7 @@ def test_a_full_disk_at_any_moment_leaves_the_former_dataset(
         (rename if name == "rename" else write)(*args)
 
     monkeypatch.setattr(*((os, name, failing) if name == "rename" else (pl.DataFrame, name, failing)))
+    monkeypatch.setattr(publishing.ctypes, "CDLL", lambda *a, **k: object())  # where folders cannot change places
     with pytest.raises(MachineError, match="No space left on device"):
         prepare(TIMED, out, test_size=0, seed=1, force=True)
     assert Dataset.load(out).info == first.info
@@ -376,3 +382,27 @@ def test_a_strange_manifest_is_refused(change: dict[str, Any], message: str, tmp
     manifest.write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
         Dataset.load(dataset.path)
+
+
+def test_killed_at_any_moment_it_leaves_the_former_dataset_or_the_new_one(tmp_path: Path) -> None:
+    write_ratings(tmp_path / "old.csv")
+    write_ratings(tmp_path / "new.csv", users=500, items=300, seed=1)
+    assert run_cfcli("prepare", "old.csv", cwd=tmp_path).returncode == 0
+    allowed = {Dataset.load(tmp_path / "data").info["fingerprint"]}
+    assert run_cfcli("prepare", "new.csv", "--out", "other", cwd=tmp_path).returncode == 0
+    allowed.add(Dataset.load(tmp_path / "other").info["fingerprint"])
+    flags = ["--force", "--accept-shrink", "-q"]
+    chance = random.Random(0)
+    killed = 0
+    for k in range(25):
+        command = [sys.executable, "-m", "cfcli", "prepare", f"{('new', 'old')[k % 2]}.csv", *flags]
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "80"}
+        ) as process:
+            time.sleep(0.35 + chance.random() * 0.5)
+            process.send_signal(signal.SIGKILL)
+        killed += process.returncode == -signal.SIGKILL
+        assert Dataset.load(tmp_path / "data").info["fingerprint"] in allowed
+    assert killed
+    assert run_cfcli("prepare", "old.csv", *flags, cwd=tmp_path).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"old.csv", "new.csv", "data", "other"}

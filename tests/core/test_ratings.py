@@ -71,7 +71,7 @@ def rows(found: Found) -> list[tuple[str, str, float]]:
         b"1::10::4.5::964982703\n2::007::3::964982703\n",
         b"\xef\xbb\xbf1\t10\t4.5\t964982703\n2\t007\t3\t964982703\n",
         CSV.replace(b",", b", ").replace(b" 10", b"10").replace(b" 007", b"007"),
-        gzip.compress(CSV[:40]) + gzip.compress(CSV[40:]),
+        gzip.compress(CSV[:40], mtime=0) + gzip.compress(CSV[40:], mtime=0),
         bz2.compress(CSV),
         lzma.compress(CSV),
         pa.compress(CSV, "zstd", asbytes=True),
@@ -131,7 +131,7 @@ def test_a_bad_rating_is_named_with_its_line(value: bytes, reason: str) -> None:
         (b"user,item,rating,time\n1,1,3,5\n1,2,3\n", 3, "column 'time': expected 4 fields, found 3"),
         (b"user,item,rating,tag\n1,1,3,\n1,2,3\n", 3, "column 'tag': expected 4 fields, found 3"),
         (b"\n\nuser,item,rating\n\n1,1,x\n", 5, "'x' is not a number"),
-        (b'user,item,rating\n1,"a"b,3\n1,2,3\n', 2, "',' expected after"),
+        (b'user,item,rating\n1,"a"b,3\n1,2,3\n', 2, "a double quote stands inside a field"),
         (b"user,item,rating\n1,1,x\n1,2,y\n1,3,4\n", 2, "'x' is not a number (+1 more rows)"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         (b" \n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         ("\u00a0\n".encode(), "is empty"),
-        (gzip.compress(b""), "is empty"),
+        (gzip.compress(b"", mtime=0), "is empty"),
         (b"user,item,rating\n", "no ratings in it"),
         (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
         (CSV.decode().encode("utf-16"), "UTF-16"),
@@ -161,7 +161,7 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
         (b"user,item,rating\r1,2,3\r", "CR line endings"),
         (b"just one column\nof text\n", "no separator found"),
-        (gzip.compress(CSV)[:-5], "damaged or cut off"),
+        (gzip.compress(CSV, mtime=0)[:-5], "damaged or cut off"),
         (b"PAR1 and no more", "damaged Parquet"),
     ],
 )
@@ -217,7 +217,7 @@ def test_bad_rows_of_parquet_are_counted_by_row() -> None:
     found = read(data, max_bad_rows="3")
     assert rows(found) == [("b", "4", 3.5)]
     assert found.rejects.select("line", "column", "detail").rows() == [
-        (1, "rating", "'NaN' is not a finite number"),
+        (1, "rating", "'nan' is not a finite number"),
         (2, "user", "the id is empty"),
         (3, "user", "the id is empty"),
     ]
