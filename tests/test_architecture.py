@@ -11,8 +11,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["config", "ids", "publishing"],
-    ["sources", "columns", "splits", "spool"],
-    ["ratings", "items", "selection", "dataset", "batches", "movielens", "preparation"],
+    ["sources", "lines", "columns", "checks", "splits", "spool"],
+    ["text", "parquet", "ratings", "items", "selection", "tables", "dataset", "batches", "movielens", "preparation"],
     ["models"],
     ["metrics", "predictor"],
     ["training"],

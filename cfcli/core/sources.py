@@ -1,4 +1,4 @@
-"""Inputs: opened, hashed while they are read, unpacked, and cut into blocks of whole lines within fixed memory."""
+"""Inputs: opened, hashed while they are read, and unpacked."""
 
 import bz2
 import codecs
@@ -9,23 +9,19 @@ import hashlib
 import io
 import lzma
 import os
-import queue
 import re
 import stat
 import sys
-import threading
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from cfcli.core.errors import CfcliError, InputError, MachineError
 
-BLOCK = 32 << 20  # bytes of text that are parsed at once
-MAX_LINE = 16 << 20  # bytes
 HEAD = 1 << 16  # bytes that tell the form of a text
 BOMB = (256 << 20, 100)  # more bytes than this that were packed this many times smaller are a bomb, not ratings
 UNPACK: dict[bytes, Callable[[Any], Any]] = {
@@ -283,83 +279,6 @@ def refuse_foreign(head: bytes, name: str) -> None:
     for magic, what in FORMAT_BYTES.items():
         if head.startswith(magic):
             raise InputError(f"{name}: is {what}")
-
-
-def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
-    """The text in blocks of about :data:`BLOCK` bytes that end where a record ends.
-
-    Args:
-        head: what was read of it already.
-        quoted: whether a record may hold a line break between double quotes.
-
-    Raises:
-        InputError: a line (or a quoted field) longer than :data:`MAX_LINE`.
-    """
-    data = head + opened.read(opened.to_line_end(max(BLOCK - len(head), 0)))
-    while data:
-        parts = [data]
-        odd = quoted and b'"' in data and data.count(b'"') % 2 == 1
-        size = 0
-        while odd or not parts[-1].endswith(b"\n"):
-            rest = opened.readline(MAX_LINE + 1)
-            if not rest:
-                break
-            parts.append(rest)
-            size += len(rest)
-            odd ^= quoted and rest.count(b'"') % 2 == 1
-            if size > MAX_LINE:
-                break
-        data = b"".join(parts)
-        if len(data) > MAX_LINE:
-            _refuse_long_lines(data, opened.name)
-        yield data
-        data = opened.read(opened.to_line_end(BLOCK))
-
-
-def _refuse_long_lines(data: bytes, name: str) -> None:
-    start = 0
-    while len(data) - start > MAX_LINE:
-        end = data.rfind(b"\n", start, start + MAX_LINE + 1)
-        if end < 0:
-            has_cr = b"\r" in data[start : start + HEAD]
-            cr = '; has it CR line endings? convert them with \'tr "\\r" "\\n"\'' if has_cr else ""
-            shown = data[start : start + 40].decode("utf-8", "replace")
-            raise InputError(f"{name}: a line is longer than {MAX_LINE >> 20} MB; it begins with {shown!r}{cr}")
-        start = end + 1
-
-
-Item = TypeVar("Item")
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before is in use."""
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(1)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                ready.put((item, None))
-                if stopped.is_set():
-                    return
-            ready.put((None, None))
-        except BaseException as error:
-            ready.put((None, error))
-
-    # A daemon: the program must be able to end while this waits for a pipe that gives nothing.
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        with contextlib.suppress(queue.Empty):
-            ready.get_nowait()
 
 
 def _zstd(stream: Any) -> Any:

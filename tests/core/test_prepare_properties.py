@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import column, dataframes
 
-from cfcli.core import preparation, ratings, sources, spool
+from cfcli.core import checks, lines, parquet, preparation, ratings, spool, text
 from cfcli.core.config import PrepareConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import InputError
@@ -33,13 +33,13 @@ TABLES = dataframes(
 ALL = {"max_bad_rows": "100%"}
 
 
-def csv(frame: pl.DataFrame) -> bytes:
+def as_csv(frame: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     frame.write_csv(stream, quote_style="non_numeric")
     return stream.getvalue()
 
 
-def parquet(frame: pl.DataFrame) -> bytes:
+def as_parquet(frame: pl.DataFrame) -> bytes:
     stream = io.BytesIO()
     frame.write_parquet(stream)
     return stream.getvalue()
@@ -60,21 +60,21 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything holds whether a table comes in one block or a row is in two of them."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks of some bytes":
-            patch.setattr(sources, "BLOCK", 64)
-            patch.setattr(ratings.Reader._block, "__defaults__", (40,))
-            patch.setattr(ratings, "PARQUET_ROWS", 3)
+            patch.setattr(lines, "BLOCK", 64)
+            patch.setattr(text.Text.block, "__defaults__", (40,))
+            patch.setattr(parquet, "PARQUET_ROWS", 3)
             patch.setattr(spool, "MEMORY", 100)
         yield
 
 
 @settings(max_examples=80, deadline=None)
-@given(TABLES, st.sampled_from([csv, parquet]))
+@given(TABLES, st.sampled_from([as_csv, as_parquet]))
 def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:  # type: ignore[no-untyped-def]
     config = PrepareConfig(**ALL)
     expected = good(frame)
     data = form(frame)
     blank = 0
-    if form is csv:  # a line of nothing but blanks is no row
+    if form is as_csv:  # a line of nothing but blanks is no row
         cells = frame.select(pl.all().cast(pl.String).fill_null(""))
         blank = sum(not "".join(row).strip() for row in cells.iter_rows())
     try:
@@ -86,11 +86,11 @@ def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:
     assert found.select("user_id", "item_id", "rating").rows() == expected.select("user", "item", "rating").rows()
     assert reader.rows == expected.height
     assert reader.rows + reader.rejected.total() == frame.height - blank == reader.sources[0]["rows"]
-    assert set(reader.rejected) <= {reason for _, reason, _ in ratings.PROBLEMS.values()}
+    assert set(reader.rejected) <= {reason for _, reason, _ in checks.PROBLEMS.values()}
 
 
 def prepared(frame: pl.DataFrame, folder: str, name: str, **keys: object) -> Dataset | None:
-    data = csv(frame)
+    data = as_csv(frame)
     config = PrepareConfig(**(ALL | keys))  # type: ignore[arg-type]
     try:
         return preparation.prepare([Source("t", lambda: io.BytesIO(data))], Path(folder) / name, config)[0]

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core import sources
+from cfcli.core import lines
 from cfcli.core.errors import InputError, MachineError
-from cfcli.core.sources import Source, ahead, line_blocks
+from cfcli.core.lines import ahead, line_blocks
+from cfcli.core.sources import Source
 
 
 def source(data: bytes) -> Source:
@@ -98,7 +99,7 @@ def test_blocks_end_where_records_end(records: list[tuple[str, str]], size: int,
     csv.writer(stream, lineterminator="\n").writerows(records)
     data = stream.getvalue().encode()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(sources, "BLOCK", size)
+        patch.setattr(lines, "BLOCK", size)
         path = Path(folder) / "r.csv"
         path.write_bytes(data)
         with (Source.of(path) if on_disk else source(data)).opened() as opened:
@@ -109,8 +110,8 @@ def test_blocks_end_where_records_end(records: list[tuple[str, str]], size: int,
 
 
 def test_long_lines_are_refused_wherever_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "BLOCK", 100)
-    monkeypatch.setattr(sources, "MAX_LINE", 50)
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(lines, "MAX_LINE", 50)
     for before in range(0, 120, 7):
         for length, is_long in ((50, False), (51, True), (500, True)):
             data = b"x" * before + b"\n" + b"y" * length + b"\nz\n"

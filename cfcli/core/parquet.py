@@ -1,0 +1,80 @@
+"""Ratings in Parquet: types are known, so what they can be is checked by them."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from cfcli.core.columns import find_columns
+from cfcli.core.errors import InputError
+from cfcli.core.sources import Opened, Source
+
+if TYPE_CHECKING:
+    from cfcli.core.ratings import Reader
+
+PARQUET_ROWS = 1 << 20  # that are decoded at once
+
+
+def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
+    """The rows of a Parquet file, ``head`` of which was read already; see :meth:`Reader.blocks`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # It is read from its end, so it must lie on a disk whole; it is hashed first, as other sources are.
+    with tempfile.TemporaryFile(dir=reader.scratch) as copy:
+        direct = opened.state() is not None and not opened.is_packed
+        data = head
+        while data:
+            if not direct:
+                copy.write(data)
+            data = opened.read(1 << 20)
+        stream: Any = opened.raw if direct else copy
+        try:
+            with pq.ParquetFile(stream, page_checksum_verification=True) as file:
+                inside = file.schema_arrow.names
+                names = [*inside, *(name for name in source.columns if name not in inside)]
+                columns = find_columns(names, reader.config, source.name)
+                reader.columns = reader.columns or columns
+                wanted = [name for name in columns.values() if name in inside]
+                types = _from_arrow(file.schema_arrow.empty_table(), wanted)
+                for role, name in columns.items():
+                    if name in inside:
+                        _refuse_type(types.schema[name], role, name, source.name)
+                row = 0
+                for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=True):
+                    batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
+                    frame = _from_arrow(batch, wanted)
+                    yield _block(reader, frame, source, columns, row)
+                    row += frame.height
+        except (PolarsError, PanicException, pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            text = (str(error).splitlines() or [""])[0]
+            raise InputError(f"{source.name}: damaged Parquet: {text}") from None
+
+
+def _block(reader: "Reader", frame: pl.DataFrame, source: Source, columns: dict[str, str], start: int) -> pl.DataFrame:
+    constant = [pl.lit(source.columns[n]).alias(n) for n in columns.values() if n not in frame.columns]
+    frame = frame.with_columns(constant)
+    ids = ((columns["user"], reader.user_ids), (columns["item"], reader.item_ids))
+    coded = frame.with_columns(pl.col(name).cast(pl.String).cast(pl.Categorical(known)) for name, known in ids)
+
+    def row(k: int) -> tuple[int, str]:
+        return start + k + 1, ",".join(str(cell) for cell in frame.row(k))[:200]
+
+    return reader.put_aside(coded, columns, source.name, row, [])
+
+
+def _from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+    """Columns alone: damaged metadata beside them makes Polars panic."""
+    return pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in names})
+
+
+def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
+    good = kind in (pl.String, pl.Categorical, pl.Enum) or kind.is_integer()
+    if role in ("rating", "time"):
+        good |= kind.is_numeric()
+    if role == "time":
+        good |= kind in (pl.Date, pl.Datetime)
+    if not good:
+        raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
