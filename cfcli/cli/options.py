@@ -22,7 +22,7 @@ def key(cls: type[PrepareConfig] | type[TrainConfig], name: str, *, metavar: str
     """The flag of a configuration's key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = "" if default is None else f" \\[default: {default}]"
+    shown = "" if default is None or default is False else f" \\[default: {default}]"
     return typer.Option(
         f"--{name.replace('_', '-')}",
         metavar=metavar,

@@ -91,11 +91,14 @@ class Reader:
         with source.opened(self.config.encoding, self.config.max_bytes) as opened:
             head = opened.read(HEAD)
             is_parquet = head.startswith(b"PAR1")
-            if source.name.endswith(".parquet") != is_parquet:
-                if is_parquet and source.name.endswith((".csv", ".tsv", ".txt", ".dat")):
-                    self.said.append(f"{source.name} is Parquet, whatever its name says")
-                if not is_parquet and source.name.endswith(".parquet"):
-                    self.said.append(f"{source.name} is no Parquet file; read as text")
+            if self.config.format == "parquet" and not is_parquet:
+                raise InputError(
+                    f"{source.name}: is no Parquet file; leave out --format to have it told by its content"
+                )
+            if is_parquet and source.name.endswith((".csv", ".tsv", ".txt", ".dat")):
+                self.said.append(f"{source.name} is Parquet, whatever its name says")
+            if not is_parquet and source.name.endswith(".parquet"):
+                self.said.append(f"{source.name} is no Parquet file; read as text")
             blocks = (parquet if is_parquet else text).blocks(self, source, opened, head)
             for block in blocks:
                 self.rows += block.height
