@@ -16,7 +16,7 @@ ROWS = [
     ["models"],
     ["metrics", "predictor"],
     ["training"],
-    ["runs"],
+    ["outputs", "runs"],
     ["evaluation", "neighbors", "embeddings"],
     ["benchmark", "plots"],
 ]
