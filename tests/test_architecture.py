@@ -17,6 +17,7 @@ ROWS = [
     ["metrics", "predictor"],
     ["training"],
     ["outputs", "runs"],
+    ["prediction", "recommendation"],
     ["evaluation", "neighbors", "embeddings"],
     ["benchmark", "plots"],
 ]

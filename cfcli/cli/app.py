@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import cfcli
-from cfcli.cli import bench, evaluate, export_embeddings, prepare, similar, train
+from cfcli.cli import bench, evaluate, export_embeddings, predict, prepare, recommend, similar, train
 from cfcli.core.errors import CfcliError
 
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, device),
@@ -105,6 +105,8 @@ def _root(
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("recommend")(recommend.recommend)
 app.command("export-embeddings")(export_embeddings.export_embeddings)
 app.command("similar")(similar.similar)
 app.command("bench")(bench.bench)

@@ -38,7 +38,7 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
         raise InputError(
             f"{where}: column '{twice}' stands there twice; rename one, or, where it is data, see --no-header"
         )
-    keys = {name: re.sub(r"[\s_]", "", name).casefold() for name in names}
+    keys = {name: key_of(name) for name in names}
     found = {}
     for role, aliases in ALIASES.items():
         if wanted := getattr(config, f"{role}_col"):
@@ -63,6 +63,11 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
             raise InputError(f"{where}: column '{name}' cannot be both the {roles[name]} and the {role}")
         roles[name] = role
     return found
+
+
+def key_of(name: str) -> str:
+    """The name of a column as aliases are compared: without regard to case, blanks and underscores."""
+    return re.sub(r"[\s_]", "", name).casefold()
 
 
 def sniff(head: str, where: str, format: str = "auto", *, fields: int = 3) -> tuple[str, list[str]]:
@@ -178,5 +183,5 @@ def find_records(data: bytes, separator: str) -> Records:
 
 
 def _has_roles(names: list[str]) -> bool:
-    keys = {re.sub(r"[\s_]", "", name).casefold() for name in names}
+    keys = {key_of(name) for name in names}
     return all(keys & set(ALIASES[role]) for role in ("user", "item", "rating"))

@@ -1,6 +1,5 @@
 """How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from cfcli.core import ratings
 from cfcli.core.config import PrepareConfig
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.metrics import errors, paired_bootstrap
+from cfcli.core.prediction import Scorer
 from cfcli.core.runs import Run
 from cfcli.core.sources import Source
 
@@ -87,26 +87,18 @@ def check_bars(result: dict[str, Any], min_gain_over: str, max_mse: float | None
 def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null (unknown to the run)."""
     base = run.baseline()
-    user, known_user = _index(rows["user"])
-    item, known_item = _index(rows["item"])
-    warm = known_user & known_item & (base.user_n[user] > 0) & (base.item_n[item] > 0)
-    known = known_user & known_item
-    bias_user = np.where(known_user, base.user_bias[user], 0.0)
-    bias_item = np.where(known_item, base.item_bias[item], 0.0)
-    bias = base.mean + bias_user + bias_item
-    prediction = np.where(known, run.predictor().predict(user, item), bias)
+    prediction, _ = Scorer(run)(rows["user"], rows["item"])
+    table = pl.DataFrame({"prediction": prediction, "mean": np.full(rows.height, base.mean)})
+    columns = {
+        "user": (base.user_n, base.user_mean, base.user_bias),
+        "item": (base.item_n, base.item_mean, base.item_bias),
+    }
+    warm, bias = np.ones(rows.height, bool), np.full(rows.height, base.mean)
+    for name, (n, mean, offset) in columns.items():
+        known = rows[name].is_not_null().to_numpy()
+        index = rows[name].fill_null(0).to_numpy()
+        warm &= known & (n[index] > 0)
+        bias += np.where(known, offset[index], 0.0)
+        table = table.with_columns(pl.Series(f"{name}_mean", np.where(known, mean[index], base.mean)))
     shape = run.info["shape"]
-    return pl.DataFrame(
-        {
-            "prediction": np.clip(prediction, shape["low"], shape["high"]).astype(np.float64),
-            "mean": np.full(len(user), base.mean),
-            "user_mean": np.where(known_user, base.user_mean[user], base.mean),
-            "item_mean": np.where(known_item, base.item_mean[item], base.mean),
-            "bias": np.clip(bias, shape["low"], shape["high"]),
-            "warm": warm,
-        }
-    )
-
-
-def _index(column: pl.Series) -> Sequence[Any]:
-    return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()
+    return table.with_columns(bias=np.clip(bias, shape["low"], shape["high"]), warm=warm)

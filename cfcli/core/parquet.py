@@ -1,6 +1,5 @@
 """Ratings in Parquet: types are known, so what they can be is checked by them."""
 
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +21,7 @@ def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # It is read from its end, so it must lie on a disk whole; it is hashed first, as other sources are.
-    with tempfile.TemporaryFile(dir=reader.scratch) as copy:
-        direct = opened.state() is not None and not opened.is_packed
-        data = head
-        while data:
-            if not direct:
-                copy.write(data)
-            data = opened.read(1 << 20)
-        stream: Any = opened.raw if direct else copy
+    with opened.seekable(head, reader.scratch) as stream:
         try:
             with pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 inside = file.schema_arrow.names

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 import cfcli
 from cfcli.core import publishing
@@ -33,6 +34,7 @@ MANIFEST = "run.json"
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
+SEEN = "seen.parquet"
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -100,6 +102,18 @@ class Run:
         """One row per epoch, as :class:`cfcli.core.training.Epoch` has them."""
         return pl.read_csv(self.path / "metrics.csv")
 
+    def seen(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """What each user rated in training: user u's items are ``items[starts[u]:starts[u + 1]]``; returns ``starts``
+        (U + 1,) and ``items``.
+
+        Raises:
+            ArtifactError: the run keeps no record of it.
+        """
+        if SEEN not in self.info["files"]:
+            raise ArtifactError(f"{self.path}: keeps no {SEEN}; train again, or give --include-seen or --seen FILE")
+        pairs = pl.read_parquet(self.path / SEEN)
+        return starts_of(pairs["user"].to_numpy(), self.users.height), pairs["item"].to_numpy()
+
     def id_maps(self) -> tuple[IdMap, IdMap]:
         """The id maps of users and items."""
         return IdMap(self.users[self.info["columns"]["user"]]), IdMap(self.items[self.info["columns"]["item"]])
@@ -130,6 +144,11 @@ class Run:
                 f"{dataset.info['fingerprint']}, not {recorded['fingerprint']}); prepare that one again, or train again"
             )
         return dataset
+
+
+def starts_of(user: NDArray[np.integer[Any]], users: int) -> NDArray[np.int64]:
+    """Where each user's rows begin, and where the last ones end, (U + 1,), in rows sorted by user."""
+    return np.concatenate([[0], np.cumsum(np.bincount(user, minlength=users))]).astype(np.int64)
 
 
 def new_path(model: str) -> Path:
@@ -179,6 +198,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     save_file(tensors, folder / "model.safetensors")
+    train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)
     pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
     best = model.best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
@@ -211,7 +231,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, FILES))
+    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, [*FILES, SEEN]))
     return info
 
 

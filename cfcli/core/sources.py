@@ -12,13 +12,14 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from cfcli.core.errors import CfcliError, InputError, MachineError
 
@@ -58,7 +59,8 @@ class Source:
     def of(cls, path: str | Path) -> "Source":
         """A file by its path, or standard input for ``-``."""
         if str(path) == "-":
-            return cls("<stdin>", lambda: open(sys.stdin.fileno(), "rb", closefd=False, buffering=0))
+            # Never as a file of its own: somebody may have read a part of it, and may want the rest.
+            return cls("<stdin>", lambda: cast(Any, _Chain(b"", sys.stdin.buffer)))
         return cls(str(path), lambda: open(path, "rb", buffering=0), path=Path(path))
 
     @classmethod
@@ -167,6 +169,18 @@ class Opened:
             tail = os.pread(self.raw.fileno(), HEAD, self.bytes + n)
             n += tail.find(b"\n") + 1
         return n
+
+    @contextlib.contextmanager
+    def seekable(self, head: bytes, scratch: Path | None) -> "Iterator[Any]":
+        """The whole of it, which was hashed by then, to be read from any place: the file itself, or a copy in the
+        folder ``scratch``. ``head`` is what was read of it already."""
+        with tempfile.TemporaryFile(dir=scratch) as copy:
+            data = head
+            while data:
+                if not self._is_plain:
+                    copy.write(data)
+                data = self.read(1 << 20)
+            yield self.raw if self._is_plain else copy
 
     def drain(self) -> None:
         """Reads what is left on disk behind the packed content, for the checksum."""

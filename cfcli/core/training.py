@@ -25,7 +25,8 @@ from torch import Tensor
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import TrainConfig
 from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
-from cfcli.core.models import Factors, Shape, build
+from cfcli.core.models import build
+from cfcli.core.models.base import Factors, Shape
 from cfcli.core.publishing import machine_errors
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -17,7 +17,7 @@ from cfcli.cli.app import app
 from cfcli.core import preparation, publishing
 from cfcli.core.errors import StaleError
 
-COMMANDS = ["prepare", "train", "evaluate", "export-embeddings", "bench", "similar"]
+COMMANDS = ["prepare", "train", "evaluate", "predict", "recommend", "export-embeddings", "bench", "similar"]
 
 
 def cpu_seconds(command: list[str]) -> float:

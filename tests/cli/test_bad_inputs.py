@@ -575,9 +575,13 @@ def test_case_54_pipes(tmp_path: Path) -> None:
     assert run_cfcli("prepare", "-", "--out", "b", cwd=tmp_path, input=CSV).returncode == 0
     assert run_cfcli("prepare", "/dev/stdin", "--out", "c", cwd=tmp_path, input=CSV).returncode == 0
     (tmp_path / "r.parquet").write_bytes(parquet(user=USER, item=ITEM, rating=RATING))
-    script = f"{CFCLI} prepare <(cat r.parquet) --out d -q && gzip -c r.parquet | {CFCLI} prepare - --out e -q"
+    (tmp_path / "r.csv").write_text("# a remark\n" + CSV)
+    script = (
+        f"{CFCLI} prepare <(cat r.parquet) --out d -q && gzip -c r.parquet | {CFCLI} prepare - --out e -q && "
+        f"(read -r remark; {CFCLI} prepare - --out f -q) < r.csv"  # a file that somebody has begun to read
+    )
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
-    for name in "abcde":
+    for name in "abcdef":
         assert Dataset.load(tmp_path / name).info["ratings"] == N
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from cfcli.core.config import TrainConfig
-from cfcli.core.models import MODELS, Factors, Shape, build
+from cfcli.core.models import MODELS, build
+from cfcli.core.models.base import Factors, Shape
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.models.mf import MF
 from cfcli.core.models.ncf import NCF

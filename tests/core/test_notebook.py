@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cfcli.core import training
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import PrepareConfig, TrainConfig, resolve
-from cfcli.core.models import Shape, build
+from cfcli.core.models import build
+from cfcli.core.models.base import Shape
 from cfcli.core.preparation import prepare
 from cfcli.core.ratings import Source
 from cfcli.core.runs import Run

@@ -6,7 +6,8 @@ import torch
 
 from cfcli.core import predictor
 from cfcli.core.config import TrainConfig
-from cfcli.core.models import Shape, build
+from cfcli.core.models import build
+from cfcli.core.models.base import Shape
 from cfcli.core.predictor import Predictor
 
 

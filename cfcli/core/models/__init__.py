@@ -1,16 +1,21 @@
-"""The models, plain ``nn.Module``s, by name. A new one is a file here and a line in ``MODELS``."""
+"""The models, plain ``nn.Module``s, by name. A new one is a file here and a line in ``MODELS``.
+
+They are imported when one is built: the biases beside them serve commands that must start without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cfcli.core.config import TrainConfig
-from cfcli.core.models.base import Factors, Shape
-from cfcli.core.models.mf import MF
-from cfcli.core.models.ncf import NCF
 
-MODELS: dict[str, type[Factors]] = {"mf": MF, "ncf": NCF}
+if TYPE_CHECKING:
+    from cfcli.core.models.base import Factors, Shape
+
+MODELS = {"mf": "MF", "ncf": "NCF"}  # the module here, and its class
 
 
-def build(config: TrainConfig, shape: Shape) -> Factors:
+def build(config: TrainConfig, shape: "Shape") -> "Factors":
     """An untrained model of the configured kind."""
-    return MODELS[config.model](config, shape)
-
-
-__all__ = ["MODELS", "Factors", "Shape", "build"]
+    module = import_module(f"cfcli.core.models.{config.model}")
+    model: Factors = getattr(module, MODELS[config.model])(config, shape)
+    return model

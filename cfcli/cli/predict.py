@@ -1,0 +1,47 @@
+"""``cfcli predict``."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out
+
+
+def predict(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Run directory.", show_default="runs/latest")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Argument(metavar="[PAIRS]", help="Table with users and items; - is stdin.", show_default="-")
+    ] = None,
+    out: Annotated[str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")] = "-",
+    unknown: Annotated[
+        Literal["fallback", "nan", "skip", "error"],
+        typer.Option(help="Pairs with an id that the run does not know: predict by biases, leave empty, drop, refuse."),
+    ] = "fallback",
+    excel_safe: options.ExcelSafe = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Predict ratings for pairs of users and items: the same rows in the same order, with all their columns.
+
+    Creates a table with two more columns: prediction, and source (model, user_bias, item_bias or mean).
+
+    Example: cfcli predict - < pairs.csv > predicted.csv
+    """
+    where, pairs = options.run_and_rest(run, pairs)
+
+    from cfcli.core import prediction
+    from cfcli.core.outputs import write
+    from cfcli.core.runs import Run
+    from cfcli.core.sources import Source
+
+    console = Out(json, quiet)
+    loaded = Run.load(where)
+    source = options.piped(pairs, "PAIRS")
+    blocks = prediction.predict(loaded, Source.of(source), unknown)
+    rows = write(blocks, out, json=json, safe=excel_safe)
+    if out != "-":
+        console.say(f"{rows:,} rows")
+        console.result(out, {"file": out, "rows": rows})

@@ -1,0 +1,98 @@
+"""``cfcli recommend``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, safe
+from cfcli.core.errors import ConfigError
+
+SHOWN = 20  # users at most whose rows are drawn as tables
+
+
+def recommend(
+    run: options.RunArgument = Path("runs/latest"),
+    user: Annotated[list[str] | None, typer.Option(metavar="ID", help="A user; repeatable.")] = None,
+    users: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Users, one id a line or a table; - is stdin.")
+    ] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="All users of the run.")] = False,
+    n: Annotated[int, typer.Option("-n", help="Items for each.", min=1)] = 10,
+    items: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Only these items, one id a line or a table.")
+    ] = None,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated in training.")] = False,
+    seen: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Ratings of what users know, instead of the training ratings.")
+    ] = None,
+    ratings: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Fold in new users (mf) from these ratings; default all of them.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")] = "-",
+    excel_safe: options.ExcelSafe = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the items with the highest predicted ratings for users, without those that they rated.
+
+    Creates rows of the user id, the item id, rank, score (the predicted rating) and title where known.
+
+    Example: cfcli recommend --user 1 -n 10
+    """
+    if (bool(user) + bool(users) + all_users) != 1 and not (ratings and not (user and users) and not all_users):
+        raise ConfigError("say for whom, in one way: --user ID, --users FILE, --all, or --ratings FILE")
+
+    import polars as pl
+
+    from cfcli.core import recommendation
+    from cfcli.core.outputs import write
+    from cfcli.core.prediction import read_ids
+    from cfcli.core.runs import Run
+    from cfcli.core.sources import Source
+
+    console = Out(json, quiet)
+    loaded = Run.load(run)
+    columns = loaded.info["columns"]
+    ids = pl.Series(user, dtype=pl.String) if user else None
+    if users:
+        ids = read_ids(Source.of(users), "user", columns["user"])
+    candidates = read_ids(Source.of(items), "item", columns["item"]) if items else None
+    if ratings:
+        given = _ratings(ratings)
+        chosen = recommendation.folded_users(loaded, given, ids, include_seen=include_seen)
+    else:
+        known = _ratings(seen) if seen else None
+        chosen = recommendation.known_users(loaded, ids, include_seen=include_seen, seen=known)
+    blocks = recommendation.recommend(loaded, chosen, n, candidates)
+    if out == "-" and not json and sys.stdout.isatty() and len(chosen.ids) <= SHOWN:
+        for block in blocks:
+            for (who,), part in block.group_by(columns["user"], maintain_order=True):
+                console.stdout.print(_table(who, part.drop(columns["user"])))
+        return
+    rows = write(blocks, out, json=json, safe=excel_safe)
+    if out != "-":
+        console.say(f"{rows:,} rows for {len(chosen.ids):,} users")
+        console.result(out, {"file": out, "rows": rows, "users": len(chosen.ids)})
+
+
+def _ratings(name: str):  # type: ignore[no-untyped-def]
+    from cfcli.core import ratings
+    from cfcli.core.config import PrepareConfig
+    from cfcli.core.sources import Source
+
+    return ratings.read([Source.of(name)], PrepareConfig())[0]
+
+
+def _table(user: object, rows):  # type: ignore[no-untyped-def]
+    from rich.table import Table
+
+    table = Table(title=f"for {safe(user)}", title_justify="left")
+    for name in rows.columns:
+        table.add_column(safe(name), justify="right" if name in ("rank", "score") else "left")
+    for row in rows.iter_rows(named=True):
+        cells = row | {"score": f"{row['score']:.3f}"}
+        table.add_row(*(safe("-" if cell is None else cell) for cell in cells.values()))
+    return table

@@ -1,0 +1,230 @@
+"""``cfcli predict`` and ``cfcli recommend`` as people and pipes use them."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from shell import CFCLI, run_cfcli
+from typer.testing import CliRunner
+
+from cfcli.cli.app import app
+from cfcli.core.runs import Run
+
+
+@pytest.fixture
+def run(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The run of the README's commands, from an empty folder: its dataset is elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    return Run.load(project / "base")
+
+
+def call(*args: object, stdin: bytes | None = None) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, [str(a) for a in args], input=stdin, env={"COLUMNS": "100"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+PAIRS = 'note,userId,movieId\n"a ""b"",\nc",1,10\n,nobody,10\n=x,1,nothing\n\nlast,nobody,nothing\n'
+
+
+def test_rows_come_back_in_order_with_all_their_columns(run: Run) -> None:
+    Path("pairs.csv").write_text(PAIRS)
+    code, out, err = call("predict", run.path, "pairs.csv")
+    assert (code, err) == (0, "")
+    found = rows_of(out)
+    assert [(r["note"], r["userId"], r["movieId"]) for r in found] == [
+        ('a "b",\nc', "1", "10"), ("", "nobody", "10"), ("=x", "1", "nothing"), ("last", "nobody", "nothing"),
+    ]  # fmt: skip
+    assert [r["source"] for r in found] == ["model", "item_bias", "user_bias", "mean"]
+    users, items = run.id_maps()
+    index = [m.index(pl.Series([i])).to_numpy() for m, i in ((users, "1"), (items, "10"))]
+    base = run.baseline()
+    expected = [
+        run.predictor().predict(*index)[0],
+        base.mean + base.item_bias[index[1][0]],
+        base.mean + base.user_bias[index[0][0]],
+        base.mean,
+    ]
+    np.testing.assert_allclose([float(r["prediction"]) for r in found], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "predictions"),
+    [("nan", [True, False, False, False]), ("skip", [True]), ("fallback", [True] * 4)],
+)
+def test_unknown_ids(run: Run, unknown: str, predictions: list[bool]) -> None:
+    code, out, _ = call("predict", run.path, "-", "--unknown", unknown, stdin=PAIRS.encode())
+    assert code == 0
+    assert [bool(r["prediction"]) for r in rows_of(out)] == predictions
+
+
+def test_unknown_ids_may_be_an_error(run: Run) -> None:
+    code, _, err = call("predict", run.path, "-", "--unknown", "error", stdin=PAIRS.encode())
+    assert code == 3
+    assert "<stdin>:4: column 'userId': 'nobody' is not in" in err
+
+
+def test_forms_in_and_out(run: Run) -> None:
+    frame = pl.DataFrame({"user": [1, 2, 3], "item": [5, 6, 99999], "when": [1.5, None, 2.5]})
+    frame.write_parquet("in.parquet")
+    Path("in.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    Path("in.tsv").write_text(frame.write_csv(separator="\t"))
+    results = []
+    for name in ("in.parquet", "in.csv.gz", "in.tsv"):
+        assert call("predict", run.path, name, "--out", f"{name}.parquet", "-q")[0] == 0
+        results.append(pl.read_parquet(f"{name}.parquet"))
+    assert results[0].schema["when"] == pl.Float64
+    assert results[0]["user"].to_list() == [1, 2, 3]
+    for other in results[1:]:
+        assert other.select("prediction", "source").equals(results[0].select("prediction", "source"))
+    _, out, _ = call("predict", run.path, "in.parquet", "--json")
+    assert [json.loads(line)["source"] for line in out.splitlines()] == ["model", "model", "user_bias"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"user,thing\n1,2\n", "no column for the item among 'user', 'thing'; call it 'movieId'"),
+        (b"user,item,prediction\n1,2,3\n", "has a column 'prediction' already"),
+        (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: expected 3 fields, found 2"),
+        (b'user,item,x\n1,2,3\n1,"2"x,3\n', "<stdin>:3: a double quote"),
+        (b"user,item,x\n1,\xff,3\n", "<stdin>:2: "),
+        (b"PAR1 and no more", "damaged Parquet"),
+    ],
+)
+def test_what_is_no_table_of_pairs_is_refused_in_one_line(run: Run, content: bytes, words: str) -> None:
+    code, _, err = call("predict", run.path, "-", stdin=content)
+    assert code == 3
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_header_alone_gives_a_header(run: Run) -> None:
+    assert call("predict", run.path, "-", stdin=b"user,item\n")[1] == "user,item,prediction,source\n"
+
+
+def test_as_a_filter(project: Path) -> None:
+    script = f"""
+        (echo user,item; yes 1,10) | {CFCLI} predict base | head -n 3; echo "${{PIPESTATUS[1]}}"
+        cut -d, -f1,2 ratings.csv | {CFCLI} predict base - | wc -l
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    lines = done.stdout.split()
+    assert lines[0] == "user,item,prediction,source"
+    assert lines[3] == "141"
+    assert int(lines[4]) == len((project / "ratings.csv").read_text().splitlines())
+
+
+@pytest.mark.parametrize("args", [["predict", "-"], ["recommend", "--user", "1"]])
+def test_no_torch_is_needed(project: Path, args: list[str]) -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom cfcli.cli.app import app\n"
+        f"args = [{args[0]!r}, 'base', *{args[1:]!r}]\n"
+        "done = CliRunner().invoke(app, args, input=b'user,item\\n1,1\\n')\n"
+        "assert done.exit_code == 0, done.output\n"
+        "print(sorted({'torch', 'pytorch_lightning', 'sklearn', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> None:
+    code, out, _ = call("recommend", run.path, "--user", 7, "--user", 3, "-n", 5)
+    assert code == 0
+    found = rows_of(out)
+    assert list(found[0]) == ["userId", "movieId", "rank", "score", "title"]
+    assert [r["userId"] for r in found] == ["7"] * 5 + ["3"] * 5
+    starts, seen = run.seen()
+    users, items = run.id_maps()
+    for k, who in enumerate(("7", "3")):
+        index = int(users.index(pl.Series([who]))[0])
+        rating = run.predictor().predict(np.full(len(items), index), np.arange(len(items)))
+        rating[seen[starts[index] : starts[index + 1]]] = -1
+        best = np.argsort(-rating, kind="stable")[:5]
+        mine = found[5 * k : 5 * k + 5]
+        assert [r["movieId"] for r in mine] == items.id(pl.Series(best)).to_list()
+        np.testing.assert_allclose([float(r["score"]) for r in mine], rating[best], atol=1e-5)
+        assert [r["rank"] for r in mine] == list("12345")
+
+
+def test_whom_and_what_by_files(run: Run) -> None:
+    Path("users.txt").write_text("5\n6\n")
+    Path("users.csv").write_text("name,userId\nx,6\n")
+    Path("items.csv").write_text("movieId\n10\n11\n12\n")
+    assert {r["userId"] for r in rows_of(call("recommend", run.path, "--users", "users.txt")[1])} == {"5", "6"}
+    found = rows_of(call("recommend", run.path, "--users", "users.csv", "--items", "items.csv", "--include-seen")[1])
+    assert sorted(r["movieId"] for r in found) == ["10", "11", "12"]
+    everyone = rows_of(call("recommend", run.path, "--all", "-n", 2)[1])
+    assert len(everyone) == 2 * run.users.height
+    assert call("recommend", run.path, "--users", "-", "--out", "r.parquet", "-q", stdin=b"5\n")[0] == 0
+    assert pl.read_parquet("r.parquet").schema["userId"] == pl.Int64
+    Path("seen.csv").write_text("user,item,rating\n5,10,3\n")
+    left = rows_of(call("recommend", run.path, "--user", 5, "--seen", "seen.csv", "--items", "items.csv")[1])
+    assert sorted(r["movieId"] for r in left) == ["11", "12"]
+
+
+def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> None:
+    """Odd and even items are two tastes; someone who likes even ones gets even ones, and nothing that they rated."""
+    Path("mine.csv").write_text("user,item,rating\n" + "".join(f"me,{i},{5 if i % 2 else 1}\n" for i in range(1, 21)))
+    found = rows_of(call("recommend", run.path, "--ratings", "mine.csv", "-n", 8)[1])
+    assert [int(r["movieId"]) % 2 for r in found] == [1] * 8
+    assert min(int(r["movieId"]) for r in found) > 20
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        ([], 2, "say for whom"),
+        (["--user", "1", "--all"], 2, "say for whom"),
+        (["--user", "nobody"], 3, "user 'nobody' is not in"),
+        (["--user", "1", "--items", "items.txt"], 3, "no item to choose from"),
+        (["--ratings", "mine.csv"], 3, "no rating of an item that"),
+    ],
+)
+def test_recommend_says_what_is_wrong(run: Run, args: list[str], code: int, words: str) -> None:
+    Path("items.txt").write_text("nothing\n")
+    Path("mine.csv").write_text("user,item,rating\nme,nothing,3\n")
+    found = call("recommend", run.path, *args)
+    assert found[0] == code
+    assert words in found[2]
+
+
+def test_excel_safe(run: Run) -> None:
+    code, out, _ = call("predict", run.path, "-", "--excel-safe", stdin=PAIRS.encode())
+    assert code == 0
+    assert [r["note"] for r in rows_of(out)][2] == "'=x"
+
+
+def test_a_terminal_gets_no_control_characters(project: Path) -> None:
+    own, other = pty.openpty()
+    pairs = "user,item,title\n1,10,\x1b[2Jgone\u202e\n"
+    with subprocess.Popen([CFCLI, "predict", "base", "-"], cwd=project, stdin=subprocess.PIPE, stdout=other) as process:
+        process.communicate(pairs.encode(), timeout=60)
+    shown = os.read(own, 10_000).decode()
+    os.close(own)
+    os.close(other)
+    assert "\ufffd[2Jgone\ufffd," in shown
+    assert "\x1b" not in shown
+
+
+def test_the_dataset_may_be_gone(project: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", project / "base", tmp_path / "alone"], check=True)
+    for args in (["recommend", "alone", "--user", "1"], ["predict", "alone", "p.csv"], ["similar", "alone", "10"]):
+        (tmp_path / "p.csv").write_text("user,item\n1,2\n")
+        assert run_cfcli(*args, cwd=tmp_path).returncode == 0

@@ -1,0 +1,86 @@
+"""The best of all, however they are found."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfcli.core import predictor as predictors
+from cfcli.core import recommendation
+from cfcli.core.config import TrainConfig
+from cfcli.core.models import build
+from cfcli.core.models.base import Shape
+from cfcli.core.predictor import Predictor
+from cfcli.core.recommendation import Users, top_items
+
+USERS, ITEMS = 17, 700
+
+
+def model(kind: str, **keys: object) -> Predictor:
+    torch.manual_seed(1)
+    module = build(TrainConfig(model=kind, **keys), Shape(USERS, ITEMS, 1, 5, 2.0)).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return Predictor(kind, {name: value.numpy() for name, value in module.state_dict().items()}, 1, 5)
+
+
+@pytest.mark.parametrize("keys", [{}, {"biases": False}, {"hidden": ()}, {"hidden": (5,)}], ids=str)
+@pytest.mark.parametrize("kind", ["mf", "ncf"])
+def test_scores_of_all_items_are_those_of_the_pairs(kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
+    monkeypatch.setattr(predictors, "CHUNK", 128)
+    found = model(kind, **keys)
+    scores = found.scores(found.user_vectors(np.array([3, 0])))
+    for k, user in enumerate((3, 0)):
+        expected = found.predict(np.full(ITEMS, user), np.arange(ITEMS))
+        np.testing.assert_allclose(found.rating(scores[k]), expected, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 690), st.integers(0, 2**32 - 1), st.booleans())
+def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, ties: bool) -> None:
+    random = np.random.default_rng(seed)
+    found = model("mf")
+    if ties:
+        found.tensors = {name: np.round(value * 2) for name, value in found.tensors.items()}
+    allowed = np.ones(ITEMS, bool)
+    allowed[random.permutation(ITEMS)[:forbidden]] = False
+    seen = [np.sort(random.choice(ITEMS, random.integers(0, 30), replace=False)) for _ in range(USERS)]
+    starts = np.concatenate([[0], np.cumsum([len(part) for part in seen])])
+    users = Users(pl.Series(range(USERS)), np.arange(USERS), (starts, np.concatenate(seen).astype(np.uint32)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
+        patch.setattr(recommendation, "GROUP", 8)
+        blocks = list(top_items(found, users, n, allowed))
+    assert [start for start, _, _ in blocks] == [0, 5, 10, 15]
+    items, scores = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
+    everything = found.scores(found.user_vectors(np.arange(USERS)))
+    for user in range(USERS):
+        row = np.where(allowed, everything[user], -np.inf)
+        row[seen[user]] = -np.inf
+        best = np.sort(row)[::-1][:n]
+        np.testing.assert_allclose(scores[user], best, rtol=1e-5, atol=1e-5)
+        there = np.isfinite(best)
+        np.testing.assert_allclose(row[items[user]][there], best[there], rtol=1e-5, atol=1e-5)
+        assert len(set(items[user][there])) == there.sum()
+
+
+def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:
+    found = model("mf", dim=3)
+    random = np.random.default_rng(0)
+    item, rating, l2 = random.choice(ITEMS, 40, replace=False), random.integers(1, 6, 40), 0.004
+
+    def loss(vector: np.ndarray) -> float:
+        share = 1 / (1 + np.exp(-found.scores(vector[None].astype(np.float32))[0, item].astype(np.float64)))
+        return float((((share - (rating - 1) / 4) ** 2).sum()) + l2 * len(item) * vector @ vector)
+
+    best = found.fold_in(item, rating, l2).astype(np.float64)
+    assert best.shape == (4,)
+    assert loss(best) < loss(np.zeros(4))
+    for direction in np.eye(4):
+        for step in (-0.05, 0.05):
+            assert loss(best + step * direction) > loss(best)
+    with pytest.raises(ValueError, match="only mf"):
+        model("ncf").fold_in(item, rating, l2)
