@@ -12,9 +12,14 @@ from cfcli.cli.console import Out
 def export_embeddings(
     run: options.RunArgument = Path("runs/latest"),
     out: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="embeddings/items.parquet in the run")
+        Path | None,
+        typer.Option(
+            help="File to write; with --entity both, a folder.", show_default="embeddings/items.parquet in the run"
+        ),
     ] = None,
-    entity: Annotated[Literal["items", "users"], typer.Option(help="Whose embeddings.")] = "items",
+    entity: Annotated[
+        Literal["items", "users", "both"], typer.Option(help="Whose embeddings; both writes two files.")
+    ] = "items",
     format: Annotated[
         Literal["parquet", "csv", "npy", "word2vec", "projector"],
         typer.Option(help="Form of the file."),
@@ -23,6 +28,18 @@ def export_embeddings(
         Literal["columns", "list"], typer.Option(help="One column per dimension, or one list column.")
     ] = "columns",
     titles: Annotated[bool, typer.Option("--titles", help="Add a column with the titles.")] = False,
+    biases: Annotated[
+        bool, typer.Option("--biases", help="Add a column 'bias' with the model's own biases (parquet, csv).")
+    ] = False,
+    align_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Earlier Parquet export of items: turn the vectors of an mf onto it, so that vectors of two trainings "
+            "can be compared. Inner products stay; export users with the same FILE.",
+        ),
+    ] = None,
+    excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -36,9 +53,26 @@ def export_embeddings(
     from cfcli.core.runs import Run
 
     loaded = Run.load(run)
-    paths = embeddings.export(loaded, out, entity=entity, format=format, layout=layout, titles=titles)
-    rows = (loaded.items if entity == "items" else loaded.users).height
+    paths = embeddings.export(
+        loaded,
+        out,
+        entity=entity,
+        format=format,
+        layout=layout,
+        titles=titles,
+        biases=biases,
+        excel_safe=excel_safe,
+        align_to=align_to,
+    )
+    heights = {"items": loaded.items.height, "users": loaded.users.height}
+    written = heights if entity == "both" else {entity: heights[entity]}
     console = Out(json, quiet)
-    console.say(f"{rows:,} {entity} of dimension {loaded.info['dim']}")
-    data = {"files": [str(path) for path in paths], "rows": rows, "dim": loaded.info["dim"], "entity": entity}
-    console.result(str(paths[0]), data)
+    for name, rows in written.items():
+        console.say(f"{rows:,} {name} of dimension {loaded.info['dim']}")
+    data = {
+        "files": [str(path) for path in paths],
+        "rows": sum(written.values()),
+        "dim": loaded.info["dim"],
+        "entity": entity,
+    }
+    console.result("\n".join(str(path) for path in paths[: len(written)]), data)

@@ -1,7 +1,7 @@
 """``cfcli similar``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,26 +9,49 @@ from cfcli.cli import options
 from cfcli.cli.console import Out, safe
 from cfcli.core.errors import ConfigError, InputError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cfcli.core.runs import Run
+
+LATEST = Path("runs/latest")
+SHOWN = 5  # titles that are listed where several fit
+FEW = 5  # ratings below which a vector says next to nothing
+
 
 def similar(
-    run: options.RunArgument = Path("runs/latest"),
-    item_id: Annotated[list[str] | None, typer.Argument(metavar="[ITEM_ID]...", help="Items by id.")] = None,
-    title: Annotated[str | None, typer.Option(help="The item by part of its title.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN] ITEM_ID",
+            help="Items by id; before them the run directory, if the first is a folder.",
+            show_default=str(LATEST),
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The item by its title or a part of it; most ratings win.")] = None,
     n: Annotated[int, typer.Option("-n", help="Neighbours of each.", min=1)] = 10,
+    metric: Annotated[
+        Literal["cosine", "dot", "euclidean"],
+        typer.Option(
+            help="cosine, weighed by how many rated both; dot: inner product; euclidean: minus the distance. Higher is "
+            "nearer."
+        ),
+    ] = "cosine",
     min_ratings: Annotated[int, typer.Option(help="Training ratings that a neighbour must have.", min=0)] = 1,
-    json: options.Json = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per neighbour, one a line.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the items nearest to an item: cosine of the embeddings, held down where ratings are few.
+    """List the items nearest to an item by their embeddings.
+
+    The vectors of rarely rated items are mostly noise, and noise lies near to anything. So the cosine of items i and j
+    is multiplied with n_ij / sqrt((n_i + 10) (n_j + 10)): of n_i and n_j training ratings, n_ij come from people who
+    rated both. dot and euclidean are the plain numbers, for which --min-ratings 50 or so may help.
 
     Creates nothing.
 
-    Example: cfcli similar runs/latest --title "toy story"
+    Example: cfcli similar --title "toy story" or cfcli similar runs/latest 1 260
     """
-    if bool(item_id) == bool(title):
-        raise ConfigError("name items by ITEM_ID or by --title" + (", not both" if title else ""))
-
-    from rich.table import Table
+    run, items = _run_and_items(where or [], title)
 
     from cfcli.core import neighbors
     from cfcli.core.runs import Run
@@ -36,36 +59,72 @@ def similar(
     loaded = Run.load(run)
     console = Out(json, quiet)
     name = loaded.info["columns"]["item"]
-    has_titles = "title" in loaded.items.columns
     if title:
-        hits = neighbors.find_title(loaded, title)
-        indices = hits[:1]
-        if len(hits) > 1:
-            best = loaded.items["title"][hits[0]]
-            console.note(f"{len(hits)} titles hold '{title}'; took {best}, which has most ratings")
+        indices = [_by_title(loaded, title, console)]
     else:
         import polars as pl
 
-        found = loaded.id_maps()[1].index(pl.Series(item_id or (), dtype=pl.String))
+        found = loaded.id_maps()[1].index(pl.Series(items, dtype=pl.String))
         if found.null_count():
-            unknown = next(i for i, k in zip(item_id or (), found, strict=True) if k is None)
-            raise InputError(f"item '{unknown}' is not in {loaded.path}")
+            unknown = next(i for i, k in zip(items, found, strict=True) if k is None)
+            raise InputError(f"item '{unknown}' is not in {loaded.path} (and no folder has that name)")
         indices = found.to_list()
     for index in indices:
         query = loaded.items.row(index, named=True)
+        label = query.get("title") or query[name]
+        if query["n_ratings"] < FEW:
+            console.note(f"training ratings of {label}: {query['n_ratings']}; what is near to it is mostly chance")
         rows = []
-        for near in neighbors.similar(loaded, index, n, min_ratings).iter_rows(named=True):
+        for near in neighbors.similar(loaded, index, n, min_ratings, metric).iter_rows(named=True):
             other = loaded.items.row(near["item"], named=True)
             row = {"query": query[name], name: other[name], "rank": near["rank"], "score": round(near["score"], 6)}
             rows.append(row | {key: other[key] for key in ("n_ratings", "title") if key in other})
-        table = Table(title=f"nearest to {safe(query.get('title') or query[name])}", title_justify="left")
-        for column in ("rank", "score", name, "title", "ratings")[: 5 if has_titles else 3]:
-            table.add_column(safe(column), justify="left" if column in (name, "title") else "right")
-        for row in rows:
-            cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[name])]
-            table.add_row(*cells, *([safe(row["title"] or "-"), f"{row['n_ratings']:,}"] if has_titles else []))
         if json:
             for row in rows:
                 console.result("", row)
         else:
-            console.table(table, rows)
+            console.table(_table(f"nearest to {safe(label)}", name, rows, "title" in query), rows)
+
+
+def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]]:
+    if title:
+        if len(where) > 1:
+            raise ConfigError("name items by ITEM_ID or by --title, not both")
+        return Path(where[0]) if where else LATEST, []
+    first = Path(where[0]) if where else LATEST
+    # What looks like a path can be an id only where there is a run to have it.
+    is_run = bool(where) and (first.is_dir() or (len(first.parts) > 1 and not LATEST.exists()))
+    run, items = (first, where[1:]) if is_run else (LATEST, where)
+    if not items:
+        # An item whose id is also a folder's name was taken for a run.
+        hint = f" ('{first}' is a folder, so it is read as RUN)" if is_run and first.is_dir() else ""
+        raise ConfigError(f"name items by ITEM_ID or by --title{hint}")
+    return run, items
+
+
+def _by_title(run: "Run", title: str, console: Out) -> int:
+    """Index of the item that is meant; where several may be, says which they are."""
+    from cfcli.core import neighbors
+
+    hits = neighbors.find_title(run, title)
+    if hits.height > 1:
+        exact = hits["exact"].sum()
+        why = "it is the exact title" if exact == 1 else "it has most ratings"
+        console.note(f"{hits.height} titles hold '{title}'; took {hits['title'][0]}: {why}")
+        for name, n_ratings in hits.head(SHOWN).select("title", "n_ratings").iter_rows():
+            console.say(f"  {safe(name)}, {n_ratings:,} ratings")
+        if hits.height > SHOWN:
+            console.say(f"  and {hits.height - SHOWN:,} more")
+    return int(hits["item"][0])
+
+
+def _table(head: str, id_column: str, rows: list[dict[str, Any]], titles: bool) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=head, title_justify="left")
+    for column in ("rank", "score", id_column, *(["title"] if titles else []), "ratings"):
+        table.add_column(safe(column), justify="left" if column in (id_column, "title") else "right")
+    for row in rows:
+        cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
+        table.add_row(*cells, *([safe(row["title"] or "-")] if titles else []), f"{row['n_ratings']:,}")
+    return table

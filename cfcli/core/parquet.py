@@ -34,7 +34,8 @@ def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Ite
                     if name in inside:
                         _refuse_type(types.schema[name], role, name, source.name)
                 row = 0
-                for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=True):
+                # Arrow's own threads have been seen to abort the process at its end.
+                for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=False):
                     batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
                     frame = _from_arrow(batch, wanted)
                     yield _block(reader, frame, source, columns, row)

@@ -208,7 +208,7 @@ def _parquet(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArr
     try:
         with opened.seekable(head, None) as stream, pq.ParquetFile(stream) as file:
             row = 1
-            for batch in file.iter_batches(ROWS):
+            for batch in file.iter_batches(ROWS, use_threads=False):
                 batch.validate(full=True)
                 frame = pl.from_arrow(batch)
                 assert isinstance(frame, pl.DataFrame)

@@ -150,7 +150,7 @@ def write_sides(
     for name in (splits.VAL, splits.TEST):
         cold[name] = 0
         with pq.ParquetFile(folder / f"{name}.parquet") as table:
-            for batch in table.iter_batches(columns=["user", "item"]):
+            for batch in table.iter_batches(columns=["user", "item"], use_threads=False):
                 cold[name] += int((~(seen_user[batch["user"]] & seen_item[batch["item"]])).sum())
     return Sides(n, cold, values[splits.TRAIN], _histogram(spool, list(values.values())))
 
