@@ -15,6 +15,8 @@ ROWS = [
     ["text", "parquet", "ratings", "items", "selection", "tables", "dataset", "batches", "movielens", "preparation"],
     ["models"],
     ["metrics", "predictor"],
+    ["epochs"],
+    ["solvers"],
     ["training"],
     ["outputs", "runs"],
     ["prediction", "recommendation"],

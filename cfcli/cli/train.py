@@ -10,7 +10,7 @@ from cfcli.cli.console import Out, is_live
 from cfcli.core.config import Device, Loader, Model, Solver, TrainConfig, resolve
 
 if TYPE_CHECKING:
-    from cfcli.core.training import Epoch
+    from cfcli.core.epochs import Epoch
 
 
 def train(

@@ -24,7 +24,7 @@ Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
 Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
 Model = Literal["mf", "ncf"]
-Solver = Literal["auto", "adam"]
+Solver = Literal["auto", "adam", "gibbs"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Loader = Literal["resident", "dataloader"]
 
@@ -98,7 +98,9 @@ class TrainConfig:
     """What is trained and how: table ``[train]``."""
 
     model: Model = _key("mf", "mf: matrix factorisation; ncf: a dense network on both embeddings.")
-    solver: Solver = _key("auto", "How the model is fitted; auto chooses for the data.")
+    solver: Solver = _key(
+        "auto", "adam: by gradients; gibbs: Bayesian, slower and more accurate, mf only; auto is adam."
+    )
     dim: int = _key(5, "Embedding dimension.")
     hidden: tuple[int, ...] = _key((64, 32), "Widths of ncf's hidden layers, as 64,32.")
     dropout: float = _key(0.0, "Share of hidden units that ncf drops in training.")
@@ -108,6 +110,9 @@ class TrainConfig:
     batch_size: int | Literal["auto"] = _key("auto", "Ratings per step; auto takes it from the number of rows.")
     learning_rate: float = _key(5e-3, "Adam's learning rate.")
     l2: float = _key(0.004, "Weight of the squared parameters of a rating's user and item, per rating.")
+    sampler_rank: int | None = _key(
+        None, "Rank of gibbs' samples, from which the best dim directions are kept; default 15, 31 from 500,000 rows."
+    )
     biases: bool = _key(True, "Give every user and item a bias.")
     inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
     init_scale: float | None = _key(
@@ -123,7 +128,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self)
-        _at_least(self, 1, "dim", "epochs", "patience", "batch_size")
+        _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank")
+        if self.solver == "gibbs" and (self.model != "mf" or not self.biases or self.device not in ("auto", "cpu")):
+            raise ConfigError("solver gibbs fits mf with biases, on the CPU; leave out what says otherwise")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
         _check_seed(self.seed)
         if not self.learning_rate > 0:

@@ -2,27 +2,37 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Link = Literal["sigmoid", "identity"]
 CHUNK = 1 << 16  # pairs scored at once: what a dense network needs for them fits the cache
 STEPS, LEAST_GAIN = 50, 1e-9  # of fitting a new user
 
 
 class Predictor:
-    """Predicts ratings: low + (high - low) * sigmoid(score).
+    """Predicts ratings: low + (high - low) * sigmoid(score), or, with the link ``identity``, the score within bounds.
 
     Args:
         model: ``mf`` or ``ncf``.
         tensors: as :class:`cfcli.core.training.TrainedModel` has them.
         low, high: the range of ratings.
+        noise: mean squared error of the training rows, for users folded in with ``identity``.
     """
 
-    def __init__(self, model: str, tensors: Mapping[str, Floats], low: float, high: float) -> None:
-        self.model, self.tensors, self.low, self.high = model, tensors, low, high
+    def __init__(
+        self,
+        model: str,
+        tensors: Mapping[str, Floats],
+        low: float,
+        high: float,
+        link: Link = "sigmoid",
+        noise: float = 1.0,
+    ) -> None:
+        self.model, self.tensors, self.low, self.high, self.link, self.noise = model, tensors, low, high, link, noise
 
     def predict(self, user: NDArray[Any], item: NDArray[Any]) -> Floats:
         """Ratings (N,) of user and item indices, each (N,)."""
@@ -34,6 +44,8 @@ class Predictor:
 
     def rating(self, score: Floats) -> Floats:
         """Ratings of scores, of any shape."""
+        if self.link == "identity":
+            return np.clip(score, self.low, self.high).astype(np.float32)
         with np.errstate(over="ignore"):  # exp may reach infinity, which is the right limit
             return (self.low + (self.high - self.low) / (1 + np.exp(-score))).astype(np.float32)
 
@@ -54,8 +66,10 @@ class Predictor:
         """The vector (D + 1,) of a user who was not trained on, from ratings (N,) of items (N,): what training would
         make of them with the items held fast.
 
-        Minimises the mean squared error, on the scale of the range, plus ``l2`` times the squared length, by
-        Gauss-Newton with halved steps (Nocedal and Wright 2006, section 10.3); each step is a ridge regression.
+        With a sigmoid: minimises the mean squared error, on the scale of the range, plus ``l2`` times the squared
+        length, by Gauss-Newton with halved steps (Nocedal and Wright 2006, section 10.3); each step is a ridge
+        regression. Without: the posterior mean with the mean and the covariance of all users' vectors as the prior,
+        which is a single one.
 
         Raises:
             ValueError: a dense network has no such form.
@@ -65,6 +79,12 @@ class Predictor:
         weights, start = self._item_side
         design = np.column_stack([weights[:-1, item].T, np.ones(len(item))]).astype(np.float64)  # (N, D + 1)
         offset = weights[-1, item].astype(np.float64) + start
+        if self.link == "identity":
+            known = self.user_vectors(np.arange(len(self.tensors["user_bias"]))).astype(np.float64)
+            mean, size = known.mean(0), known.shape[1]
+            precision = self.noise * np.linalg.inv(np.cov(known, rowvar=False) + 1e-6 * np.eye(size))
+            rest = np.asarray(rating, np.float64) - offset
+            return np.linalg.solve(design.T @ design + precision, design.T @ rest + precision @ mean).astype(np.float32)
         target = (np.asarray(rating, np.float64) - self.low) / (self.high - self.low)
         penalty = max(l2, 1e-6) * len(item)
 

@@ -121,7 +121,8 @@ class Run:
     def predictor(self) -> Predictor:
         """What scores pairs."""
         shape = self.info["shape"]
-        return Predictor(self.info["model"], self.tensors, shape["low"], shape["high"])
+        link, noise = self.info.get("link", "sigmoid"), self.info.get("noise", 1.0)
+        return Predictor(self.info["model"], self.tensors, shape["low"], shape["high"], link, noise)
 
     def baseline(self) -> BiasModel:
         """Means and damped biases of the training rows."""
@@ -208,7 +209,9 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "stopped" if model.stopped_by else "finished",
         "model": config.model,
-        "solver": "adam",
+        "solver": model.solver,
+        "link": model.link,
+        "noise": model.noise,
         "dim": config.dim,
         "shape": asdict(model.shape),
         "columns": columns,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,44 +24,15 @@ from torch import Tensor
 
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import TrainConfig
+from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
 from cfcli.core.models import build
 from cfcli.core.models.base import Factors, Shape
+from cfcli.core.predictor import Link
 from cfcli.core.publishing import machine_errors
+from cfcli.core.solvers.sampling import Sampling
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to. Errors are per rating, on the scale of the ratings, without the L2 term; those of the
-    training rows are the mean over the epoch while the parameters moved."""
-
-    epoch: int
-    train_mse: float
-    train_rmse: float
-    val_mse: float | None
-    val_rmse: float | None
-    val_mae: float | None
-    learning_rate: float
-    seconds: float
-    ratings_per_second: float
-
-
-class Progress(Protocol):
-    """Whoever wants to watch a fit."""
-
-    def start(self, device: str, batches: int, epochs: int) -> None: ...
-    def batch(self, done: int) -> None: ...
-    def epoch(self, row: Epoch) -> None: ...
-
-
-class Silent:
-    """Watches nothing."""
-
-    def start(self, device: str, batches: int, epochs: int) -> None: ...
-    def batch(self, done: int) -> None: ...
-    def epoch(self, row: Epoch) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +47,9 @@ class TrainedModel:
         best: the row whose parameters these are.
         device, batch_size, seconds: what was used, and how long the fit took.
         stopped_by: number of the signal that ended it early, or None.
+        solver: adam or gibbs.
+        link: how a score becomes a rating, see :class:`cfcli.core.predictor.Predictor`.
+        noise: mean squared error of the training rows.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -86,6 +60,9 @@ class TrainedModel:
     batch_size: int
     seconds: float
     stopped_by: int | None
+    solver: str = "adam"
+    link: Link = "sigmoid"
+    noise: float = 1.0
 
 
 def choose_device(wanted: str) -> str:
@@ -141,28 +118,37 @@ def fit(
         raise InputError(f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right")
     mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, config.initial_rating if config.initial_rating is not None else mean)
-    device = choose_device(config.device)
-    batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
-    rows = Rows.of(train, "cpu" if uses_dataloader(config) else device)
-    batches: Any = (
-        rows.loader(batch_size, config.num_workers)
-        if uses_dataloader(config)
-        else Batches(rows, batch_size, config.seed)
-    )
-    held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
-    torch.manual_seed(config.seed)
-    module = _Module(build(config, shape), config, progress, _untrained(train, users, items, device))
+    solver = "adam" if config.solver == "auto" else config.solver
+    module: _Module | Sampling
+    batches: Any
+    held: Any = None
+    if solver == "gibbs":
+        device, batch_size = "cpu", train.height
+        module = Sampling(train, val, users, items, config, progress, (low, high))
+        batches, held = range(Sampling.SWEEPS), range(1) if val.height else None
+    else:
+        device = choose_device(config.device)
+        batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
+        rows = Rows.of(train, "cpu" if uses_dataloader(config) else device)
+        batches = (
+            rows.loader(batch_size, config.num_workers)
+            if uses_dataloader(config)
+            else Batches(rows, batch_size, config.seed)
+        )
+        held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
+        torch.manual_seed(config.seed)
+        module = _Module(build(config, shape), config, progress, _untrained(train, users, items, device))
     progress.start(device, len(batches), config.epochs)
     stop = StopOnSignal()
     checkpoint = ModelCheckpoint(
         dirpath=folder,
         filename="best",
-        monitor="val_mse" if held else None,
+        monitor="val_mse" if held is not None else None,
         save_weights_only=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [stop, checkpoint]
-    if held:
+    callbacks: list[Callback] = [stop, *([checkpoint] if solver == "adam" else [])]
+    if held is not None:
         callbacks.append(PatienceFrom(config.min_epochs, monitor="val_mse", patience=config.patience))
     with _quiet(), machine_errors(folder):
         trainer = lightning.Trainer(
@@ -177,23 +163,40 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            enable_checkpointing=solver == "adam",
         )
         with stop:
             trainer.fit(module, batches, held)
     history = module.history
     if stop.received and not history:
         raise_stopped(stop.received)
-    scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]
-    best = history[int(np.argmin(scores))] if held else history[-1]
-    if checkpoint.best_model_path:
-        with machine_errors(folder):
-            state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-            shutil.rmtree(folder)
+    if isinstance(module, Sampling):
+        tensors, best = module.result()
+        link: Link = "identity"
     else:
-        state = module.state_dict()
-    tensors = {name.removeprefix("model."): value.cpu().numpy() for name, value in state.items()}
-    seconds = time.perf_counter() - begin
-    return TrainedModel(tensors, shape, history, best, device, batch_size, seconds, stop.received or None)
+        scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]
+        best = history[int(np.argmin(scores))] if held is not None else history[-1]
+        link = "sigmoid"
+        if checkpoint.best_model_path:
+            with machine_errors(folder):
+                state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+                shutil.rmtree(folder)
+        else:
+            state = module.state_dict()
+        tensors = {name.removeprefix("model."): value.cpu().numpy() for name, value in state.items()}
+    return TrainedModel(
+        tensors=tensors,
+        shape=shape,
+        history=history,
+        best=best,
+        device=device,
+        batch_size=batch_size,
+        seconds=time.perf_counter() - begin,
+        stopped_by=stop.received or None,
+        solver=solver,
+        link=link,
+        noise=best.train_mse,
+    )
 
 
 def uses_dataloader(config: TrainConfig) -> bool:

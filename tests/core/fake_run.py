@@ -7,10 +7,11 @@ import numpy as np
 
 from cfcli.core import preparation, runs
 from cfcli.core.config import PrepareConfig, TrainConfig
+from cfcli.core.epochs import Epoch
 from cfcli.core.models.base import Shape
-from cfcli.core.ratings import Source
 from cfcli.core.runs import Run
-from cfcli.core.training import Epoch, TrainedModel
+from cfcli.core.sources import Source
+from cfcli.core.training import TrainedModel
 
 
 def text_source(text: str, name: str = "r.csv") -> Source:

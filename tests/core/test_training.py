@@ -17,10 +17,11 @@ import pytest
 
 from cfcli.core import training
 from cfcli.core.config import TrainConfig
+from cfcli.core.epochs import Epoch, Silent
 from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
-from cfcli.core.training import Epoch, PatienceFrom, Silent, TrainedModel, auto_batch_size, choose_device, fit
+from cfcli.core.training import PatienceFrom, TrainedModel, auto_batch_size, choose_device, fit
 
 Fit = Callable[..., TrainedModel]
 

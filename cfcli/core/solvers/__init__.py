@@ -1,0 +1,1 @@
+"""How an MF is fitted, where it is not by gradients."""
