@@ -20,6 +20,9 @@ def predict(
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(help="Pairs with an id that the run does not know: predict by biases, leave empty, drop, refuse."),
     ] = "fallback",
+    std: Annotated[
+        bool, typer.Option("--std", help="Add std, how far ratings fall from predictions (runs of --solver gibbs).")
+    ] = False,
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -40,7 +43,7 @@ def predict(
     console = Out(json, quiet)
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
-    blocks = prediction.predict(loaded, Source.of(source), unknown)
+    blocks = prediction.predict(loaded, Source.of(source), unknown, std=std)
     rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(f"{rows:,} rows")

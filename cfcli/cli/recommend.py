@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, safe
 from cfcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
 
 SHOWN = 20  # users at most whose rows are drawn as tables
 
@@ -78,7 +82,7 @@ def recommend(
         console.result(out, {"file": out, "rows": rows, "users": len(chosen.ids)})
 
 
-def _ratings(name: str):  # type: ignore[no-untyped-def]
+def _ratings(name: str) -> "pl.DataFrame":
     from cfcli.core import ratings
     from cfcli.core.config import PrepareConfig
     from cfcli.core.sources import Source
@@ -86,7 +90,7 @@ def _ratings(name: str):  # type: ignore[no-untyped-def]
     return ratings.read([Source.of(name)], PrepareConfig())[0]
 
 
-def _table(user: object, rows):  # type: ignore[no-untyped-def]
+def _table(user: object, rows: "pl.DataFrame") -> "Table":
     from rich.table import Table
 
     table = Table(title=f"for {safe(user)}", title_justify="left")

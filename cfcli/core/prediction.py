@@ -18,7 +18,7 @@ Unknown = Literal["fallback", "nan", "skip", "error"]
 PIECE = 4 << 20  # bytes of text predicted at once
 ROWS = 1 << 18  # rows of Parquet predicted at once
 SOURCES = ("model", "user_bias", "item_bias", "mean")
-ADDED = ("prediction", "source")
+ADDED = ("prediction", "source", "std")
 
 
 class Scorer:
@@ -48,13 +48,33 @@ class Scorer:
         return np.clip(rating, self.low, self.high), source
 
 
-def predict(run: Run, pairs: Source, unknown: Unknown = "fallback") -> Iterator[pl.DataFrame]:
+def standard_deviation(run: Run, user: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far ratings (N,) of user and item indices, each (N,), fall from their predictions: the posterior predictive
+    standard deviation, from the spread of the samples and the noise (Gelman et al., Bayesian Data Analysis, ch. 14).
+
+    Raises:
+        ConfigError: the run keeps no samples.
+    """
+    users, items = run.samples["users"], run.samples["items"]
+    total, squares = np.zeros(len(user)), np.zeros(len(user))
+    for p, q in zip(users, items, strict=True):
+        a, b = p[user].astype(np.float32), q[item].astype(np.float32)
+        rating = np.einsum("bd,bd->b", a[:, :-1], b[:, :-1]) + a[:, -1] + b[:, -1]
+        total += rating
+        squares += rating.astype(np.float64) ** 2
+    spread = (squares - total**2 / len(users)) / (len(users) - 1)
+    found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + run.info["noise"])
+    return found
+
+
+def predict(run: Run, pairs: Source, unknown: Unknown = "fallback", *, std: bool = False) -> Iterator[pl.DataFrame]:
     """The rows of ``pairs``, block by block, with ``prediction`` (f32) and ``source`` (model, user_bias, item_bias,
     mean) as last columns; other columns stay as they are, in a text as texts.
 
     Args:
         pairs: a table with a header (CSV, TSV...) or Parquet, with a column of users and one of items, called as in
             the run, or by an alias.
+        std: add ``std`` (f32), the predictive standard deviation, empty where the model knows nothing.
         unknown: for pairs with an id that the run does not know: ``fallback`` on biases, ``nan`` (an empty
             prediction and source), ``skip`` the row, or ``error``.
 
@@ -63,6 +83,8 @@ def predict(run: Run, pairs: Source, unknown: Unknown = "fallback") -> Iterator[
         MachineError: it cannot be read.
     """
     score = Scorer(run)
+    if std:
+        _ = run.samples  # or say at once that there are none
     maps = run.id_maps()
     names = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))
     with pairs.opened() as opened:
@@ -90,6 +112,11 @@ def predict(run: Run, pairs: Source, unknown: Unknown = "fallback") -> Iterator[
                 rating[bad], source[bad] = np.nan, len(SOURCES)
             prediction = pl.Series(rating, nan_to_null=True).cast(pl.Float32)
             out = frame.with_columns(prediction=prediction, source=names.gather(source))
+            if std:
+                known = np.flatnonzero(source == 0)
+                spread = np.full(len(source), np.nan)
+                spread[known] = standard_deviation(run, *(i.gather(known).to_numpy().astype(np.int64) for i in index))
+                out = out.with_columns(std=pl.Series(spread, nan_to_null=True).cast(pl.Float32))
             yield out.filter(pl.col("source").is_not_null()) if unknown == "skip" else out
 
 

@@ -35,6 +35,7 @@ RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 SEEN = "seen.parquet"
+SAMPLES = "samples.safetensors"
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -85,6 +86,21 @@ class Run:
             return load_file(path)
         except SafetensorError as error:
             raise ArtifactError(f"{path}: damaged: {error}") from None
+
+    @cached_property
+    def samples(self) -> dict[str, Any]:
+        """Samples of the posterior: ``users`` (S, U, K) and ``items`` (S, I, K), float16, the bias last.
+
+        Raises:
+            ConfigError: the run keeps none.
+        """
+        from safetensors.numpy import load_file
+
+        if SAMPLES not in self.info["files"]:
+            raise ConfigError(
+                f"{self.path}: keeps no samples; only runs of 'cfcli train --solver gibbs' know how sure they are"
+            )
+        return load_file(self.path / SAMPLES)
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -234,7 +250,10 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, [*FILES, SEEN]))
+    if model.samples is not None:
+        save_file(model.samples, folder / SAMPLES)
+    names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
+    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, names))
     return info
 
 

@@ -49,7 +49,8 @@ class TrainedModel:
         stopped_by: number of the signal that ended it early, or None.
         solver: adam or gibbs.
         link: how a score becomes a rating, see :class:`cfcli.core.predictor.Predictor`.
-        noise: mean squared error of the training rows.
+        noise: variance of a rating around its prediction; for adam, the mean squared error of the training rows.
+        samples: of the posterior, ``users`` (S, U, K) and ``items`` (S, I, K), where the solver has some.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -63,6 +64,7 @@ class TrainedModel:
     solver: str = "adam"
     link: Link = "sigmoid"
     noise: float = 1.0
+    samples: dict[str, NDArray[np.float16]] | None = None
 
 
 def choose_device(wanted: str) -> str:
@@ -173,10 +175,12 @@ def fit(
     if isinstance(module, Sampling):
         tensors, best = module.result()
         link: Link = "identity"
+        noise, samples = module.sampler.noise, module.samples()
     else:
+        samples = None
         scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]
         best = history[int(np.argmin(scores))] if held is not None else history[-1]
-        link = "sigmoid"
+        link, noise = "sigmoid", best.train_mse
         if checkpoint.best_model_path:
             with machine_errors(folder):
                 state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
@@ -195,7 +199,8 @@ def fit(
         stopped_by=stop.received or None,
         solver=solver,
         link=link,
-        noise=best.train_mse,
+        noise=noise,
+        samples=samples,
     )
 
 

@@ -78,6 +78,12 @@ def test_unknown_ids_may_be_an_error(run: Run) -> None:
     assert "<stdin>:4: column 'userId': 'nobody' is not in" in err
 
 
+def test_only_some_runs_know_how_sure_they_are(run: Run) -> None:
+    code, _, err = call("predict", run.path, "-", "--std", stdin=PAIRS.encode())
+    assert code == 2
+    assert "--solver gibbs" in err
+
+
 def test_forms_in_and_out(run: Run) -> None:
     frame = pl.DataFrame({"user": [1, 2, 3], "item": [5, 6, 99999], "when": [1.5, None, 2.5]})
     frame.write_parquet("in.parquet")

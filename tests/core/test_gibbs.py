@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cfcli.cli.app import app
 from cfcli.core.config import TrainConfig
 from cfcli.core.errors import ConfigError
 from cfcli.core.evaluation import evaluate
+from cfcli.core.prediction import standard_deviation
 from cfcli.core.predictor import Predictor
 from cfcli.core.runs import Run
 from cfcli.core.solvers import gibbs
@@ -176,7 +178,7 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
     assert run.history["val_mse"][-1] < run.history["val_mse"][0]
     Path(tmp_path / "mine.csv").write_text("user,item,rating\nme,1,5\nme,2,1\nme,3,5\nme,4,1\n")
     for command in (
-        ["predict", out, tmp_path / "mine.csv"],
+        ["predict", out, tmp_path / "mine.csv", "--std"],
         ["recommend", out, "--user", 1],
         ["recommend", out, "--ratings", tmp_path / "mine.csv"],
         ["similar", out, 10],
@@ -188,6 +190,25 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
     assert run_cfcli(*args[:-4], "--out", again, cwd=project).returncode == 0
     left, right = run.tensors, Run.load(again).tensors
     assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
+    user, item, rating, _ = planted(users=150, items=100, share=0.4)
+    held = np.random.default_rng(5).random(len(user)) < 0.3
+    sampler = Sampler(user[~held], item[~held], rating[~held], 150, 100, 3, 0)
+    for k in range(120):
+        sampler.sweep()
+        if k >= 40:
+            sampler.keep()
+    assert sampler.noise == pytest.approx(0.3**2, rel=0.1)
+    samples = sampler.samples(16)
+    assert samples["users"].shape == (16, 150, 4)
+    run = SimpleNamespace(samples=samples, info={"noise": sampler.noise})
+    std = standard_deviation(run, user[held], item[held])  # type: ignore[arg-type]
+    error = rating[held] - table(sampler.tensors(3))[user[held], item[held]]
+    for share, quantile in ((0.5, 0.6745), (0.8, 1.2816), (0.95, 1.96)):
+        assert (np.abs(error) < quantile * std).mean() == pytest.approx(share, abs=0.04)
+    assert np.corrcoef(std, np.bincount(user[~held], minlength=150)[user[held]])[0, 1] < 0  # surer where more is known
 
 
 def test_without_validation_rows_it_ends_with_its_epochs(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ class Sampler:
         self.user, self.item, self.z = torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(z)
         self.alpha, self.mse = 1.0, self.scale**2
         self.kept: list[tuple[Tensor, Tensor]] = []
+        self.variances: list[float] = []  # of a rating's noise, for each that was kept
 
     def sweep(self) -> None:
         """Draws everything once."""
@@ -151,6 +152,24 @@ class Sampler:
     def keep(self) -> None:
         """Takes the sample into the posterior mean."""
         self.kept.append((self.users.vectors.clone(), self.items.vectors.clone()))
+        self.variances.append(self.scale**2 / self.alpha)
+
+    @property
+    def noise(self) -> float:
+        """Mean variance of a rating around its prediction, on the scale of the ratings."""
+        return sum(self.variances) / len(self.variances) if self.variances else self.mse
+
+    def samples(self, n: int) -> dict[str, NDArray[np.float16]]:
+        """``n`` of the samples kept, evenly spaced: ``users`` (S, U, K) and ``items`` (S, I, K), the bias last, such
+        that rating = mean + p . q + biases. Half precision: they tell a spread."""
+        chosen = [self.kept[k] for k in np.unique(np.linspace(0, len(self.kept) - 1, n).round().astype(int))]
+        found = {}
+        for side, name in enumerate(("users", "items")):
+            vectors = torch.stack([sample[side] for sample in chosen])
+            vectors[:, :, :-1] *= self.scale**0.5
+            vectors[:, :, -1] *= self.scale
+            found[name] = vectors.numpy().astype(np.float16)
+        return found
 
     def predict(self, user: Tensor, item: Tensor) -> Tensor:
         """Ratings (M,) by the sample drawn last."""

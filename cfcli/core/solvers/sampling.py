@@ -19,6 +19,7 @@ from cfcli.core.solvers.gibbs import Sampler
 BURN_IN = 3  # epochs before samples are kept
 THIN = 5  # sweeps for each that is kept
 MANY_ROWS = 500_000
+SAMPLES, SAMPLE_BYTES = 16, 256 << 20  # kept with a run, to tell how sure a prediction is
 
 
 class Sampling(lightning.LightningModule):
@@ -102,6 +103,12 @@ class Sampling(lightning.LightningModule):
         user, item = (column.numpy() for column in self.val)
         prediction = Predictor("mf", tensors, *self.bounds, "identity").predict(user, item)
         return tensors, _judged(self.history[-1], self._error(torch.from_numpy(prediction)))
+
+    def samples(self) -> dict[str, NDArray[np.float16]] | None:
+        """What a run keeps of the posterior, or None where it would be too much or there is none."""
+        one = 2 * (self.sampler.users.vectors.numel() + self.sampler.items.vectors.numel())
+        n = min(SAMPLES, SAMPLE_BYTES // one, len(self.sampler.kept))
+        return self.sampler.samples(n) if n > 1 else None
 
     def _error(self, prediction: Tensor) -> Tensor:
         return prediction.clamp(*self.bounds) - self.val_rating

@@ -1,0 +1,98 @@
+"""Test RMSE on published splits of MovieLens, by the commands that a user would type.
+
+    python benchmarks/accuracy.py --ml-100k FOLDER [--ml-1m RATINGS] [--seeds 0 1 2] [--out accuracy]
+
+FOLDER holds u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV of it. Every row of the
+table is ``prepare``, ``train`` and ``evaluate`` in processes of their own; nothing is tuned on the test side, and
+no validation rows are taken where training needs none. Writes Markdown and JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CFCLI = str(Path(sys.executable).with_name("cfcli"))
+GIBBS = ["--solver", "gibbs"]
+FOLDS = [f"u{k}" for k in range(1, 6)]
+ML_100K = [  # folds, flags of prepare, flags of train
+    (["u1"], ["--val-size", "0"], [*GIBBS, "--dim", "16"]),
+    (["u1"], ["--val-size", "0"], [*GIBBS, "--dim", "5"]),
+    (FOLDS, ["--val-size", "0"], [*GIBBS, "--dim", "16"]),
+    (["u1"], ["--val-size", "0.1"], ["--dim", "16"]),
+    (["u1"], ["--val-size", "0.1"], ["--model", "ncf", "--dim", "32"]),
+]
+ML_1M = [(["--val-size", "0"], [*GIBBS, "--dim", "64"])]
+
+
+def run(*args: object) -> tuple[str, float, float, float]:
+    """stdout, wall and CPU seconds and peak megabytes of a command."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen([CFCLI, *map(str, args)], stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"failed: cfcli {' '.join(map(str, args))}")
+        out.seek(0)
+        text = out.read()
+    return text, time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def measure(
+    name: str, datasets: list[list[object]], flags: list[str], seeds: list[int], folder: Path
+) -> dict[str, object]:
+    """One row of the table: means over datasets and seeds."""
+    found = []
+    for k, arguments in enumerate(datasets):
+        data = folder / f"{name}-{k}".replace(" ", "-")
+        run("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
+        for seed in seeds:
+            out = folder / f"run-{len(list(folder.iterdir()))}-{time.time_ns()}"
+            _, wall, cpu, peak = run("train", "--data", data, *flags, "--seed", seed, "--out", out, "-q")
+            report = json.loads(run("evaluate", out, "--json", "-q")[0])
+            found.append((report["model"]["rmse"], wall, cpu, peak))
+    rmse, wall, cpu, peak = zip(*found, strict=True)
+    row = {"data": name, "train": " ".join(flags), "runs": len(found), "rmse": round(statistics.mean(rmse), 4)}
+    row |= {
+        "rmse_min": round(min(rmse), 4),
+        "rmse_max": round(max(rmse), 4),
+        "seconds": round(statistics.mean(wall), 1),
+    }
+    row |= {"cpu_seconds": round(statistics.mean(cpu), 1), "peak_mb": round(max(peak))}
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ml-100k", type=Path)
+    parser.add_argument("--ml-1m", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("accuracy"))
+    args = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.ml_100k:
+            for folds, prepare, train in ML_100K:
+                sides = [[next(args.ml_100k.glob(f"{f}.{s}*")) for s in ("base", "test")] for f in folds]
+                datasets = [[base, "--test-file", test, *prepare] for base, test in sides]
+                title = "ML-100K " + (folds[0] if len(folds) == 1 else f"{folds[0]}..{folds[-1]}")
+                rows.append(measure(title, datasets, train, args.seeds, folder))
+        if args.ml_1m:
+            for prepare, train in ML_1M:
+                arguments = [args.ml_1m, "--split", "random", "--test-size", "0.1", "--seed", "42", *prepare]
+                rows.append(measure("ML-1M random 90/10", [arguments], train, args.seeds, folder))
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]
+    args.out.with_suffix(".md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    args.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
