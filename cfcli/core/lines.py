@@ -35,6 +35,14 @@ def first_line(head: bytes, opened: Opened, skip: int) -> tuple[bytes, int]:
     return data, lines
 
 
+def behind_header(start: bytes, quoted: bool) -> bytes:
+    """What comes after the first record, which ends with its line or, in quotes, with a later one."""
+    end = start.find(b"\n") + 1 or len(start)
+    while quoted and start.count(b'"', 0, end) % 2 and end < len(start):
+        end = start.find(b"\n", end) + 1 or len(start)
+    return start[end:]
+
+
 def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
     """The text in blocks of about :data:`BLOCK` bytes that end where a record ends.
 

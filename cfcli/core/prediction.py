@@ -8,9 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core.columns import ALIASES, BadQuote, find_records, key_of, one_character, quoting, sniff
+from cfcli.core.columns import ALIASES, BadQuote, find_records, key_of, one_character, quoting, sniff, split
 from cfcli.core.errors import InputError
-from cfcli.core.lines import cut, first_line, line_blocks
+from cfcli.core.lines import behind_header, cut, first_line, line_blocks
 from cfcli.core.runs import Run
 from cfcli.core.sources import HEAD, Opened, Source, refuse_foreign
 
@@ -154,7 +154,7 @@ def read_ids(source: Source, role: str, own: str) -> pl.Series:
             text = data.decode("utf-8-sig")
             lines = [line.rstrip("\r") for line in text.split("\n")]
             first = next(line for line in lines if line.strip())
-            cells = next(iter(split_line(first)))
+            cells = split([first], ",")[0]
             if not any(name == own or key_of(name) in ALIASES[role] for name in cells):
                 return pl.Series([line for line in lines if line], dtype=pl.String)
             frame = pl.read_csv(data, infer_schema=False, glob=False)
@@ -164,13 +164,6 @@ def read_ids(source: Source, role: str, own: str) -> pl.Series:
     except (PolarsError, PanicException, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: damaged: {str(error).splitlines()[0]}") from None
     return frame[name].cast(pl.String).drop_nulls()
-
-
-def split_line(line: str) -> Iterator[list[str]]:
-    """The fields of a line of CSV."""
-    import csv
-
-    yield next(csv.reader([line]), [])
 
 
 def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[np.int64], pl.DataFrame]]:
@@ -186,7 +179,7 @@ def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[
     quoted = quoting(separator) == 0
     one = one_character(separator)
     schema = dict.fromkeys(names, pl.String)
-    if not (body := _behind_header(start, quoted)) and not opened.peek():
+    if not (body := behind_header(start, quoted)) and not opened.peek():
         yield np.empty(0, np.int64), pl.DataFrame(schema=schema)  # a header alone
     line = before + 1 + start.count(b"\n", 0, len(start) - len(body))
     for block in line_blocks(opened, body, quoted):
@@ -219,13 +212,6 @@ def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[
                 raise InputError(f"{pairs.name}:{line}: rows from here on cannot be told apart; is it a CSV file?")
             yield line + found.lines[is_row], frame
             line += piece.count(b"\n")
-
-
-def _behind_header(start: bytes, quoted: bool) -> bytes:
-    end = start.find(b"\n") + 1 or len(start)
-    while quoted and start.count(b'"', 0, end) % 2 and end < len(start):
-        end = start.find(b"\n", end) + 1 or len(start)
-    return start[end:]
 
 
 def _parquet(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[np.int64], pl.DataFrame]]:

@@ -30,7 +30,7 @@ from cfcli.core.columns import (
     split,
 )
 from cfcli.core.errors import InputError
-from cfcli.core.lines import ahead, cut, first_line, line_blocks
+from cfcli.core.lines import ahead, behind_header, cut, first_line, line_blocks
 from cfcli.core.sources import HEAD, Opened, Source, refuse_foreign
 
 if TYPE_CHECKING:
@@ -68,12 +68,10 @@ def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Ite
     columns = find_columns(names, config, where)
     reader.columns = reader.columns or columns
     text = Text(reader, where, separator, names, columns)
-    if header:  # it ends with its line, or, in quotes, with a later one
-        end = start.find(b"\n") + 1 or len(start)
-        while text.quoted and start.count(b'"', 0, end) % 2 and end < len(start):
-            end = start.find(b"\n", end) + 1 or len(start)
-        lines += start.count(b"\n", 0, end)
-        start = start[end:]
+    if header:
+        body = behind_header(start, text.quoted)
+        lines += start.count(b"\n", 0, len(start) - len(body))
+        start = body
     text.line = lines + 1
     whole = True
     for data in ahead(line_blocks(opened, start, text.quoted)):

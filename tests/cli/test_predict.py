@@ -137,7 +137,9 @@ def test_as_a_filter(project: Path) -> None:
     assert int(lines[4]) == len((project / "ratings.csv").read_text().splitlines())
 
 
-@pytest.mark.parametrize("args", [["predict", "-"], ["recommend", "--user", "1"]])
+@pytest.mark.parametrize(
+    "args", [["predict", "-"], ["recommend", "--user", "1"], ["similar", "10"], ["export-embeddings", "--out", "e.csv"]]
+)
 def test_no_torch_is_needed(project: Path, args: list[str]) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom cfcli.cli.app import app\n"
