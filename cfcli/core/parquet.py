@@ -21,9 +21,9 @@ def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened.seekable(head, reader.scratch) as stream:
+    with opened.seekable(head, reader.scratch) as path:
         try:
-            with pq.ParquetFile(stream, page_checksum_verification=True) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 inside = file.schema_arrow.names
                 names = [*inside, *(name for name in source.columns if name not in inside)]
                 columns = find_columns(names, reader.config, source.name)
@@ -34,7 +34,6 @@ def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Ite
                     if name in inside:
                         _refuse_type(types.schema[name], role, name, source.name)
                 row = 0
-                # Arrow's own threads have been seen to abort the process at its end.
                 for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=False):
                     batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
                     frame = _from_arrow(batch, wanted)

@@ -219,7 +219,7 @@ def _parquet(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArr
     import pyarrow.parquet as pq
 
     try:
-        with opened.seekable(head, None) as stream, pq.ParquetFile(stream) as file:
+        with opened.seekable(head, None) as path, pq.ParquetFile(path) as file:
             row = 1
             for batch in file.iter_batches(ROWS, use_threads=False):
                 batch.validate(full=True)

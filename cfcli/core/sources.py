@@ -171,16 +171,20 @@ class Opened:
         return n
 
     @contextlib.contextmanager
-    def seekable(self, head: bytes, scratch: Path | None) -> "Iterator[Any]":
-        """The whole of it, which was hashed by then, to be read from any place: the file itself, or a copy in the
-        folder ``scratch``. ``head`` is what was read of it already."""
+    def seekable(self, head: bytes, scratch: Path | None) -> "Iterator[str]":
+        """A path to the whole of it, which was hashed by then, to be read from any place: the open file itself, or a
+        copy in the folder ``scratch``. ``head`` is what was read of it already.
+
+        A path, not a Python file: Arrow's threads would still call that when the interpreter ends, and abort it.
+        """
         with tempfile.TemporaryFile(dir=scratch) as copy:
             data = head
             while data:
                 if not self._is_plain:
                     copy.write(data)
                 data = self.read(1 << 20)
-            yield self.raw if self._is_plain else copy
+            copy.flush()
+            yield f"/dev/fd/{(self.raw if self._is_plain else copy).fileno()}"
 
     def drain(self) -> None:
         """Reads what is left on disk behind the packed content, for the checksum."""

@@ -120,6 +120,13 @@ def test_what_is_no_table_of_pairs_is_refused_in_one_line(run: Run, content: byt
     assert err.count("\n") == 1
 
 
+def test_an_error_amid_parquet_ends_the_process_in_order(project: Path, tmp_path: Path) -> None:
+    """Arrow's threads, still reading from Python at its end, aborted one run in nine."""
+    pl.DataFrame({"thing": [1], "x": [2]}).write_parquet(tmp_path / "p.parquet")
+    for _ in range(4):
+        assert run_cfcli("predict", project / "base", "p.parquet", cwd=tmp_path).returncode == 3
+
+
 def test_a_header_alone_gives_a_header(run: Run) -> None:
     assert call("predict", run.path, "-", stdin=b"user,item\n")[1] == "user,item,prediction,source\n"
 
