@@ -117,6 +117,16 @@ def quoting(separator: str) -> Literal[0, 3]:
     return csv.QUOTE_MINIMAL if separator in ",;|" else csv.QUOTE_NONE
 
 
+def is_quoted(separator: str) -> bool:
+    """Whether double quotes stand around fields."""
+    return quoting(separator) == csv.QUOTE_MINIMAL
+
+
+def with_one_character(data: bytes, separator: str) -> bytes:
+    """The text with a separator of one character, :func:`one_character`, as Polars takes it."""
+    return data.replace(b"::", UNIT.encode()) if separator == "::" else data
+
+
 def one_character(separator: str) -> str:
     """The separator, or what stands for it while it is parsed."""
     return UNIT if separator == "::" else separator
@@ -161,7 +171,7 @@ def find_records(data: bytes, separator: str) -> Records:
     is_separator, is_end = text == ord(separator), text == ord("\n")
     breaks = np.flatnonzero(is_end)
     ends = breaks
-    if quoting(separator) == csv.QUOTE_MINIMAL and len(quotes := np.flatnonzero(text == ord('"'))):
+    if is_quoted(separator) and len(quotes := np.flatnonzero(text == ord('"'))):
         opening, closing = quotes[0::2], quotes[1::2]
         outside = np.concatenate([[ord("\n")], text, [ord("\n")]])  # one character more at both ends
         starts_well = np.isin(outside[opening], [ord(separator), ord("\n")])

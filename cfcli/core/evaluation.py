@@ -86,19 +86,14 @@ def check_bars(result: dict[str, Any], min_gain_over: str, max_mse: float | None
 
 def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null (unknown to the run)."""
-    base = run.baseline()
-    prediction, _ = Scorer(run)(rows["user"], rows["item"])
+    score = Scorer(run)
+    base = score.base
+    prediction, _ = score(rows["user"], rows["item"])
     table = pl.DataFrame({"prediction": prediction, "mean": np.full(rows.height, base.mean)})
-    columns = {
-        "user": (base.user_n, base.user_mean, base.user_bias),
-        "item": (base.item_n, base.item_mean, base.item_bias),
-    }
-    warm, bias = np.ones(rows.height, bool), np.full(rows.height, base.mean)
-    for name, (n, mean, offset) in columns.items():
+    warm = np.ones(rows.height, bool)
+    for name, n, mean in (("user", base.user_n, base.user_mean), ("item", base.item_n, base.item_mean)):
         known = rows[name].is_not_null().to_numpy()
         index = rows[name].fill_null(0).to_numpy()
         warm &= known & (n[index] > 0)
-        bias += np.where(known, offset[index], 0.0)
         table = table.with_columns(pl.Series(f"{name}_mean", np.where(known, mean[index], base.mean)))
-    shape = run.info["shape"]
-    return table.with_columns(bias=np.clip(bias, shape["low"], shape["high"]), warm=warm)
+    return table.with_columns(bias=score.bias(rows["user"], rows["item"]), warm=warm)

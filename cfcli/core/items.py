@@ -1,11 +1,9 @@
 """Titles and genres of items, from a file of their own."""
 
-import csv
-
 import polars as pl
 from polars.exceptions import PolarsError
 
-from cfcli.core.columns import ALIASES, one_character, quoting, sniff
+from cfcli.core.columns import ALIASES, is_quoted, one_character, sniff, with_one_character
 from cfcli.core.errors import InputError
 from cfcli.core.sources import Source
 
@@ -69,13 +67,11 @@ def _head(data: bytes) -> str:
 
 def _text_frame(data: bytes, separator: str, header: bool) -> pl.DataFrame:
     """The table in ``data``, every column as text; raises Polars' errors where rows are too long."""
-    if separator == "::":
-        data = data.replace(b"::", one_character(separator).encode())
     return pl.read_csv(
-        data,
+        with_one_character(data, separator),
         separator=one_character(separator),
         has_header=header,
-        quote_char='"' if quoting(separator) == csv.QUOTE_MINIMAL else None,
+        quote_char='"' if is_quoted(separator) else None,
         infer_schema=False,
         glob=False,
     )

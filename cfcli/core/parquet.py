@@ -1,6 +1,8 @@
 """Ratings in Parquet: types are known, so what they can be is checked by them."""
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,30 +20,46 @@ PARQUET_ROWS = 1 << 20  # that are decoded at once
 
 def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
     """The rows of a Parquet file, ``head`` of which was read already; see :meth:`Reader.blocks`."""
+    with opened_file(opened, head, reader.scratch) as file:
+        inside = file.schema_arrow.names
+        names = [*inside, *(name for name in source.columns if name not in inside)]
+        columns = find_columns(names, reader.config, source.name)
+        reader.columns = reader.columns or columns
+        wanted = [name for name in columns.values() if name in inside]
+        types = from_arrow(file.schema_arrow.empty_table(), wanted)
+        for role, name in columns.items():
+            if name in inside:
+                _refuse_type(types.schema[name], role, name, source.name)
+        row = 0
+        for frame in frames(file, PARQUET_ROWS, wanted):
+            yield _block(reader, frame, source, columns, row)
+            row += frame.height
+
+
+@contextlib.contextmanager
+def opened_file(opened: Opened, head: bytes, scratch: Path | None) -> Iterator[Any]:
+    """The ``pyarrow.parquet.ParquetFile`` in an input, ``head`` of which was read already; see :meth:`Opened.seekable`.
+
+    Raises:
+        InputError: what is read from it within the block is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened.seekable(head, reader.scratch) as path:
+    with opened.seekable(head, scratch) as path:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                inside = file.schema_arrow.names
-                names = [*inside, *(name for name in source.columns if name not in inside)]
-                columns = find_columns(names, reader.config, source.name)
-                reader.columns = reader.columns or columns
-                wanted = [name for name in columns.values() if name in inside]
-                types = _from_arrow(file.schema_arrow.empty_table(), wanted)
-                for role, name in columns.items():
-                    if name in inside:
-                        _refuse_type(types.schema[name], role, name, source.name)
-                row = 0
-                for batch in file.iter_batches(PARQUET_ROWS, columns=wanted, use_threads=False):
-                    batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
-                    frame = _from_arrow(batch, wanted)
-                    yield _block(reader, frame, source, columns, row)
-                    row += frame.height
+                yield file
         except (PolarsError, PanicException, pa.ArrowException, OSError, ValueError, MemoryError) as error:
             text = (str(error).splitlines() or [""])[0]
-            raise InputError(f"{source.name}: damaged Parquet: {text}") from None
+            raise InputError(f"{opened.name}: damaged Parquet: {text}") from None
+
+
+def frames(file: Any, rows: int, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Some columns of a ``ParquetFile``, at most ``rows`` rows at once."""
+    for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+        batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
+        yield from_arrow(batch, columns)
 
 
 def _block(reader: "Reader", frame: pl.DataFrame, source: Source, columns: dict[str, str], start: int) -> pl.DataFrame:
@@ -56,7 +74,7 @@ def _block(reader: "Reader", frame: pl.DataFrame, source: Source, columns: dict[
     return reader.put_aside(coded, columns, source.name, row, [])
 
 
-def _from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+def from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
     """Columns alone: damaged metadata beside them makes Polars panic."""
     return pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in names})
 

@@ -8,7 +8,18 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core.columns import ALIASES, BadQuote, find_records, key_of, one_character, quoting, sniff, split
+from cfcli.core import parquet
+from cfcli.core.columns import (
+    ALIASES,
+    BadQuote,
+    find_records,
+    is_quoted,
+    key_of,
+    one_character,
+    sniff,
+    split,
+    with_one_character,
+)
 from cfcli.core.errors import InputError
 from cfcli.core.lines import behind_header, cut, first_line, line_blocks
 from cfcli.core.runs import Run
@@ -29,7 +40,7 @@ class Scorer:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.base, self.predictor = run, run.baseline(), run.predictor()
+        self.base, self.predictor = run.baseline(), run.predictor()
         self.low, self.high = run.info["shape"]["low"], run.info["shape"]["high"]
 
     def __call__(self, user: pl.Series, item: pl.Series) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -40,12 +51,19 @@ class Scorer:
         """
         users, knows_user = _index(user)
         items, knows_item = _index(item)
-        rating = self.base.mean + np.where(knows_user, self.base.user_bias[users], 0.0)
-        rating += np.where(knows_item, self.base.item_bias[items], 0.0)
+        rating = self.bias(user, item)
         known = knows_user & knows_item
         rating[known] = self.predictor.predict(users[known], items[known])
         source = np.where(known, 0, np.where(knows_user, 1, np.where(knows_item, 2, 3))).astype(np.uint8)
         return np.clip(rating, self.low, self.high), source
+
+    def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
+        """Ratings (N,) by the damped biases alone, of what is known."""
+        users, knows_user = _index(user)
+        items, knows_item = _index(item)
+        rating = self.base.mean + np.where(knows_user, self.base.user_bias[users], 0.0)
+        rating += np.where(knows_item, self.base.item_bias[items], 0.0)
+        return np.clip(rating, self.low, self.high)
 
 
 def standard_deviation(run: Run, user: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -176,7 +194,7 @@ def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[
     names = [name.strip() for name in names]
     if len(set(names)) < len(names):
         raise InputError(f"{pairs.name}: a name of a column stands there twice")
-    quoted = quoting(separator) == 0
+    quoted = is_quoted(separator)
     one = one_character(separator)
     schema = dict.fromkeys(names, pl.String)
     if not (body := behind_header(start, quoted)) and not opened.peek():
@@ -184,7 +202,7 @@ def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[
     line = before + 1 + start.count(b"\n", 0, len(start) - len(body))
     for block in line_blocks(opened, body, quoted):
         for piece in cut(block, PIECE, quoted):
-            data = piece.replace(b"::", one.encode()) if separator == "::" else piece
+            data = with_one_character(piece, separator)
             try:
                 found = find_records(data, one)
             except BadQuote as error:
@@ -215,25 +233,18 @@ def _text(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[
 
 
 def _parquet(opened: Opened, head: bytes, pairs: Source) -> Iterator[tuple[NDArray[np.int64], pl.DataFrame]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with opened.seekable(head, None) as path, pq.ParquetFile(path) as file:
-            row = 1
-            for batch in file.iter_batches(ROWS, use_threads=False):
-                batch.validate(full=True)
-                frame = pl.from_arrow(batch)
-                assert isinstance(frame, pl.DataFrame)
-                yield np.arange(row, row + frame.height), frame
-                row += frame.height
-            if row == 1:
-                frame = pl.from_arrow(file.schema_arrow.empty_table())
-                assert isinstance(frame, pl.DataFrame)
-                yield np.empty(0, np.int64), frame
-    except (PolarsError, PanicException, pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise InputError(f"{pairs.name}: damaged Parquet: {(str(error).splitlines() or [''])[0]}") from None
+    """The number of each row, from 1, and the rows."""
+    with parquet.opened_file(opened, head, None) as file:
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise InputError(f"{pairs.name}: a name of a column stands there twice")
+        yield np.empty(0, np.int64), parquet.from_arrow(file.schema_arrow.empty_table(), names)
+        row = 1
+        for frame in parquet.frames(file, ROWS, names):
+            yield np.arange(row, row + frame.height), frame
+            row += frame.height
 
 
 def _index(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Indices, 0 for null, and which are none."""
     return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()

@@ -78,14 +78,7 @@ class Run:
     @cached_property
     def tensors(self) -> dict[str, Any]:
         """The parameters by name, float32."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        path = self.path / "model.safetensors"
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ArtifactError(f"{path}: damaged: {error}") from None
+        return _load_tensors(self.path / "model.safetensors")
 
     @cached_property
     def samples(self) -> dict[str, Any]:
@@ -94,13 +87,11 @@ class Run:
         Raises:
             ConfigError: the run keeps none.
         """
-        from safetensors.numpy import load_file
-
         if SAMPLES not in self.info["files"]:
             raise ConfigError(
                 f"{self.path}: keeps no samples; only runs of 'cfcli train --solver gibbs' know how sure they are"
             )
-        return load_file(self.path / SAMPLES)
+        return _load_tensors(self.path / SAMPLES)
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -161,6 +152,16 @@ class Run:
                 f"{dataset.info['fingerprint']}, not {recorded['fingerprint']}); prepare that one again, or train again"
             )
         return dataset
+
+
+def _load_tensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: damaged: {error}") from None
 
 
 def starts_of(user: NDArray[np.integer[Any]], users: int) -> NDArray[np.int64]:

@@ -90,8 +90,8 @@ def filter_rows(spool: Spool, reader: Reader, config: PrepareConfig) -> None:
         if since.tzinfo:
             since = since.astimezone(UTC).replace(tzinfo=None)
         spool.change(lambda _, block: block.filter(pl.col("timestamp") >= since))
-    items = len(reader.item_ids.to_series())
     if config.top_items:
+        items = len(reader.item_ids.to_series())
         counts = spool.counts("item", items)
         first = np.full(items, spool.rows)  # of equal counts, the item that comes first in the input
         for start, _, block in spool.blocks("item"):
@@ -99,15 +99,14 @@ def filter_rows(spool: Spool, reader: Reader, config: PrepareConfig) -> None:
         kept = np.zeros(items, bool)
         kept[np.lexsort((first, -counts))[: config.top_items]] = True
         spool.change(lambda _, block: block.filter(kept[block["item"].to_numpy()]))
-    least = (("item", config.min_item_ratings, items),)
-    least += (("user", config.min_user_ratings, len(reader.user_ids.to_series())),)  # type: ignore[assignment]
+    fewest = (("item", config.min_item_ratings, reader.item_ids), ("user", config.min_user_ratings, reader.user_ids))
+    least = [(name, n, len(ids.to_series())) for name, n, ids in fewest if n > 1]
     before = -1
     while before != spool.rows:  # dropping users takes ratings from items, and the reverse
         before = spool.rows
-        for name, fewest, length in least:
-            if fewest > 1:
-                enough = spool.counts(name, length) >= fewest
-                spool.change(lambda _, block, name=name, enough=enough: block.filter(enough[block[name].to_numpy()]))  # type: ignore[misc]
+        for name, n, length in least:
+            enough = spool.counts(name, length) >= n
+            spool.change(lambda _, block, name=name, enough=enough: block.filter(enough[block[name].to_numpy()]))  # type: ignore[misc]
     if config.sample and config.sample < spool.rows:
         hashes = [hash_ids(ids.to_series()) for ids in (reader.user_ids, reader.item_ids)]
         place = np.empty(spool.rows)

@@ -6,7 +6,6 @@ number) is it cut into pieces whose records are found first, so that each has it
 differ from lines) and its true number of fields.
 """
 
-import csv
 import itertools
 import re
 from collections.abc import Iterator
@@ -24,10 +23,11 @@ from cfcli.core.columns import (
     BadQuote,
     find_columns,
     find_records,
+    is_quoted,
     one_character,
-    quoting,
     sniff,
     split,
+    with_one_character,
 )
 from cfcli.core.errors import InputError
 from cfcli.core.lines import ahead, behind_header, cut, first_line, line_blocks
@@ -100,7 +100,7 @@ class Text:
     line: int = 1
 
     def __post_init__(self) -> None:
-        self.quoted = quoting(self.separator) == csv.QUOTE_MINIMAL
+        self.quoted = is_quoted(self.separator)
         self.needed = sorted(self.names.index(name) for name in self.columns.values())
         self.leaves_out = len(self.needed) < len(self.names)
 
@@ -130,7 +130,7 @@ class Text:
         if self.leaves_out or (self.quoted and b'"' in data) or self._has_unit(data):
             return None
         for types in self._types(data):
-            frame = self._parse(self._one_character(data), types)
+            frame = self._parse(with_one_character(data, self.separator), types)
             if frame is not None:
                 self.known = types
                 break
@@ -151,7 +151,7 @@ class Text:
         """The good rows of some lines, the bad ones put aside; or None when Polars cannot read them."""
         if self._has_unit(data):
             return None
-        text, separator = self._one_character(data), one_character(self.separator)
+        text, separator = with_one_character(data, self.separator), one_character(self.separator)
         try:
             found = find_records(text, separator)
         except BadQuote as error:
@@ -161,11 +161,11 @@ class Text:
         keep = np.ones(len(text), bool)
         for k in np.flatnonzero(~is_good).tolist():
             keep[found.starts[k] : found.ends[k] + 1] = False
-        frame = self._parse(np.frombuffer(text, np.uint8)[keep].tobytes(), {}) if is_good.any() else None
+        frame: pl.DataFrame | None = pl.DataFrame(schema=self._schema({}))
+        if is_good.any():
+            frame = self._parse(np.frombuffer(text, np.uint8)[keep].tobytes(), {})
         if frame is None or frame.height != is_good.sum():
-            if is_good.any():
-                return None
-            frame = pl.DataFrame(schema=self._schema({}))
+            return None
 
         def raw(k: int) -> str:
             return text[found.starts[k] : found.ends[k]].decode("utf-8", "replace").rstrip("\r")
@@ -210,12 +210,8 @@ class Text:
             reason = f"byte 0x{data[error.start]:02x} is not UTF-8; say what it is with --encoding, such as latin-1"
         raise InputError(f"{self.where}:{self.line}: {reason}")
 
-    def _one_character(self, data: bytes) -> bytes:
-        """The text with a separator that Polars takes."""
-        return data.replace(b"::", UNIT.encode()) if self.separator == "::" else data
-
     def _has_unit(self, data: bytes) -> bool:
-        """Whether that character stands there already."""
+        """Whether the character that stands for the separator is there already."""
         return self.separator == "::" and UNIT.encode() in data
 
     def _schema(self, types: dict[str, Any]) -> dict[str, Any]:
