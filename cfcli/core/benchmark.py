@@ -90,7 +90,7 @@ def write_config(result: dict[str, Any], path: Path) -> None:
 def _epochs(dataset: Dataset, train: pl.DataFrame, config: TrainConfig, repeats: int) -> tuple[list[float], str]:
     from cfcli.core import training
 
-    config = dataclasses.replace(config, epochs=WARM_UP + repeats)
+    config = dataclasses.replace(config, solver="adam", epochs=WARM_UP + repeats)
     with tempfile.TemporaryDirectory() as folder:
         fitted = training.fit(train, train.clear(), dataset.info["users"], dataset.info["items"], config, Path(folder))
     if fitted.stopped_by:

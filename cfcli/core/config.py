@@ -99,7 +99,7 @@ class TrainConfig:
 
     model: Model = _key("mf", "mf: matrix factorisation; ncf: a dense network on both embeddings.")
     solver: Solver = _key(
-        "auto", "adam: by gradients; gibbs: Bayesian, slower and more accurate, mf only; auto is adam."
+        "auto", "gibbs: Bayesian, by sampling, mf only; adam: by gradients; auto is gibbs unless a setting needs adam."
     )
     dim: int = _key(5, "Embedding dimension.")
     hidden: tuple[int, ...] = _key((64, 32), "Widths of ncf's hidden layers, as 64,32.")
@@ -111,7 +111,7 @@ class TrainConfig:
     learning_rate: float = _key(5e-3, "Adam's learning rate.")
     l2: float = _key(0.004, "Weight of the squared parameters of a rating's user and item, per rating.")
     sampler_rank: int | None = _key(
-        None, "Rank of gibbs' samples, from which the best dim directions are kept; default 15, 31 from 500,000 rows."
+        None, "Rank of gibbs' samples; their mean is cut to dim. Default 15; from 500,000 rows 31, or dim up to 64."
     )
     biases: bool = _key(True, "Give every user and item a bias.")
     inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
@@ -129,8 +129,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(self)
         _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank")
-        if self.solver == "gibbs" and (self.model != "mf" or not self.biases or self.device not in ("auto", "cpu")):
-            raise ConfigError("solver gibbs fits mf with biases, on the CPU; leave out what says otherwise")
+        if self.solver == "gibbs" and (others := self.only_adam()):
+            raise ConfigError(f"solver gibbs fits mf with biases and knows no {', '.join(others)}; leave it out")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
         _check_seed(self.seed)
         if not self.learning_rate > 0:
@@ -142,6 +142,11 @@ class TrainConfig:
         if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
             raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")
         self.max_seconds()
+
+    def only_adam(self) -> list[str]:
+        """The settings, other than by default, that only the solver adam heeds."""
+        default = {f.name: f.default for f in dataclasses.fields(self)}
+        return [name for name in ONLY_ADAM if getattr(self, name) != default[name]]
 
     def max_seconds(self) -> float | None:
         """``max_time`` in seconds."""
@@ -156,6 +161,10 @@ class TrainConfig:
         return seconds
 
 
+ONLY_ADAM = (
+    "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "biases", "inner_product_weight", "init_scale",
+    "initial_rating", "loader", "num_workers",
+)  # fmt: skip
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
 
 

@@ -81,7 +81,8 @@ def standard_deviation(run: Run, user: NDArray[np.int64], item: NDArray[np.int64
         total += rating
         squares += rating.astype(np.float64) ** 2
     spread = (squares - total**2 / len(users)) / (len(users) - 1)
-    found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + run.info["noise"])
+    noise = run.samples["user_noise"][user] * run.samples["item_noise"][item].astype(np.float64)
+    found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + noise)
     return found
 
 

@@ -82,7 +82,7 @@ class Run:
 
     @cached_property
     def samples(self) -> dict[str, Any]:
-        """Samples of the posterior: ``users`` (S, U, K) and ``items`` (S, I, K), float16, the bias last.
+        """Samples of the posterior and the noise, see :meth:`cfcli.core.solvers.posterior.Posterior.samples`.
 
         Raises:
             ConfigError: the run keeps none.

@@ -49,8 +49,8 @@ class TrainedModel:
         stopped_by: number of the signal that ended it early, or None.
         solver: adam or gibbs.
         link: how a score becomes a rating, see :class:`cfcli.core.predictor.Predictor`.
-        noise: variance of a rating around its prediction; for adam, the mean squared error of the training rows.
-        samples: of the posterior, ``users`` (S, U, K) and ``items`` (S, I, K), where the solver has some.
+        noise: variance of a rating around its expectation; for adam, the mean squared error of the training rows.
+        samples: what :meth:`cfcli.core.solvers.posterior.Posterior.samples` has, where the solver has some.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -64,7 +64,7 @@ class TrainedModel:
     solver: str = "adam"
     link: Link = "sigmoid"
     noise: float = 1.0
-    samples: dict[str, NDArray[np.float16]] | None = None
+    samples: dict[str, NDArray[Any]] | None = None
 
 
 def choose_device(wanted: str) -> str:
@@ -120,14 +120,16 @@ def fit(
         raise InputError(f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right")
     mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, config.initial_rating if config.initial_rating is not None else mean)
-    solver = "adam" if config.solver == "auto" else config.solver
+    solver = config.solver if config.solver != "auto" else "adam" if config.only_adam() else "gibbs"
     module: _Module | Sampling
     batches: Any
     held: Any = None
     if solver == "gibbs":
-        device, batch_size = "cpu", train.height
-        module = Sampling(train, val, users, items, config, progress, (low, high))
-        batches, held = range(Sampling.SWEEPS), range(1) if val.height else None
+        # Not every decomposition is there on MPS: only where it is asked for.
+        device = choose_device("cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device)
+        batch_size = train.height
+        module = Sampling(train, val, users, items, config, progress, (low, high), device)
+        batches, held = range(module.sweeps), range(1) if val.height else None
     else:
         device = choose_device(config.device)
         batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
@@ -175,7 +177,8 @@ def fit(
     if isinstance(module, Sampling):
         tensors, best = module.result()
         link: Link = "identity"
-        noise, samples = module.sampler.noise, module.samples()
+        posterior = module.sampler.posterior
+        noise, samples = posterior.noise / posterior.kept, posterior.samples()
     else:
         samples = None
         scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]

@@ -57,7 +57,9 @@ def run(data: Dataset, out: Path, **keys: Any) -> Path:
     """A run on the dataset, made as ``cfcli train`` does."""
     from cfcli.core import runs, training
 
-    config = TrainConfig(**{"learning_rate": 0.02, "epochs": 12, "device": "cpu", **keys})
+    config = TrainConfig(
+        **{"epochs": 12, "device": "cpu", **({} if keys.get("solver") else {"learning_rate": 0.02}), **keys}
+    )
     with runs.create(out, config.model) as (path, folder):
         sides = data.split("train"), data.split("val")
         fitted = training.fit(*sides, data.info["users"], data.info["items"], config, folder / "checkpoints")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from shell import run_cfcli
 from typer.testing import CliRunner
 
@@ -18,7 +19,8 @@ from cfcli.core.prediction import standard_deviation
 from cfcli.core.predictor import Predictor
 from cfcli.core.runs import Run
 from cfcli.core.solvers import gibbs
-from cfcli.core.solvers.gibbs import Sampler, Side
+from cfcli.core.solvers.gibbs import Dice, Sampler, Side
+from cfcli.core.solvers.posterior import Posterior
 
 
 def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5, noise: float = 0.3):  # type: ignore[no-untyped-def]
@@ -31,42 +33,73 @@ def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5,
     return user.astype(np.int64), item.astype(np.int64), rating, truth
 
 
+def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
+    table = csr_matrix((rating, (user, item)), shape=(users, items))
+    features, _, sizes = map(torch.from_numpy, gibbs.implicit_features(table, 0))
+    return Side(table, features, sizes, rank, Dice(seed, "cpu"))
+
+
 def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression() -> None:
-    """v ~ N(inv(G) (alpha A'(y - b) + Lambda m), inv(G)), G = Lambda + alpha A'A: Bishop (2006), eq. 3.50."""
-    torch.manual_seed(0)
+    """v ~ N(inv(G) (a A'W(y - b) + Lambda m), inv(G)), G = Lambda + a A'WA, a and W the precisions of the user's and
+    of the items' ratings: Bishop (2006), eq. 3.50, with weights."""
     user, item, rating, _ = planted(users=5, items=12)
-    generator = torch.Generator().manual_seed(1)
-    side = Side(user, item, rating, 5, 12, 2, generator)
-    other = torch.randn(12, 3)
+    side, other = side_of(user, item, rating, 5, 12, 2), side_of(item, user, rating, 12, 5, 2)
+    generator = torch.Generator().manual_seed(3)
+    other.vectors = torch.randn(12, 3, generator=generator)
+    other.weight = torch.rand(12, generator=generator) + 0.5
     precision, mean, alpha = (
         torch.tensor([[2.0, 0.3, 0], [0.3, 1.5, 0.1], [0, 0.1, 1]]),
         torch.tensor([0.5, -0.2, 0.1]),
         1.7,
     )
     side._draw_hyperparameters = lambda: (precision, mean)  # type: ignore[method-assign]
-    side._draw_regression = lambda precision, mean: None  # type: ignore[method-assign]
+    side._draw_regression = lambda precision, mean: torch.zeros(5, 3)  # type: ignore[method-assign]
+    own = torch.tensor([0.5, 1.0, 1.5, 2.0, 1.0])
     draws = []
     for _ in range(6000):
-        side.sweep(other, alpha)
+        side.weight = own
+        squares = side.sweep(other, alpha)
         draws.append(side.vectors.clone())
     found = torch.stack(draws).double()
     for u in range(5):
         rows = item[user == u]
-        a = torch.cat([other[rows, :2], torch.ones(len(rows), 1)], 1).double()
-        rest = torch.from_numpy(rating[user == u]).double() - other[rows, 2].double()
-        gram = precision.double() + alpha * a.T @ a
-        covariance = torch.linalg.inv(gram)
-        expected = covariance @ (alpha * a.T @ rest + (precision @ mean).double())
+        a = torch.cat([other.vectors[rows, :2], torch.ones(len(rows), 1)], 1).double()
+        weights = (alpha * own[u] * other.weight[rows]).double()
+        rest = torch.from_numpy(rating[user == u]).double() - other.vectors[rows, 2].double()
+        covariance = torch.linalg.inv(precision.double() + a.T @ (weights[:, None] * a))
+        expected = covariance @ (a.T @ (weights * rest) + (precision @ mean).double())
+        torch.testing.assert_close(side.expected[u].double(), expected, rtol=1e-4, atol=1e-4)
         error = covariance.diagonal().sqrt() / 6000**0.5
         assert ((found[:, u].mean(0) - expected).abs() < 5 * error).all()
         torch.testing.assert_close(torch.cov(found[:, u].T), covariance, rtol=0.15, atol=0.02)
+        left = rest - a @ found[-1, u]
+        assert float(squares[u]) == pytest.approx(float((left**2 * other.weight[rows]).sum()), rel=1e-4)
+
+
+def test_the_regression_is_ridge_regression() -> None:
+    """With Lambda fixed, B ~ N(inv(Z'Z + c) Z'(V - m), ...): its mean over draws."""
+    user, item, rating, _ = planted()
+    side = side_of(user, item, rating, 60, 45, 2)
+    gram = side.features.T @ side.features
+    torch.testing.assert_close(gram, torch.diag(side.sizes), rtol=1e-4, atol=1e-4)
+    target, mean = torch.randn(60, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0.1, 0.0, -0.3])
+    side.vectors, draws = target, []
+    for _ in range(4000):
+        side.precision = 2.0
+        side._draw_regression(torch.eye(3) * 4, mean)
+        draws.append(side.regression)
+    expected = torch.linalg.inv(gram + 2 * torch.eye(len(gram))) @ side.features.T @ (target - mean)
+    error = 0.5 / (side.sizes + 2).sqrt()[:, None] / 4000**0.5
+    assert ((torch.stack(draws).mean(0) - expected).abs() < 5 * error).all()
 
 
 def test_blocks_hold_every_rating_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gibbs, "PADDED", 100)
     user, item, rating, _ = planted()
     user[user == 7] = 8  # one has none
-    side = Side(user, item, rating, 60, 45, 2, torch.Generator())
+    user, item = np.unique(np.stack([user, item]), axis=1)
+    rating = np.arange(1, len(user) + 1, dtype=np.float32)
+    side = side_of(user, item, rating, 60, 45, 2)
     entities = torch.cat([block.entity for block in side.blocks])
     assert sorted(entities.tolist()) == list(range(60))
     found = set()
@@ -80,7 +113,7 @@ def test_blocks_hold_every_rating_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sampled(rating: np.ndarray, seed: int = 0, sweeps: int = 60) -> Sampler:
     user, item, _, _ = planted()
-    sampler = Sampler(user, item, rating, 60, 45, 3, seed)
+    sampler = Sampler(user, item, rating, 60, 45, 3, 3, seed)
     for k in range(sweeps):
         sampler.sweep()
         if k >= 20:
@@ -100,24 +133,49 @@ def test_it_finds_what_was_planted_far_below_the_noise() -> None:
     assert np.sqrt(((found - truth) ** 2).mean()) < 0.2 < 0.3 < 1.0 < truth.std()
 
 
-def test_compression_at_full_rank_is_the_mean_of_the_samples() -> None:
+def test_the_mean_of_products_is_one_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    degrees = [torch.arange(60), torch.arange(45)]
+    posterior, total, products = Posterior(degrees, 12), torch.zeros(60, 45), []
+    for _ in range(4):  # of rank 3 each
+        users, items = torch.randn(60, 4, generator=generator), torch.randn(45, 4, generator=generator)
+        posterior.add(users, items)
+        products.append((users, items))
+        total += (users[:, :3] @ items[:, :3].T + users[:, 3:] + items[:, 3]) / 4
+    (p, q), (b_user, b_item) = posterior.factors(12)
+    torch.testing.assert_close(p @ q.T + b_user[:, None] + b_item, total, atol=1e-4, rtol=1e-4)
+    # Dimensions are ordered, both sides share their size, and signs are canonical.
+    size = q.norm(dim=0)
+    assert (size.diff() < 1e-4).all()
+    torch.testing.assert_close(p.norm(dim=0), size, rtol=1e-3, atol=1e-4)
+    assert (q.gather(0, q.abs().argmax(0, keepdim=True)) >= 0).all()
+    # Fewer are the best there are where a pair counts by the ratings of both (by hand: SVD of the weighted table).
+    weight = (degrees[0].clamp(min=0.5)[:, None] * degrees[1].clamp(min=0.5)).sqrt()
+    (p, q), biases = posterior.factors(2)
+    rest = total - biases[0][:, None] - biases[1]
+    error = ((rest - p @ q.T) * weight).square().sum()
+    sizes = torch.linalg.svdvals(rest * weight)
+    assert float(error) == pytest.approx(float(sizes[2:].square().sum()), rel=1e-3)
+    assert posterior.factors(20)[0][1].shape == (45, 20)
+    # Where more comes than fits, the least is cut off.
+    posterior.rank = 12
+    for users, items in 3 * products:
+        posterior.add(users, items)
+    assert posterior.sides[0].shape[1] <= 24
+    (p, q), (b_user, b_item) = posterior.factors(12)
+    torch.testing.assert_close(p @ q.T + b_user[:, None] + b_item, total, atol=1e-3, rtol=1e-3)
+
+
+def test_a_state_goes_on_as_if_nothing_had_happened() -> None:
     _, _, rating, _ = planted()
-    sampler = sampled(rating, sweeps=24)
-    user, item = (torch.from_numpy(x.ravel().copy()) for x in np.indices((60, 45)))
-    mean = torch.zeros(len(user))
-    for vectors in sampler.kept:
-        sampler.users.vectors, sampler.items.vectors = vectors
-        mean += sampler.predict(user, item) / len(sampler.kept)
-    whole = sampler.tensors(12)  # four samples of rank 3
-    np.testing.assert_allclose(table(whole).ravel(), mean.numpy(), atol=1e-4)
-    # Dimensions are ordered, both sides share their size, signs are canonical, and fewer are the first of more.
-    p, q = whole["user_embedding.weight"], whole["item_embedding.weight"]
-    size = np.linalg.norm(q, axis=0)
-    assert (np.diff(size) < 1e-5).all()
-    np.testing.assert_allclose(np.linalg.norm(p, axis=0), size, rtol=1e-3, atol=1e-4)
-    assert (q[np.abs(q).argmax(0), np.arange(12)] >= 0).all()
-    np.testing.assert_allclose(sampler.tensors(2)["item_embedding.weight"], q[:, :2], atol=1e-4)
-    assert sampler.tensors(20)["item_embedding.weight"].shape == (45, 20)
+    whole, first = sampled(rating, sweeps=40), sampled(rating, sweeps=30)
+    second = sampled(rating, sweeps=0)
+    second.load_state(first.state())
+    for _ in range(10):
+        second.sweep()
+        second.keep()
+    for name, value in whole.tensors(3).items():
+        np.testing.assert_array_equal(value, second.tensors(3)[name])
 
 
 def test_seeds_and_scales() -> None:
@@ -136,16 +194,40 @@ def test_cholesky_bears_what_float32_cannot() -> None:
     torch.testing.assert_close(factor @ factor.mT, bad, rtol=1e-3, atol=1e-3)
 
 
-def test_few_features_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A catalogue too large for its Gram matrix: the most popular columns stay."""
-    monkeypatch.setattr(gibbs, "FEATURES", 10)
-    _, _, rating, truth = planted()
-    assert np.sqrt(((table(sampled(rating).tensors(3)) - truth) ** 2).mean()) < 0.25
+def test_features_that_tell_nothing_do_no_harm() -> None:
+    """Who rated what was drawn at random here."""
+    user, item, rating, truth = planted()
+    errors = []
+    for features in (1, None):
+        sampler = Sampler(user, item, rating, 60, 45, 3, 3, 0)
+        for side in (sampler.users, sampler.items):
+            if features:
+                side.features = torch.zeros_like(side.features)
+        for k in range(60):
+            sampler.sweep()
+            if k >= 20:
+                sampler.keep()
+        errors.append(np.sqrt(((table(sampler.tensors(3)) - truth) ** 2).mean()))
+    assert errors[1] < 1.05 * errors[0]
 
 
-@pytest.mark.parametrize("keys", [{"model": "ncf"}, {"biases": False}, {"device": "cuda"}])
+def test_noisy_users_are_found_and_weigh_less() -> None:
+    user, item, _, truth = planted(users=200, items=80)
+    random = np.random.default_rng(2)
+    loud = user % 2 == 1
+    rating = truth[user, item] + random.normal(0, 1, len(user)) * np.where(loud, 1.5, 0.2)
+    sampler = Sampler(user, item, rating.astype(np.float32), 200, 80, 3, 3, 0)
+    for k in range(60):
+        sampler.sweep()
+        if k >= 20:
+            sampler.keep()
+    noise = sampler.posterior.samples()["user_noise"]  # type: ignore[index]
+    assert noise[1::2].mean() > 4 * noise[::2].mean()
+
+
+@pytest.mark.parametrize("keys", [{"model": "ncf"}, {"biases": False}, {"learning_rate": 0.1}, {"hidden": (8,)}])
 def test_what_it_cannot_do_is_said_before_it_starts(keys: dict) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ConfigError, match="gibbs fits mf with biases, on the CPU"):
+    with pytest.raises(ConfigError, match="gibbs fits mf with biases and knows no "):
         TrainConfig(solver="gibbs", **keys)
 
 
@@ -195,15 +277,16 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
 def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
     user, item, rating, _ = planted(users=150, items=100, share=0.4)
     held = np.random.default_rng(5).random(len(user)) < 0.3
-    sampler = Sampler(user[~held], item[~held], rating[~held], 150, 100, 3, 0)
+    sampler = Sampler(user[~held], item[~held], rating[~held], 150, 100, 3, 3, 0)
     for k in range(120):
         sampler.sweep()
         if k >= 40:
             sampler.keep()
-    assert sampler.noise == pytest.approx(0.3**2, rel=0.1)
-    samples = sampler.samples(16)
+    assert sampler.posterior.noise / sampler.posterior.kept == pytest.approx(0.3**2, rel=0.1)
+    samples = sampler.posterior.samples()
+    assert samples is not None
     assert samples["users"].shape == (16, 150, 4)
-    run = SimpleNamespace(samples=samples, info={"noise": sampler.noise})
+    run = SimpleNamespace(samples=samples)
     std = standard_deviation(run, user[held], item[held])  # type: ignore[arg-type]
     error = rating[held] - table(sampler.tensors(3))[user[held], item[held]]
     for share, quantile in ((0.5, 0.6745), (0.8, 1.2816), (0.95, 1.96)):

@@ -17,9 +17,9 @@ from cfcli.core.predictor import Predictor
 from cfcli.core.solvers.gibbs import Sampler
 
 BURN_IN = 3  # epochs before samples are kept
-THIN = 5  # sweeps for each that is kept
-MANY_ROWS = 500_000
-SAMPLES, SAMPLE_BYTES = 16, 256 << 20  # kept with a run, to tell how sure a prediction is
+THIN = 5  # sweeps for each that is kept; at most one epoch
+MANY_ROWS = 500_000  # carry factors of a larger rank
+SWEEPS, ROWS = 10, 5_000_000  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
 
 
 class Sampling(lightning.LightningModule):
@@ -29,52 +29,48 @@ class Sampling(lightning.LightningModule):
         train, val: columns ``user``, ``item``, ``rating``.
         users, items: numbers of them.
         bounds: of predictions.
+        device: for the tensors.
     """
-
-    SWEEPS = 10  # an epoch
 
     def __init__(
         self, train: pl.DataFrame, val: pl.DataFrame, users: int, items: int, config: TrainConfig, progress: Progress,
-        bounds: tuple[float, float],
+        bounds: tuple[float, float], device: str,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
         self.config, self.progress, self.bounds = config, progress, bounds
         self.history: list[Epoch] = []
-        # One more, for the bias, makes a multiple of 8, which vector instructions like.
-        rank = max(
-            config.sampler_rank or (31 if train.height >= MANY_ROWS else 15),
-            config.dim if not config.sampler_rank else 1,
-        )
-        columns = [train[name].to_numpy() for name in ("user", "item", "rating")]
-        self.sampler = Sampler(
-            columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2], users, items, rank, config.seed
-        )
-        self.val = [torch.from_numpy(val[name].to_numpy().astype(np.int64)) for name in ("user", "item")]
-        self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy())
-        self.val_sum = torch.zeros(val.height)
+        self.sweeps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
+        user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
+        rank = rank_for(train.height, config)
+        self.sampler = Sampler(user, item, rating, users, items, rank, config.dim, config.seed, device)
+        self.val = [torch.from_numpy(val[name].to_numpy().astype(np.int64)).to(device) for name in ("user", "item")]
+        self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
+        self.val_sum = torch.zeros_like(self.val_rating)
 
     def on_train_epoch_start(self) -> None:
-        self.begin, self.squares, self.sweeps = time.perf_counter(), 0.0, 0
+        self.begin, self.squares, self.done = time.perf_counter(), 0.0, 0
 
     def training_step(self, batch: Any, index: int) -> None:
         self.sampler.sweep()
         self.squares += self.sampler.mse
-        self.sweeps += 1
-        if self.current_epoch >= BURN_IN and index % THIN == THIN - 1:
-            self.sampler.keep()
-            self.val_sum += self.sampler.predict(*self.val)
+        self.done += 1
+        if self.current_epoch >= BURN_IN and (index + 1) % min(THIN, self.sweeps) == 0:
+            products = self.sampler.keep()
+            for product in products:
+                self.val_sum += self.sampler.predict(product, *self.val) / len(products)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.progress.batch(batch_idx + 1)
 
     def validation_step(self, batch: Any, index: int) -> None:
-        n = len(self.sampler.kept)
-        self.error = self._error(self.val_sum / n if n else self.sampler.predict(*self.val))
+        n, sampler = self.sampler.posterior.kept, self.sampler
+        now = self.val_sum / n if n else sampler.predict((sampler.users.vectors, sampler.items.vectors), *self.val)
+        self.error = self._error(now)
         self.log("val_mse", self.error.square().mean(), batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        mse = self.squares / max(self.sweeps, 1)
+        mse = self.squares / max(self.done, 1)
         seconds = time.perf_counter() - self.begin
         row = Epoch(
             epoch=self.current_epoch + 1,
@@ -85,7 +81,7 @@ class Sampling(lightning.LightningModule):
             val_mae=None,
             learning_rate=0.0,
             seconds=seconds,
-            ratings_per_second=len(self.sampler.z) * self.sweeps / seconds,
+            ratings_per_second=self.sampler.n * self.done / seconds,
         )
         if len(self.val_rating):
             row = _judged(row, self.error)
@@ -100,18 +96,20 @@ class Sampling(lightning.LightningModule):
         tensors = self.sampler.tensors(self.config.dim)
         if not len(self.val_rating):
             return tensors, self.history[-1]
-        user, item = (column.numpy() for column in self.val)
+        user, item = (column.cpu().numpy() for column in self.val)
         prediction = Predictor("mf", tensors, *self.bounds, "identity").predict(user, item)
-        return tensors, _judged(self.history[-1], self._error(torch.from_numpy(prediction)))
-
-    def samples(self) -> dict[str, NDArray[np.float16]] | None:
-        """What a run keeps of the posterior, or None where it would be too much or there is none."""
-        one = 2 * (self.sampler.users.vectors.numel() + self.sampler.items.vectors.numel())
-        n = min(SAMPLES, SAMPLE_BYTES // one, len(self.sampler.kept))
-        return self.sampler.samples(n) if n > 1 else None
+        return tensors, _judged(self.history[-1], self._error(torch.from_numpy(prediction).to(self.val_rating)))
 
     def _error(self, prediction: Tensor) -> Tensor:
         return prediction.clamp(*self.bounds) - self.val_rating
+
+
+def rank_for(rows: int, config: TrainConfig) -> int:
+    """Rank of the samples. The mean of many is of higher rank: ``dim`` asks for more only where rows can tell it.
+    One more, for the bias, makes a multiple of 8, which vector instructions like."""
+    if config.sampler_rank:
+        return config.sampler_rank
+    return 15 if rows < MANY_ROWS else max(31, min(config.dim, 64) // 8 * 8 - 1)
 
 
 def _judged(row: Epoch, error: Tensor) -> Epoch:
