@@ -7,7 +7,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
-from cfcli.core.config import Device, Loader, Model, Solver, TrainConfig, resolve
+from cfcli.core.config import Device, Loader, Model, Solver, TrainConfig, resolve, resolve_resumed
 
 if TYPE_CHECKING:
     from cfcli.core.epochs import Epoch
@@ -32,6 +32,9 @@ def train(
     device: Annotated[Device | None, options.key(TrainConfig, "device")] = None,
     loader: Annotated[Loader | None, options.key(TrainConfig, "loader")] = None,
     num_workers: Annotated[int | None, options.key(TrainConfig, "num_workers")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN")
+    ] = None,
     max_time: Annotated[str | None, options.key(TrainConfig, "max_time", metavar="20m")] = None,
     seed: Annotated[int | None, options.key(TrainConfig, "seed")] = None,
     json: options.Json = False,
@@ -50,14 +53,23 @@ def train(
         "min_epochs": min_epochs, "patience": patience, "batch_size": batch_size, "learning_rate": learning_rate,
         "l2": l2, "device": device, "loader": loader, "num_workers": num_workers, "max_time": max_time, "seed": seed,
     }  # fmt: skip
-    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
-
     from cfcli.core import runs
     from cfcli.core.dataset import Dataset
 
+    checkpoint, killed = None, None
+    if resume:
+        begun, killed = runs.resumable(resume)
+        settings = resolve_resumed(begun / "config.toml", config, set or (), flags)
+        checkpoint = begun / runs.CHECKPOINT
+    else:
+        settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
     dataset = Dataset.load(data)
     console = Out(json, quiet)
-    with runs.create(out, settings.model) as (path, folder), Progress(console, settings) as progress:
+    path = out or killed
+    with (
+        runs.create(path, settings, keep=killed is not None and path == killed) as (path, folder),
+        Progress(console, settings) as progress,
+    ):
         from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
 
         fitted = training.fit(
@@ -68,6 +80,8 @@ def train(
             settings,
             folder / "checkpoints",
             progress,
+            resume=checkpoint,
+            fingerprint=dataset.info["fingerprint"],
             rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
         )
         info = runs.write(folder, path, dataset, settings, fitted)

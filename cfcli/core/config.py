@@ -26,6 +26,7 @@ Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
 Model = Literal["mf", "ncf"]
 Solver = Literal["auto", "adam", "gibbs"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Link = Literal["identity", "sigmoid"]
 Loader = Literal["resident", "dataloader"]
 
 
@@ -108,15 +109,19 @@ class TrainConfig:
     min_epochs: int = _key(6, "Early stopping starts to count at this epoch.")
     patience: int = _key(3, "Epochs without a better validation MSE before training stops.")
     batch_size: int | Literal["auto"] = _key("auto", "Ratings per step; auto takes it from the number of rows.")
-    learning_rate: float = _key(5e-3, "Adam's learning rate.")
-    l2: float = _key(0.004, "Weight of the squared parameters of a rating's user and item, per rating.")
+    learning_rate: float = _key(2e-3, "Adam's learning rate.")
+    l2: float = _key(1.0, "Weight of adam's squared parameters, over the root of the number of their ratings.")
+    link: Link = _key(
+        "identity", "How adam's score becomes a rating: itself, kept within the range, or a sigmoid of it."
+    )
+    implicit: bool = _key(True, "Let adam tell embeddings also from who rated what, whatever the rating.")
     sampler_rank: int | None = _key(
         None, "Rank of gibbs' samples; their mean is cut to dim. Default 15; from 500,000 rows 31, or dim up to 64."
     )
     biases: bool = _key(True, "Give every user and item a bias.")
     inner_product_weight: bool = _key(False, "Learn a weight on mf's inner product, as the notebook did.")
     init_scale: float | None = _key(
-        None, "Standard deviation of the initial embeddings; default 0.05 for mf, 0.1 for ncf."
+        None, "Standard deviation of the initial embeddings; default 0.01, with a sigmoid 0.05 for mf, 0.1 for ncf."
     )
     initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
     rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
@@ -162,9 +167,11 @@ class TrainConfig:
 
 
 ONLY_ADAM = (
-    "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "biases", "inner_product_weight", "init_scale",
+    "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
+    "inner_product_weight", "init_scale",
     "initial_rating", "loader", "num_workers",
 )  # fmt: skip
+MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device")  # when a run is resumed
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
 
 
@@ -201,6 +208,21 @@ def resolve(
         values[known_key(key.strip(), _names(cls), "--set")] = _toml_value(value)
     values |= {key: value for key, value in (flags or {}).items() if value is not None}
     return cls(**values)
+
+
+def resolve_resumed(begun: Path, file: Path | None, sets: Iterable[str], flags: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a run that goes on: as it was ``begun``, but for how it ends and where it computes.
+
+    Raises:
+        ConfigError: anything else was asked to change.
+    """
+    if file or tuple(sets):
+        raise ConfigError("--resume takes the settings of the run: give no --config and no --set")
+    before, after = resolve(TrainConfig, file=begun), resolve(TrainConfig, file=begun, flags=flags)
+    for name in _names(TrainConfig):
+        if getattr(before, name) != getattr(after, name) and name not in MAY_CHANGE:
+            raise ConfigError(f"{name}: cannot change when a run is resumed; only {', '.join(MAY_CHANGE)} can")
+    return after
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:

@@ -118,12 +118,17 @@ class Predictor:
         t = self.tensors
         p, q = t["user_embedding.weight"][user], t["item_embedding.weight"][item]  # (B, D)
         if self.model == "ncf":
-            score = self._network(np.concatenate([p, q], axis=1))
+            score = self._network(np.concatenate([p, q], axis=1)) + np.einsum("bd,bd->b", p, q) * self._product
         else:
             score = t["linear.weight"][0, 0] * np.einsum("bd,bd->b", p, q) + t["linear.bias"][0]
         if "user_bias" in t:
             score = score + t["user_bias"][user] + t["item_bias"][item]
         return np.asarray(score, np.float32)
+
+    @property
+    def _product(self) -> float:
+        """Weight of the inner product beside the network: runs of older versions have none."""
+        return float(self.tensors["product"][0]) if "product" in self.tensors else 0.0
 
     @cached_property
     def _layers(self) -> list[tuple[Floats, Floats]]:
@@ -150,4 +155,6 @@ class Predictor:
                 x = of_items[part] + row
                 out[k, part] = self._network(x, 1) if len(self._layers) > 1 else x[:, 0]
         item_bias = self.tensors.get("item_bias")
+        if self._product:
+            out += p @ q.T
         return out + users[:, -1:] + (item_bias if item_bias is not None else 0)

@@ -23,21 +23,21 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 @contextlib.contextmanager
-def directory(target: Path) -> Iterator[Path]:
+def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``; when the block ends well it becomes ``target``, else it goes away.
 
-    The folder is locked while it is open. One left by a killed process is cleared; a folder that stands at ``target``
-    by then is replaced, its dot files kept.
+    The folder is locked while it is open. One left by a killed process is cleared or, with ``keep``, taken over; a
+    folder that stands at ``target`` by then is replaced, its dot files kept.
 
     Raises:
         LockedError: another process is writing the same target.
         MachineError: no permission, no space.
     """
     target = target.resolve()
-    staging = target.with_name(f".{target.name}.part")
+    staging = staging_of(target)
     with machine_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = _lock(staging, target)
+        lock = _lock(staging, target, keep)
     try:
         with machine_errors(target):
             yield staging
@@ -51,6 +51,11 @@ def directory(target: Path) -> Iterator[Path]:
         raise
     finally:
         os.close(lock)
+
+
+def staging_of(target: Path) -> Path:
+    """Where :func:`directory` writes what will be ``target``; a killed process leaves it behind."""
+    return target.with_name(f".{target.name}.part")
 
 
 @contextlib.contextmanager
@@ -155,7 +160,7 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
-def _lock(staging: Path, target: Path) -> int:
+def _lock(staging: Path, target: Path, keep: bool) -> int:
     while True:
         staging.mkdir(exist_ok=True)
         handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -171,7 +176,7 @@ def _lock(staging: Path, target: Path) -> int:
         if staging.exists() and os.stat(staging).st_ino == os.fstat(handle).st_ino:
             break
         os.close(handle)
-    for left in staging.iterdir():
+    for left in [] if keep else staging.iterdir():
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     (staging / "pid").write_text(str(os.getpid()))
     return handle

@@ -34,6 +34,7 @@ MANIFEST = "run.json"
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
+CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
 SEEN = "seen.parquet"
 SAMPLES = "samples.safetensors"
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
@@ -173,24 +174,40 @@ def new_path(model: str) -> Path:
     """``runs/<UTC time>-<model>``, with a number where two start in one second."""
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
     path, number = RUNS / name, 1
-    while path.exists() or path.with_name(f".{path.name}.part").exists():
+    while path.exists() or publishing.staging_of(path).exists():
         number += 1
         path = RUNS / f"{name}-{number}"
     return path
 
 
+def resumable(run: Path) -> tuple[Path, Path | None]:
+    """Where the checkpoint of a run lies that was stopped (its own folder) or killed (what it left), and, for a killed
+    one, the name that it was to get.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    run = run.resolve()
+    for folder, out in ((run, None), (publishing.staging_of(run), _short(run))):
+        if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
+            return folder, out
+    raise ArtifactError(f"{_short(run)}: no checkpoint there: it ran to its end, or was stopped before its first epoch")
+
+
 @contextlib.contextmanager
-def create(out: Path | None, model: str) -> Iterator[tuple[Path, Path]]:
+def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iterator[tuple[Path, Path]]:
     """The final path of a new run and the folder to write it into, which takes that name when the block ends well;
-    ``runs/latest`` then points at it, if it lies in ``runs``.
+    ``runs/latest`` then points at it, if it lies in ``runs``. With ``keep`` the folder of a killed process is taken
+    over.
 
     Raises:
         ConfigError: something is there already.
     """
-    path = out or new_path(model)
+    path = out or new_path(config.model)
     if path.is_symlink() or path.exists():
         raise ConfigError(f"{path}: exists; a run is never overwritten: choose another --out or remove it")
-    with publishing.directory(path) as folder:
+    with publishing.directory(path, keep) as folder:
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
         yield path, folder
     if path.resolve().parent == RUNS.resolve():
         publishing.point(LATEST, path)
@@ -213,7 +230,6 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         table.with_columns(
             n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
         ).write_parquet(folder / f"{name}.parquet")
-    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     save_file(tensors, folder / "model.safetensors")
     train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)

@@ -1,6 +1,8 @@
 """Fitting a model on PyTorch Lightning's Trainer. The only module that imports Lightning (it takes seconds)."""
 
 import contextlib
+import hashlib
+import io
 import logging
 import math
 import shutil
@@ -18,20 +20,26 @@ import polars as pl
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from cfcli.core import publishing
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
-from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
+from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models import build
-from cfcli.core.models.base import Factors, Shape
+from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.predictor import Link
 from cfcli.core.publishing import machine_errors
+from cfcli.core.solvers.gibbs import implicit_features
+from cfcli.core.solvers.resuming import Resumable
 from cfcli.core.solvers.sampling import Sampling
 
+FEATURES = 64  # of who rated what, for adam: each costs time at every step
+CHECKPOINT = "last.ckpt"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -82,8 +90,8 @@ def choose_device(wanted: str) -> str:
 
 
 def auto_batch_size(rows: int) -> int:
-    """About 250 steps an epoch, as a power of two from 32 to 65,536: small data needs the steps, large data speed."""
-    return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 250)), 5, 16))
+    """About 100 steps an epoch, as a power of two from 32 to 65,536: small data needs the steps, large data speed."""
+    return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 100)), 5, 16))
 
 
 def fit(
@@ -95,6 +103,8 @@ def fit(
     folder: Path,
     progress: Progress | None = None,
     *,
+    resume: Path | None = None,
+    fingerprint: str = "",
     rating_range: tuple[float, float] | None = None,
 ) -> TrainedModel:
     """Trains a model until the validation error stops falling, and returns its best epoch.
@@ -102,12 +112,15 @@ def fit(
     Args:
         train, val: columns ``user``, ``item``, ``rating``; without validation rows the last epoch is the best.
         users, items: numbers of them.
-        folder: for the checkpoints, which are removed at the end.
+        folder: for the checkpoint, which is removed unless a signal or ``max_time`` ended the fit.
+        resume: the checkpoint to go on from, made with the same data and settings; ends and device may differ.
+        fingerprint: of the data, which a checkpoint must share.
         rating_range: declared for the data, where the configuration has none; else lowest and highest of ``train``.
 
     Raises:
         InputError: ratings that hold nothing to learn.
         MachineError: no such device, no space.
+        ArtifactError: a checkpoint that is damaged, or of other data.
         GateError: the loss diverged.
     """
     begin = time.perf_counter()
@@ -141,17 +154,11 @@ def fit(
         )
         held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
         torch.manual_seed(config.seed)
-        module = _Module(build(config, shape), config, progress, _untrained(train, users, items, device))
+        module = _Module(build(config, shape, _known(train, shape, config)), config, progress, batches)
     progress.start(device, len(batches), config.epochs)
     stop = StopOnSignal()
-    checkpoint = ModelCheckpoint(
-        dirpath=folder,
-        filename="best",
-        monitor="val_mse" if held is not None else None,
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [stop, *([checkpoint] if solver == "adam" else [])]
+    callbacks: list[Callback] = [stop, Checkpoints(folder / CHECKPOINT)]
+    module.fingerprint = fingerprint
     if held is not None:
         callbacks.append(PatienceFrom(config.min_epochs, monitor="val_mse", patience=config.patience))
     with _quiet(), machine_errors(folder):
@@ -162,35 +169,29 @@ def fit(
             min_epochs=0,  # PatienceFrom sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
             callbacks=callbacks,
-            plugins=[DirectCheckpointIO()],
+            plugins=[CheckpointFiles()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            enable_checkpointing=solver == "adam",
         )
         with stop:
-            trainer.fit(module, batches, held)
+            trainer.fit(module, batches, held, ckpt_path=resume, weights_only=True)
     history = module.history
     if stop.received and not history:
         raise_stopped(stop.received)
+    early = any(isinstance(c, PatienceFrom) and c.stopped_epoch for c in callbacks)
+    if early or (not stop.received and len(history) >= config.epochs):
+        shutil.rmtree(folder, ignore_errors=True)
     if isinstance(module, Sampling):
         tensors, best = module.result()
         link: Link = "identity"
         posterior = module.sampler.posterior
         noise, samples = posterior.noise / posterior.kept, posterior.samples()
     else:
-        samples = None
-        scores = [row.val_mse if row.val_mse is not None else row.train_mse for row in history]
-        best = history[int(np.argmin(scores))] if held is not None else history[-1]
-        link, noise = "sigmoid", best.train_mse
-        if checkpoint.best_model_path:
-            with machine_errors(folder):
-                state = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-                shutil.rmtree(folder)
-        else:
-            state = module.state_dict()
-        tensors = {name.removeprefix("model."): value.cpu().numpy() for name, value in state.items()}
+        best = history[module.best_epoch - 1]
+        link, noise, samples = config.link, best.train_mse, None
+        tensors = {name: value.cpu().numpy() for name, value in module.best.items()}
     return TrainedModel(
         tensors=tensors,
         shape=shape,
@@ -265,21 +266,57 @@ class StopOnSignal(Callback):
             trainer.should_stop = True
 
 
-class DirectCheckpointIO(TorchCheckpointIO):
-    """Saves where it is told. Lightning's own writes to $TMPDIR first and swallows permission errors."""
+class Checkpoints(Checkpoint):
+    """Saves a checkpoint when an epoch ends that ran to its end, seldom enough to cost a twentieth of the time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.next = path, 0.0
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if (begin := time.monotonic()) < self.next or batches < trainer.num_training_batches:
+            return
+        trainer.save_checkpoint(self.path)
+        end = time.monotonic()
+        self.next = end + 20 * (end - begin)
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's checkpoints, written as all files are and with their sha256 as the last bytes: Lightning's own
+    writer goes through $TMPDIR, swallows permission errors and leaves torn files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, path)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with publishing.file(Path(path)) as stream:
+            stream.write(content.getbuffer())
+            stream.write(hashlib.sha256(content.getbuffer()).digest())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        with machine_errors(Path(path)):
+            content = Path(path).read_bytes()
+        size = hashlib.sha256().digest_size
+        if hashlib.sha256(memoryview(content)[:-size]).digest() != content[-size:]:
+            raise ArtifactError(f"{path}: damaged: not as it was written; train again without --resume")
+        return dict(torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True))
 
 
-class _Module(lightning.LightningModule):
-    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, untrained: dict[str, Tensor]) -> None:
+class _Module(Resumable):
+    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any) -> None:
         super().__init__()
-        self.untrained = untrained
-        self.model, self.config, self.progress = model, config, progress
-        self.history: list[Epoch] = []
-        self.scale = model.width**-2  # makes loss and l2 the same for ratings of any scale
+        self.model, self.config, self.progress, self.batches = model, config, progress, batches
+        self.scale = model.unit**-2  # makes loss and l2 the same for ratings of any scale
+        self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
+        self.best_epoch = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        torch.set_rng_state(state["generator"])
+        if isinstance(self.batches, Batches):
+            self.batches.epoch = len(self.history)
 
     def on_train_epoch_start(self) -> None:
         self.begin = time.perf_counter()
@@ -289,13 +326,13 @@ class _Module(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         user, item, rating = batch
-        prediction, length = self.model(user, item)
+        prediction, penalty = self.model(user, item)
         square = (prediction - rating).square()
         self.squares += square.detach().sum()
         self.seen += len(rating)
         loss: Tensor = square.mean() * self.scale
         if self.config.l2:
-            loss = loss + self.config.l2 * length.mean()
+            loss = loss + self.config.l2 * (penalty.mean() + self.model.penalty())
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -303,7 +340,7 @@ class _Module(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
-        self.settle_untrained()
+        self.model.settle_untrained()
         self.val_squares = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_absolutes = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_seen = 0
@@ -321,7 +358,7 @@ class _Module(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
-            self.settle_untrained()
+            self.model.settle_untrained()
         mse = float(self.squares) / max(self.seen, 1)
         val_mse = float(self.val_squares) / self.val_seen if self.val_seen else None
         row = Epoch(
@@ -339,27 +376,27 @@ class _Module(lightning.LightningModule):
         self.progress.epoch(row)
         if not math.isfinite(mse if val_mse is None else val_mse):
             raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
-
-    @torch.no_grad()
-    def settle_untrained(self) -> None:
-        """Gives users and items without a training row the mean of the others, before they are judged or saved."""
-        for name, parameter in self.model.named_parameters():
-            if (mask := self.untrained.get(name.partition("_")[0])) is not None:
-                parameter[mask] = parameter[~mask].mean(0)
+        if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
+            self.best, self.best_epoch = self.model.folded(), row.epoch
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 
-def _untrained(train: pl.DataFrame, users: int, items: int, device: str) -> dict[str, Tensor]:
-    """Masks of the users (U,) and items (I,) without a training row, where there are any."""
-    masks = {}
-    for entity, n in (("user", users), ("item", items)):
-        mask = np.bincount(train[entity].to_numpy(), minlength=n) == 0
-        if mask.any():
-            masks[entity] = torch.tensor(mask, device=device)
-    return masks
+def _known(train: pl.DataFrame, shape: Shape, config: TrainConfig) -> Known:
+    """What the training rows tell the model before any training."""
+    user, item = train["user"].to_numpy(), train["item"].to_numpy()
+    degrees = [np.bincount(x, minlength=n) for x, n in ((user, shape.users), (item, shape.items))]
+    features = None
+    if config.implicit:
+        table = csr_matrix((np.ones(train.height, np.float32), (user, item)), shape=(shape.users, shape.items))
+        features = implicit_features(table, config.seed, FEATURES)[:2]
+    return Known(
+        float(train["rating"].cast(pl.Float64).std(ddof=0)) or 1.0,  # type: ignore[arg-type]
+        (torch.from_numpy(degrees[0]), torch.from_numpy(degrees[1])),
+        (torch.from_numpy(features[0]), torch.from_numpy(features[1])) if features else None,
+    )
 
 
 @contextlib.contextmanager

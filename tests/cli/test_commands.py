@@ -187,3 +187,29 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
         assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
     assert pl.read_csv(project / "b.csv").height == 5
     assert run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode == 0
+
+
+def test_a_stopped_and_a_killed_run_are_resumed(project: Path, tmp_path: Path) -> None:
+    """A killed one leaves its folder behind, under another name."""
+    args = ["train", "--data", "data", "--epochs", 40, "--patience", 40]
+    assert run_cfcli(*args, "--out", tmp_path / "whole", cwd=project).returncode == 0
+    out = tmp_path / "killed"
+    process = subprocess.Popen([CFCLI, *map(str, args), "--out", out], cwd=project, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("epoch   4"):
+            process.kill()
+    process.wait()
+    assert not out.exists()
+    done = run_cfcli("train", "--data", "data", "--resume", out, "--dim", 9, cwd=project)
+    assert (done.returncode, "dim: cannot change when a run is resumed" in done.stderr) == (2, True)
+    done = run_cfcli("train", "--data", "data", "--resume", out, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    assert "epoch   1/40" not in done.stderr
+    for name in ("model.safetensors", "config.toml"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
+    assert not (out / "checkpoints").exists()
+    done = run_cfcli("train", "--data", "data", "--resume", out, cwd=project)
+    assert (done.returncode, "no checkpoint there" in done.stderr) == (7, True)

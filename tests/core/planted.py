@@ -60,7 +60,7 @@ def run(data: Dataset, out: Path, **keys: Any) -> Path:
     config = TrainConfig(
         **{"epochs": 12, "device": "cpu", **({} if keys.get("solver") else {"learning_rate": 0.02}), **keys}
     )
-    with runs.create(out, config.model) as (path, folder):
+    with runs.create(out, config) as (path, folder):
         sides = data.split("train"), data.split("val")
         fitted = training.fit(*sides, data.info["users"], data.info["items"], config, folder / "checkpoints")
         runs.write(folder, path, data, config, fitted)

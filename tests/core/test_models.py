@@ -6,10 +6,11 @@ import torch
 
 from cfcli.core.config import TrainConfig
 from cfcli.core.models import MODELS, build
-from cfcli.core.models.base import Factors, Shape
+from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.models.mf import MF
 from cfcli.core.models.ncf import NCF
+from cfcli.core.predictor import Predictor
 
 U, I, D = 7, 5, 3  # noqa: E741
 
@@ -17,7 +18,8 @@ U, I, D = 7, 5, 3  # noqa: E741
 def shaken(seed: int = 0, **keys: object) -> Factors:
     """A model none of whose parameters is zero or one."""
     torch.manual_seed(seed)
-    model = build(TrainConfig(dim=D, **keys), Shape(U, I, 1.0, 5.0, 3.5))  # type: ignore[arg-type]
+    config = TrainConfig(**{"dim": D, "link": "sigmoid", **keys})  # type: ignore[arg-type]
+    model = build(config, Shape(U, I, 1.0, 5.0, 3.5))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.7)
@@ -59,16 +61,50 @@ def test_ncf_has_the_layers_asked_for(hidden: tuple[int, ...], shapes: list[tupl
     assert rating.shape == square.shape == (4,)
 
 
-def test_ncf_is_no_product_and_drops_units_only_in_training() -> None:
+def test_ncf_is_its_formula_and_drops_units_only_in_training() -> None:
     model = shaken(model="ncf", hidden=(16,), dropout=0.5, biases=False)
     state = {name: value.detach() for name, value in model.named_parameters()}
     user, item = torch.arange(5), torch.arange(5)
     x = torch.cat([state["user_embedding.weight"][user], state["item_embedding.weight"][item]], 1)
     x = (x @ state["network.0.weight"].T + state["network.0.bias"]).clamp(min=0)
     score = (x @ state["network.3.weight"].T + state["network.3.bias"])[:, 0]
+    score += (state["user_embedding.weight"][user] * state["item_embedding.weight"][item]).sum(1)
     torch.testing.assert_close(model(user, item)[0], 1 + 4 / (1 + torch.exp(-score)))
     model.train()
     assert not torch.equal(model(user, item)[0], model(user, item)[0])
+
+
+@pytest.mark.parametrize("link", ["identity", "sigmoid"])
+@pytest.mark.parametrize("keys", [{"model": "mf"}, {"model": "ncf"}, {"model": "ncf", "hidden": ()}], ids=str)
+@pytest.mark.parametrize("features", [True, False])
+def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, object], features: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    degrees = torch.tensor([3, 1, 0, 2, 2, 9, 1]), torch.tensor([4, 4, 0, 1, 9])
+    z = tuple(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees) if features else None
+    torch.manual_seed(4)
+    config = TrainConfig(dim=D, link=link, **keys)  # type: ignore[arg-type]
+    model = build(config, Shape(U, I, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    model.eval().settle_untrained()
+    user, item = (grid.ravel() for grid in torch.meshgrid(torch.arange(U), torch.arange(I), indexing="ij"))
+    tensors = {name: value.numpy() for name, value in model.folded().items()}
+    predictor = Predictor(config.model, tensors, 1, 5, link)  # type: ignore[arg-type]
+    found = predictor.predict(user.numpy(), item.numpy())
+    with torch.no_grad():
+        expected, penalty = model(user, item)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert len(np.unique(found)) > 20
+    raw = np.clip(predictor.scores(predictor.user_vectors(np.arange(U))), 1, 5)
+    if link == "identity":
+        np.testing.assert_allclose(raw.ravel(), found, atol=1e-4)
+    # Users without ratings have what the others have on average, and a penalty falls with the root of the ratings.
+    p = tensors["user_embedding.weight"]
+    np.testing.assert_allclose(p[2], np.delete(p, 2, 0).mean(0), atol=1e-5)
+    own = model.user_embedding.weight[5].square().sum() + model.user_bias[5].square()
+    other = model.item_embedding.weight[4].square().sum() + model.item_bias[4].square()
+    assert float(penalty.reshape(U, I)[5, 4]) == pytest.approx(float(own / 3 + other / 3), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -77,7 +113,7 @@ def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(name: 
     low, high = scale
     start = low + 0.7 * (high - low)
     torch.manual_seed(0)
-    model = build(TrainConfig(model=name), Shape(50, 40, low, high, start)).eval()  # type: ignore[arg-type]
+    model = build(TrainConfig(model=name, link="sigmoid"), Shape(50, 40, low, high, start)).eval()  # type: ignore[arg-type]
     user, item = (grid.ravel() for grid in torch.meshgrid(torch.arange(50), torch.arange(40), indexing="ij"))
     with torch.no_grad():
         rating = model(user, item)[0]
@@ -94,7 +130,7 @@ def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(name: 
 
 @pytest.mark.parametrize("start", [1.0, 5.0])
 def test_a_start_at_the_edge_of_the_range_is_finite(start: float) -> None:
-    model = build(TrainConfig(init_scale=0), Shape(U, I, 1, 5, start))
+    model = build(TrainConfig(init_scale=0, link="sigmoid"), Shape(U, I, 1, 5, start))
     rating = model(torch.tensor([0]), torch.tensor([0]))[0]
     assert rating.item() == pytest.approx(start, abs=0.0041)
 

@@ -27,14 +27,15 @@ from cfcli.core.predictor import Predictor
 def test_numpy_predicts_what_torch_does(keys: dict[str, object], biases: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictor, "CHUNK", 7)
     torch.manual_seed(0)
-    model = build(TrainConfig(biases=biases, **keys), Shape(30, 20, 1, 5, 2.0)).eval()  # type: ignore[arg-type]
+    config = TrainConfig(**{"biases": biases, "link": "sigmoid", **keys})  # type: ignore[arg-type]
+    model = build(config, Shape(30, 20, 1, 5, 2.0)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
         user, item = torch.randint(0, 30, (100,)), torch.randint(0, 20, (100,))
         expected = model(user, item)[0].numpy()
     assert expected.std() > 0.005
-    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    tensors = {name: value.numpy() for name, value in model.folded().items()}
     found = Predictor(str(keys["model"]), tensors, 1, 5).predict(user.numpy(), item.numpy())
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

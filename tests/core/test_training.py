@@ -18,7 +18,7 @@ import pytest
 from cfcli.core import training
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Silent
-from cfcli.core.errors import GateError, InputError, MachineError, StoppedError
+from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
 from cfcli.core.training import PatienceFrom, TrainedModel, auto_batch_size, choose_device, fit
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Fit:
 
 
 def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
-    predictor = Predictor(kind, model.tensors, model.shape.low, model.shape.high)
+    predictor = Predictor(kind, model.tensors, model.shape.low, model.shape.high, model.link)
     prediction = predictor.predict(rows["user"].to_numpy(), rows["item"].to_numpy())
     return float(((prediction - rows["rating"].to_numpy()) ** 2).mean())
 
@@ -207,10 +207,10 @@ def test_the_device_is_what_the_machine_has(
     [
         (0, 32),
         (1, 32),
-        (8000, 32),
-        (16_000, 64),
-        (100_000, 512),
-        (1_000_000, 4096),
+        (8000, 64),
+        (16_000, 128),
+        (100_000, 1024),
+        (1_000_000, 8192),
         (20_000_000, 65_536),
         (10**9, 65_536),
     ],
@@ -320,25 +320,89 @@ def test_a_full_disk_is_the_machines_error(
     sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object, **kwargs: object) -> None:
-        raise OSError(28, "No space left on device", "best.ckpt")
+        raise OSError(28, "No space left on device", "last.ckpt")
 
     monkeypatch.setattr("torch.save", full)
-    with pytest.raises(MachineError, match=r"best.ckpt: No space left on device"):
+    with pytest.raises(MachineError, match=r"last.ckpt: No space left on device"):
         run(sides, epochs=1)
 
 
+class Killed(BaseException):
+    """As if the process had ended."""
+
+
+def die_in_epoch(epoch: int) -> Watch:
+    def batch(done: int) -> None:
+        batch.epoch += done == 1  # type: ignore[attr-defined]
+        if batch.epoch == epoch and done == 2:  # type: ignore[attr-defined]
+            raise Killed
+
+    batch.epoch = 0  # type: ignore[attr-defined]
+    return Watch(batch=batch)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"model": "ncf", "dropout": 0.3}, {"solver": "gibbs", "epochs": 9}],
+    ids=str,
+)
+def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
+    keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
+) -> None:
+    config = TrainConfig(**{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys})
+
+    def go(name: str, config: TrainConfig = config, **more: Any) -> TrainedModel:
+        return fit(*sides, 40, 24, config, tmp_path / name, fingerprint="this", **more)
+
+    whole = go("whole")
+    with pytest.raises(Killed):
+        go("cut", progress=die_in_epoch(4))
+    checkpoint = tmp_path / "cut" / "last.ckpt"
+    watch = Watch()
+    again = go("cut", resume=checkpoint, progress=watch)
+    assert len(again.history) == len(whole.history) == config.epochs
+    for name, value in whole.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], value)
+    assert again.best.val_mse == whole.best.val_mse
+    assert not (tmp_path / "cut").exists()  # what ran to its end needs none
+
+    with pytest.raises(Killed):
+        go("cut", progress=die_in_epoch(4))
+    longer = go("cut", dataclasses.replace(config, epochs=config.epochs + 1), resume=checkpoint)
+    assert len(longer.history) == config.epochs + 1
+    with pytest.raises(Killed):
+        go("cut", progress=die_in_epoch(4))
+    with pytest.raises(ArtifactError, match="another dataset"):
+        fit(*sides, 40, 24, config, tmp_path / "other", fingerprint="that", resume=checkpoint)
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"last.ckpt: damaged"):
+        go("other", resume=checkpoint)
+
+
+def test_what_a_limit_of_time_ended_may_go_on(sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+    config = TrainConfig(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
+    watch = Watch(batch=lambda done: time.sleep(0.05))
+    first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
+    assert len(first.history) < 50
+    config = dataclasses.replace(config, max_time="1h", epochs=len(first.history) + 2)
+    second = fit(*sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt")
+    assert len(second.history) == config.epochs
+
+
 def test_ratings_of_any_scale_are_learned_alike(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    """Scaled by 25 (to 25-125), errors scale by 25 and the parameters stay."""
+    """Scaled by 25 (to 25-125), errors scale by 25 and so do inner products."""
     scaled = tuple(side.with_columns(pl.col("rating") * 25) for side in sides)
     small, large = run(sides), run(scaled)
     assert large.best.val_rmse == pytest.approx(25 * (small.best.val_rmse or 0), rel=1e-2)
     np.testing.assert_allclose(
-        large.tensors["item_embedding.weight"], small.tensors["item_embedding.weight"], atol=5e-3
+        large.tensors["item_embedding.weight"] / 5, small.tensors["item_embedding.weight"], atol=5e-3
     )
 
 
 def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    lengths = [float(np.square(run(sides, l2=l2).tensors["user_embedding.weight"]).sum()) for l2 in (0, 0.01, 1)]
+    lengths = [float(np.square(run(sides, l2=l2).tensors["user_embedding.weight"]).sum()) for l2 in (0, 0.3, 30)]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[2] < 0.1 * lengths[0]
 

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from cfcli.core.config import TrainConfig
 
 if TYPE_CHECKING:
-    from cfcli.core.models.base import Factors, Shape
+    from cfcli.core.models.base import Factors, Known, Shape
 
 MODELS = {"mf": "MF", "ncf": "NCF"}  # the module here, and its class
 
 
-def build(config: TrainConfig, shape: "Shape") -> "Factors":
+def build(config: TrainConfig, shape: "Shape", known: "Known | None" = None) -> "Factors":
     """An untrained model of the configured kind."""
     module = import_module(f"cfcli.core.models.{config.model}")
-    model: Factors = getattr(module, MODELS[config.model])(config, shape)
+    if known is None:
+        from cfcli.core.models.base import Known
+
+        known = Known()
+    model: Factors = getattr(module, MODELS[config.model])(config, shape, known)
     return model

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from cfcli.core.config import TrainConfig
 
+MAP_L2 = 5e-4  # weight of the squared map from features, in units of ``l2``: measured, as all of its kind
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -26,53 +28,132 @@ class Shape:
     start: float
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the training rows tell before any training.
+
+    Attributes:
+        deviation: standard deviation of the ratings, the unit of scores with the link ``identity``.
+        degrees: numbers of ratings of users (U,) and of items (I,).
+        features: of users (U, F) and items (I, F), see :func:`cfcli.core.solvers.gibbs.implicit_features`.
+    """
+
+    deviation: float = 1.0
+    degrees: tuple[Tensor, Tensor] | None = None
+    features: tuple[Tensor, Tensor] | None = None
+
+
 class Factors(nn.Module):
     """Embeddings and biases of users and items; a subclass says how a pair of embeddings becomes a score.
 
-    rating = low + (high - low) * sigmoid(score + user bias + item bias + bias)
+    rating = start + deviation * (score + user bias + item bias), within the range, or, with the link ``sigmoid``,
+    rating = low + (high - low) * sigmoid(score + user bias + item bias).
+
+    With features z the embedding of a user is p_u + z_u W, where p_u is what their ratings tell beyond who rated what
+    (as in SVD++, Koren 2008, but linear in few features); the same for items. :meth:`folded` gives the sums.
 
     Args:
-        config: ``dim`` (D), ``biases``, ``init_scale``.
-        shape: of the data.
+        config: ``dim`` (D), ``biases``, ``link``, ``init_scale``.
+        shape, known: of the data.
     """
 
-    INIT_SCALE = 0.05  # smaller fits real data a little better, larger leaves the start sooner
+    user_share: Tensor  # (U,), what the penalty of a user's parameters is multiplied by at each of their ratings
+    item_share: Tensor
+    user_features: Tensor  # (U, F)
+    item_features: Tensor
+    user_map: Tensor  # W, (F, D)
+    item_map: Tensor
 
-    def __init__(self, config: TrainConfig, shape: Shape) -> None:
+    INIT_SCALE = 0.05  # with a sigmoid: smaller fits real data a little better, larger leaves the start sooner
+
+    def __init__(self, config: TrainConfig, shape: Shape, known: Known) -> None:
         super().__init__()
-        self.low, self.width = shape.low, shape.high - shape.low
+        self.low, self.high, self.start = shape.low, shape.high, shape.start
+        self.link, self.biases = config.link, config.biases
+        self.unit = known.deviation if self.link == "identity" else shape.high - shape.low
         self.user_embedding = nn.Embedding(shape.users, config.dim)  # (U, D), drawn from N(0, 1)
         self.item_embedding = nn.Embedding(shape.items, config.dim)  # (I, D)
         if config.biases:
             self.user_bias = nn.Parameter(torch.zeros(shape.users))
             self.item_bias = nn.Parameter(torch.zeros(shape.items))
         with torch.no_grad():
-            scale = self.INIT_SCALE if config.init_scale is None else config.init_scale
+            scale = 0.01 if self.link == "identity" else self.INIT_SCALE
+            scale = scale if config.init_scale is None else config.init_scale
             self.user_embedding.weight.mul_(scale)
             self.item_embedding.weight.mul_(scale)
+        self.features = known.features is not None
+        for k, entity in enumerate(("user", "item")):
+            degree = known.degrees[k] if known.degrees else torch.ones(getattr(shape, f"{entity}s"))
+            self.register_buffer(f"{entity}_untrained", degree == 0, persistent=False)
+            self.register_buffer(f"{entity}_share", degree.clamp(min=1).float() ** -0.5, persistent=False)
+            if known.features is not None:
+                rows = nn.functional.normalize(known.features[k], dim=1)
+                self.register_buffer(f"{entity}_features", rows, persistent=False)
+                self.register_parameter(f"{entity}_map", nn.Parameter(torch.zeros(rows.shape[1], config.dim)))
         # A start at the very edge of the range would have an infinite logit.
-        share = min(max((shape.start - shape.low) / self.width, 1e-3), 1 - 1e-3)
-        self.start_logit = math.log(share / (1 - share))
-        self.biases = config.biases
+        share = min(max((shape.start - shape.low) / (shape.high - shape.low), 1e-3), 1 - 1e-3)
+        self.start_score = math.log(share / (1 - share)) if self.link == "sigmoid" else 0.0
 
     def score(self, p: Tensor, q: Tensor) -> Tensor:
         """Scores (B,) of user embeddings ``p`` and item embeddings ``q``, both (B, D)."""
         raise NotImplementedError
 
     def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted ratings, and the squared length of the parameters that belong to each row's user and item.
+        """Predicted ratings, and the penalty of the parameters that belong to each row's user and item: their squared
+        length over the root of their number of ratings. In training ratings may leave the range.
 
         Args:
             user, item: indices, (B,).
 
         Returns:
-            Ratings (B,) and squared lengths (B,).
+            Ratings (B,) and penalties (B,).
         """
         p, q = self.user_embedding(user), self.item_embedding(item)
+        squares = [p.square().sum(1), q.square().sum(1)]
+        if self.features:
+            p = p + nn.functional.embedding(user, self.user_features) @ self.user_map
+            q = q + nn.functional.embedding(item, self.item_features) @ self.item_map
         score = self.score(p, q)
-        square = p.square().sum(1) + q.square().sum(1)
         if self.biases:
             b_user, b_item = self.user_bias[user], self.item_bias[item]
             score = score + b_user + b_item
-            square = square + b_user.square() + b_item.square()
-        return self.low + self.width * torch.sigmoid(score), square
+            squares = [squares[0] + b_user.square(), squares[1] + b_item.square()]
+        penalty = self.user_share[user] * squares[0] + self.item_share[item] * squares[1]
+        if self.link == "sigmoid":
+            return self.low + self.unit * torch.sigmoid(score), penalty
+        rating = self.start + self.unit * score
+        return (rating if self.training else rating.clamp(self.low, self.high)), penalty
+
+    def penalty(self) -> Tensor:
+        """Of what belongs to no entity."""
+        if not self.features:
+            return torch.zeros(())
+        return MAP_L2 * (self.user_map.square().sum() + self.item_map.square().sum())
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """Of users (U, D) and items (I, D), features included."""
+        p, q = self.user_embedding.weight, self.item_embedding.weight
+        if self.features:
+            p, q = p + self.user_features @ self.user_map, q + self.item_features @ self.item_map
+        return p, q
+
+    @torch.no_grad()
+    def settle_untrained(self) -> None:
+        """Gives users and items without a training row the mean of the others."""
+        for entity, whole in zip(("user", "item"), self.embeddings(), strict=True):
+            mask = getattr(self, f"{entity}_untrained")
+            if mask.any():
+                getattr(self, f"{entity}_embedding").weight[mask] = whole[~mask].mean(0)  # their features are zero
+                if self.biases:
+                    bias = getattr(self, f"{entity}_bias")
+                    bias[mask] = bias[~mask].mean()
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, Tensor]:
+        """The parameters as a run keeps them: no features, and with the link ``identity`` the score is the rating."""
+        unit = self.unit if self.link == "identity" else 1.0
+        p, q = self.embeddings()
+        found = {"user_embedding.weight": p * unit**0.5, "item_embedding.weight": q * unit**0.5}
+        if self.biases:
+            found |= {"user_bias": self.user_bias * unit, "item_bias": self.item_bias * unit}
+        return found

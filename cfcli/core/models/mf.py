@@ -1,20 +1,26 @@
 """Matrix factorisation: Koren, Bell and Volinsky (2009), "Matrix Factorization Techniques for Recommender Systems"."""
 
+import torch
 from torch import Tensor, nn
 
 from cfcli.core.config import TrainConfig
-from cfcli.core.models.base import Factors, Shape
+from cfcli.core.models.base import Factors, Known, Shape
 
 
 class MF(Factors):
     """The score is the inner product, plus a bias; with ``inner_product_weight`` the product has a weight to learn."""
 
-    def __init__(self, config: TrainConfig, shape: Shape) -> None:
-        super().__init__(config, shape)
+    def __init__(self, config: TrainConfig, shape: Shape, known: Known) -> None:
+        super().__init__(config, shape, known)
         self.linear = nn.Linear(1, 1)
         if not config.inner_product_weight:
             nn.init.ones_(self.linear.weight).requires_grad_(False)
-        nn.init.constant_(self.linear.bias, self.start_logit)
+        nn.init.constant_(self.linear.bias, self.start_score)
 
     def score(self, p: Tensor, q: Tensor) -> Tensor:
         return self.linear((p * q).sum(1, keepdim=True)).squeeze(1)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, Tensor]:
+        bias = self.linear.bias if self.link == "sigmoid" else self.start + self.unit * self.linear.bias
+        return super().folded() | {"linear.weight": self.linear.weight.clone(), "linear.bias": bias.clone()}

@@ -241,12 +241,12 @@ class Sampler:
         """Goes on from a :meth:`state`."""
         for name in PARTS:
             for key, value in state[name].items():
-                setattr(getattr(self, name), key, value)
+                setattr(getattr(self, name), key, _on(value, self.dice.device) if key != "draws" else value)
         self.alpha, self.mse = state["alpha"], state["mse"]
         self.dice.generator.set_state(state["generator"].cpu())
 
 
-def implicit_features(table: csr_matrix, seed: int) -> tuple[NDArray[np.float32], ...]:
+def implicit_features(table: csr_matrix, seed: int, most: int = MOST_FEATURES) -> tuple[NDArray[np.float32], ...]:
     """Who rated what, in few numbers: features of users (U, F) and of items (I, F), and the diagonal (F,) of both their
     Gram matrices.
 
@@ -257,10 +257,17 @@ def implicit_features(table: csr_matrix, seed: int) -> tuple[NDArray[np.float32]
     rows, columns = (np.maximum(table.getnnz(axis), 1).astype(np.float32) ** -0.25 for axis in (1, 0))
     value = np.repeat(rows, np.diff(table.indptr)) * columns[table.indices]
     rated = csr_matrix((value, table.indices, table.indptr), shape=table.shape)
-    f = max(1, min(MOST_FEATURES, int(table.nnz**0.5 / 5), min(table.shape) // 2))
+    f = max(1, min(most, int(table.nnz**0.5 / 5), min(table.shape) // 2))
     u, size, vt = randomized_svd(rated, f, n_iter=4, random_state=seed)
+    u[table.getnnz(1) == 0], vt.T[table.getnnz(0) == 0] = 0, 0  # exactly, whatever rounding left there
     found = (u * size, vt.T * size, size**2)
     return tuple(np.ascontiguousarray(part, dtype=np.float32) for part in found)
+
+
+def _on(value: Any, device: str) -> Any:
+    if isinstance(value, list):
+        return [_on(part, device) for part in value]
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _with_zero_row(x: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,14 +14,15 @@ from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress
 from cfcli.core.predictor import Predictor
 from cfcli.core.solvers.gibbs import Sampler
+from cfcli.core.solvers.resuming import Resumable
 
 BURN_IN = 3  # epochs before samples are kept
 THIN = 5  # sweeps for each that is kept; at most one epoch
 MANY_ROWS = 500_000  # carry factors of a larger rank
-SWEEPS, ROWS = 10, 5_000_000  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
+SWEEPS, ROWS = 10, 2_000_000  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
 
 
-class Sampling(lightning.LightningModule):
+class Sampling(Resumable):
     """Draws samples, and validates their running mean.
 
     Args:
@@ -39,7 +39,6 @@ class Sampling(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.config, self.progress, self.bounds = config, progress, bounds
-        self.history: list[Epoch] = []
         self.sweeps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
@@ -47,6 +46,13 @@ class Sampling(lightning.LightningModule):
         self.val = [torch.from_numpy(val[name].to_numpy().astype(np.int64)).to(device) for name in ("user", "item")]
         self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
         self.val_sum = torch.zeros_like(self.val_rating)
+
+    def state(self) -> dict[str, Any]:
+        return {"sampler": self.sampler.state(), "val_sum": self.val_sum}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.sampler.load_state(state["sampler"])
+        self.val_sum = state["val_sum"].to(self.val_sum)
 
     def on_train_epoch_start(self) -> None:
         self.begin, self.squares, self.done = time.perf_counter(), 0.0, 0

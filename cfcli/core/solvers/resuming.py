@@ -1,0 +1,44 @@
+"""What all solvers' checkpoints hold beside what Lightning puts there."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytorch_lightning as lightning
+
+from cfcli.core.epochs import Epoch
+from cfcli.core.errors import ArtifactError
+
+
+class Resumable(lightning.LightningModule):
+    """Keeps the history of its epochs, and a state of its own, in checkpoints.
+
+    Attributes:
+        history: one row per epoch.
+        fingerprint: of the data.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Epoch] = []
+        self.fingerprint = ""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, as safe loading wants them."""
+        raise NotImplementedError
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a :meth:`state`; ``history`` is there already."""
+        raise NotImplementedError
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        history = [asdict(row) for row in self.history]
+        checkpoint["cfcli"] = {"history": history, "fingerprint": self.fingerprint, "state": self.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        found = checkpoint["cfcli"]
+        if found["fingerprint"] != self.fingerprint:
+            raise ArtifactError("the run to resume was trained on another dataset; prepare that one again")
+        self.history = [Epoch(**row) for row in found["history"]]
+        self.load_state(found["state"])
+        # A limit of time is for one go, not for all of them.
+        checkpoint["callbacks"] = {k: v for k, v in checkpoint["callbacks"].items() if not k.startswith("Timer")}
