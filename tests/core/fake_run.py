@@ -44,6 +44,7 @@ def make_run(
     }
     epoch = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
     model = TrainedModel(tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None)
-    with runs.create(folder / "run", "mf") as (path, staging):
-        runs.write(staging, path, dataset, TrainConfig(dim=p.shape[1], biases=False), model)
+    config = TrainConfig(dim=p.shape[1], biases=False)
+    with runs.create(folder / "run", config) as (path, staging):
+        runs.write(staging, path, dataset, config, model)
     return Run.load(folder / "run")

@@ -146,13 +146,13 @@ def test_another_dataset_in_the_old_place_is_refused(whole: Path, tmp_path: Path
 def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("gone")}[kind]()
-    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), runs.create(out, "mf"):
+    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), runs.create(out, TrainConfig()):
         pytest.fail("the block must not start")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def make(out: Path | None = None) -> Path:
-    with runs.create(out, "mf") as (path, folder):
+    with runs.create(out, TrainConfig()) as (path, folder):
         (folder / "x").write_text("x")
         assert not path.exists()
     return path
@@ -180,7 +180,7 @@ def test_the_pointer_moves_with_every_run_but_not_for_one_elsewhere(
 def test_a_failure_leaves_nothing(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = make()
-    with pytest.raises(error), runs.create(None, "ncf") as (_, folder):
+    with pytest.raises(error), runs.create(None, TrainConfig(model="ncf")) as (_, folder):
         (folder / "half").write_text("x")
         raise error
     assert sorted(p.name for p in Path("runs").iterdir()) == sorted([before.name, "latest"])
@@ -196,7 +196,7 @@ def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
     train = data.split("train")["rating"].cast(pl.Float64)
     assert report["baselines"]["mean"]["mse"] == pytest.approx(((rating - train.mean()) ** 2).mean())
     assert report["n"] == data.info["test"] == report["warm"]["n"] + report["cold"]["n"]
-    assert report["model"]["rmse"] < 0.5 < 1.8 < report["baselines"]["bias"]["rmse"]
+    assert report["model"]["rmse"] < 0.6 < 1.8 < report["baselines"]["bias"]["rmse"]
     difference = report["mse_difference_to_bias"]
     assert difference["low"] < difference["value"] < difference["high"] < 0
     for item in range(20):
