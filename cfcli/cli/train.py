@@ -65,6 +65,8 @@ def train(
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
     dataset = Dataset.load(data)
     console = Out(json, quiet)
+    if resume:
+        console.say(f"goes on with {resume}")
     path = out or killed
     with (
         runs.create(path, settings, keep=killed is not None and path == killed) as (path, folder),
@@ -92,7 +94,9 @@ def train(
     keys = "model solver dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
     if fitted.stopped_by:
-        console.note(f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept")
+        console.note(
+            f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept, and a checkpoint for --resume {path}"
+        )
         raise typer.Exit(128 + fitted.stopped_by)
 
 

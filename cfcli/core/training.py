@@ -276,6 +276,8 @@ class Checkpoints(Checkpoint):
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if (begin := time.monotonic()) < self.next or batches < trainer.num_training_batches:
             return
+        with machine_errors(self.path):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         trainer.save_checkpoint(self.path)
         end = time.monotonic()
         self.next = end + 20 * (end - begin)
