@@ -93,10 +93,10 @@ def train(
     console.say(f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s")
     keys = "model solver dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
+    if (path / runs.CHECKPOINT).exists():
+        console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
     if fitted.stopped_by:
-        console.note(
-            f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept, and a checkpoint for --resume {path}"
-        )
+        console.note(f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept")
         raise typer.Exit(128 + fitted.stopped_by)
 
 
