@@ -28,7 +28,7 @@ def fold(folder: Path, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     sides = []
     for side in ("base", "test"):
         frame = pl.read_csv(next(folder.glob(f"{name}.{side}*")), separator="\t", has_header=False)
-        user, item, rating = (frame[k].to_numpy() for k in range(3))
+        user, item, rating = (frame[name].to_numpy() for name in frame.columns[:3])
         sides.append([user - 1, item - 1, rating.astype(np.float32)])
     return sides[0], sides[1]
 

@@ -104,7 +104,7 @@ def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, 
     np.testing.assert_allclose(p[2], np.delete(p, 2, 0).mean(0), atol=1e-5)
     own = model.user_embedding.weight[5].square().sum() + model.user_bias[5].square()
     other = model.item_embedding.weight[4].square().sum() + model.item_bias[4].square()
-    assert float(penalty.reshape(U, I)[5, 4]) == pytest.approx(float(own / 3 + other / 3), rel=1e-5)
+    assert penalty.reshape(U, I)[5, 4].item() == pytest.approx((own / 3 + other / 3).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
