@@ -67,9 +67,9 @@ def train(
     console = Out(json, quiet)
     if resume:
         console.say(f"goes on with {resume}")
-    path = out or killed
+    takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
     with (
-        runs.create(path, settings, keep=killed is not None and path == killed) as (path, folder),
+        runs.create(out or killed, settings, keep=takes_over) as (path, folder),
         Progress(console, settings) as progress,
     ):
         from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
@@ -80,7 +80,7 @@ def train(
             dataset.info["users"],
             dataset.info["items"],
             settings,
-            folder / "checkpoints",
+            (folder / runs.CHECKPOINT).parent,
             progress,
             resume=checkpoint,
             fingerprint=dataset.info["fingerprint"],

@@ -125,11 +125,11 @@ class TrainConfig:
     )
     initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
     rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
-    device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS, else CPU.")
+    device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
     loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
     num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
     max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
-    seed: int = _key(42, "Seed of the initial parameters and of the order of the ratings.")
+    seed: int = _key(42, "Seed of all that is drawn at random, the order of the ratings too.")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -168,8 +168,7 @@ class TrainConfig:
 
 ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
-    "inner_product_weight", "init_scale",
-    "initial_rating", "loader", "num_workers",
+    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers",
 )  # fmt: skip
 MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device")  # when a run is resumed
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcli.core.config import Link
+
 Floats = NDArray[np.float32]
-Link = Literal["sigmoid", "identity"]
 CHUNK = 1 << 16  # pairs scored at once: what a dense network needs for them fits the cache
 STEPS, LEAST_GAIN = 50, 1e-9  # of fitting a new user
 
@@ -118,7 +119,9 @@ class Predictor:
         t = self.tensors
         p, q = t["user_embedding.weight"][user], t["item_embedding.weight"][item]  # (B, D)
         if self.model == "ncf":
-            score = self._network(np.concatenate([p, q], axis=1)) + np.einsum("bd,bd->b", p, q) * self._product
+            score = self._network(np.concatenate([p, q], axis=1))
+            if self._has_product:
+                score = score + np.einsum("bd,bd->b", p, q)
         else:
             score = t["linear.weight"][0, 0] * np.einsum("bd,bd->b", p, q) + t["linear.bias"][0]
         if "user_bias" in t:
@@ -126,9 +129,9 @@ class Predictor:
         return np.asarray(score, np.float32)
 
     @property
-    def _product(self) -> float:
-        """Weight of the inner product beside the network: runs of older versions have none."""
-        return float(self.tensors["product"][0]) if "product" in self.tensors else 0.0
+    def _has_product(self) -> bool:
+        """Whether ncf has the inner product beside its network: in runs of older versions it has not."""
+        return "product" in self.tensors
 
     @cached_property
     def _layers(self) -> list[tuple[Floats, Floats]]:
@@ -155,6 +158,6 @@ class Predictor:
                 x = of_items[part] + row
                 out[k, part] = self._network(x, 1) if len(self._layers) > 1 else x[:, 0]
         item_bias = self.tensors.get("item_bias")
-        if self._product:
+        if self._has_product:
             out += p @ q.T
         return out + users[:, -1:] + (item_bias if item_bias is not None else 0)

@@ -27,12 +27,11 @@ from torch import Tensor
 
 from cfcli.core import publishing
 from cfcli.core.batches import Batches, Rows
-from cfcli.core.config import TrainConfig
+from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models import build
 from cfcli.core.models.base import Factors, Known, Shape
-from cfcli.core.predictor import Link
 from cfcli.core.publishing import machine_errors
 from cfcli.core.solvers.gibbs import implicit_features
 from cfcli.core.solvers.resuming import Resumable

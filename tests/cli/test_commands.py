@@ -1,6 +1,7 @@
 """Each command through the installed console script: what it prints, what it leaves."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -189,8 +190,9 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     assert run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode == 0
 
 
-def test_a_stopped_and_a_killed_run_are_resumed(project: Path, tmp_path: Path) -> None:
-    """A killed one leaves its folder behind, under another name."""
+@pytest.mark.parametrize("named", [False, True])
+def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> None:
+    """It left its folder behind, under another name, which is taken over also where --out spells it otherwise."""
     args = ["train", "--data", "data", "--epochs", 40, "--patience", 40]
     assert run_cfcli(*args, "--out", tmp_path / "whole", cwd=project).returncode == 0
     out = tmp_path / "killed"
@@ -203,9 +205,11 @@ def test_a_stopped_and_a_killed_run_are_resumed(project: Path, tmp_path: Path) -
     assert not out.exists()
     done = run_cfcli("train", "--data", "data", "--resume", out, "--dim", 9, cwd=project)
     assert (done.returncode, "dim: cannot change when a run is resumed" in done.stderr) == (2, True)
-    done = run_cfcli("train", "--data", "data", "--resume", out, cwd=project)
+    spelled = os.path.relpath(out, project)
+    more = ["--out", spelled] if named else []
+    done = run_cfcli("train", "--data", "data", "--resume", out, *more, cwd=project)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out)
+    assert done.stdout.strip() == (spelled if named else str(out))
     assert "epoch   1/40" not in done.stderr
     for name in ("model.safetensors", "config.toml"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
