@@ -7,24 +7,24 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
-from cfcli.core.config import Device, Model, TrainConfig, known_key, resolve
+from cfcli.core.config import TrainConfig, known_key, resolve
 from cfcli.core.errors import ConfigError
 
 SWEEPS = ("batch-size", "num-workers")
 
 
+@options.takes(dict.fromkeys(("model", "dim", "device"), TrainConfig))
 def bench(
+    *,
     data: options.Data = Path("data"),
     sweep: Annotated[str, typer.Option(metavar="A,B", help="What to sweep over.")] = ",".join(SWEEPS),
     batch_sizes: Annotated[
         str, typer.Option(metavar="N,N...", help="Batch sizes of the first sweep.")
     ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
     num_workers: Annotated[str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")] = "0,1,2",
-    model: Annotated[Model | None, options.key(TrainConfig, "model")] = None,
-    dim: Annotated[int | None, options.key(TrainConfig, "dim")] = None,
+    flags: options.Flags,
     sample: Annotated[int, typer.Option(help="Training rows to use, from the first on.", min=2)] = 100_000,
     repeats: Annotated[int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)] = 3,
-    device: Annotated[Device | None, options.key(TrainConfig, "device")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results (needs Matplotlib).")] = None,
     write_config: Annotated[
@@ -39,7 +39,7 @@ def bench(
 
     Example: cfcli bench --sweep batch-size --write-config fast.toml
     """
-    config = resolve(TrainConfig, flags={"model": model, "dim": dim, "device": device})
+    config = resolve(TrainConfig, flags=flags)
     sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
     sizes, workers = _numbers("--batch-sizes", batch_sizes, 1), _numbers("--num-workers", num_workers, 0)
 

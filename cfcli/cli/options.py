@@ -1,9 +1,12 @@
 """Flags that several commands share, and flags made from the keys of a configuration."""
 
 import dataclasses
+import functools
+import inspect
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -23,18 +26,61 @@ Sets = Annotated[
 ]
 
 
-def key(cls: type[PrepareConfig] | type[TrainConfig], name: str, *, metavar: str | None = None) -> Any:
-    """The flag of a configuration's key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
+Flags = Mapping[str, Any]  # see takes()
+
+METAVARS = {
+    "batch_size": "auto|N", "hidden": "N,N...", "max_bad_rows": "N|P%", "max_time": "20m", "rating_range": "LO,HI",
+    "since": "DATE",
+}  # fmt: skip
+Keys = dict[str, type]  # the configuration that each key belongs to
+Command = Callable[..., None]
+PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)), PrepareConfig)
+TRAIN: Keys = dict.fromkeys(
+    (
+        "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size",
+        "learning_rate", "l2", "device", "loader", "num_workers", "max_time", "seed",
+    ), TrainConfig,
+)  # fmt: skip
+
+
+def takes(keys: Keys) -> Callable[[Command], Command]:
+    """A decorator: in place of the command's parameter ``flags`` the command line has a flag for each key; the command
+    gets their values by name, None where a flag was not given."""
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
+        place = [p.name for p in own].index("flags")
+        flags = [
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(n, keys[n]))
+            for n in keys
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            command(flags={name: given.pop(name) for name in keys}, **given)
+
+        run.__signature__ = signature.replace(parameters=[*own[:place], *flags, *own[place + 1 :]])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _flag(name: str, cls: type) -> Any:
+    """The flag of a key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = "" if default is None or default is False else f" \\[default: {default}]"
-    return typer.Option(
-        f"--{name.replace('_', '-')}",
-        metavar=metavar,
-        help=field.metadata["help"] + shown,
-        envvar=f"CFCLI_{name.upper()}",
-        show_envvar=False,
-    )
+    hint = get_type_hints(cls)[name]
+    return Annotated[
+        str | None if name in METAVARS else hint | None,
+        typer.Option(
+            f"--{name.replace('_', '-')}",
+            metavar=METAVARS.get(name),
+            help=field.metadata["help"] + ("" if default is None or default is False else f" \\[default: {default}]"),
+            envvar=f"CFCLI_{name.upper()}",
+            show_envvar=False,
+        ),
+    ]
 
 
 def is_run(text: str | None) -> bool:

@@ -8,14 +8,16 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
-from cfcli.core.config import Duplicates, Format, PrepareConfig, Split, resolve
+from cfcli.core.config import PrepareConfig, resolve
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from cfcli.core.sources import Source
 
 
+@options.takes(options.PREPARE)
 def prepare(
+    *,
     ratings: Annotated[
         list[str] | None,
         typer.Argument(metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."),
@@ -27,29 +29,7 @@ def prepare(
     items: Annotated[Path | None, typer.Option(help="Titles (and genres) by item id: movies.csv, u.item...")] = None,
     test_file: Annotated[Path | None, typer.Option(help="The test ratings, in a file of their own.")] = None,
     val_file: Annotated[Path | None, typer.Option(help="The validation ratings, in a file of their own.")] = None,
-    format: Annotated[Format | None, options.key(PrepareConfig, "format")] = None,
-    user_col: Annotated[str | None, options.key(PrepareConfig, "user_col")] = None,
-    item_col: Annotated[str | None, options.key(PrepareConfig, "item_col")] = None,
-    rating_col: Annotated[str | None, options.key(PrepareConfig, "rating_col")] = None,
-    time_col: Annotated[str | None, options.key(PrepareConfig, "time_col")] = None,
-    no_header: Annotated[bool | None, options.key(PrepareConfig, "no_header")] = None,
-    skip_lines: Annotated[int | None, options.key(PrepareConfig, "skip_lines")] = None,
-    encoding: Annotated[str | None, options.key(PrepareConfig, "encoding")] = None,
-    decimal_comma: Annotated[bool | None, options.key(PrepareConfig, "decimal_comma")] = None,
-    max_rows: Annotated[int | None, options.key(PrepareConfig, "max_rows")] = None,
-    max_bytes: Annotated[int | None, options.key(PrepareConfig, "max_bytes")] = None,
-    top_items: Annotated[int | None, options.key(PrepareConfig, "top_items")] = None,
-    min_user_ratings: Annotated[int | None, options.key(PrepareConfig, "min_user_ratings")] = None,
-    min_item_ratings: Annotated[int | None, options.key(PrepareConfig, "min_item_ratings")] = None,
-    since: Annotated[str | None, options.key(PrepareConfig, "since", metavar="DATE")] = None,
-    sample: Annotated[int | None, options.key(PrepareConfig, "sample")] = None,
-    split: Annotated[Split | None, options.key(PrepareConfig, "split")] = None,
-    val_size: Annotated[float | None, options.key(PrepareConfig, "val_size")] = None,
-    test_size: Annotated[float | None, options.key(PrepareConfig, "test_size")] = None,
-    duplicates: Annotated[Duplicates | None, options.key(PrepareConfig, "duplicates")] = None,
-    max_bad_rows: Annotated[str | None, options.key(PrepareConfig, "max_bad_rows", metavar="N|P%")] = None,
-    rating_range: Annotated[str | None, options.key(PrepareConfig, "rating_range", metavar="LO,HI")] = None,
-    seed: Annotated[int | None, options.key(PrepareConfig, "seed")] = None,
+    flags: options.Flags,
     config: options.ConfigFile = None,
     set: options.Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another dataset at --out.")] = False,
@@ -65,14 +45,6 @@ def prepare(
 
     Example: cfcli prepare ratings.csv --items movies.csv
     """
-    flags = {
-        "format": format, "user_col": user_col, "item_col": item_col, "rating_col": rating_col, "time_col": time_col,
-        "no_header": no_header, "skip_lines": skip_lines, "encoding": encoding, "decimal_comma": decimal_comma,
-        "max_rows": max_rows, "max_bytes": max_bytes,
-        "top_items": top_items, "min_user_ratings": min_user_ratings, "min_item_ratings": min_item_ratings,
-        "since": since, "sample": sample, "split": split, "val_size": val_size, "test_size": test_size,
-        "duplicates": duplicates, "max_bad_rows": max_bad_rows, "rating_range": rating_range, "seed": seed,
-    }  # fmt: skip
     settings = resolve(PrepareConfig, file=config, sets=set or (), flags=flags)
     if bool(ratings) == bool(dataset):
         raise ConfigError("give RATINGS files or --dataset NAME" + (", not both" if ratings else ""))

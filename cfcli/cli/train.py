@@ -7,36 +7,23 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
-from cfcli.core.config import Device, Loader, Model, Solver, TrainConfig, resolve, resolve_resumed
+from cfcli.core.config import TrainConfig, resolve, resolve_resumed
 
 if TYPE_CHECKING:
     from cfcli.core.epochs import Epoch
 
 
+@options.takes(options.TRAIN)
 def train(
+    *,
     data: options.Data = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
-    model: Annotated[Model | None, options.key(TrainConfig, "model")] = None,
-    solver: Annotated[Solver | None, options.key(TrainConfig, "solver")] = None,
-    dim: Annotated[int | None, options.key(TrainConfig, "dim")] = None,
-    hidden: Annotated[str | None, options.key(TrainConfig, "hidden", metavar="N,N...")] = None,
-    dropout: Annotated[float | None, options.key(TrainConfig, "dropout")] = None,
-    epochs: Annotated[int | None, options.key(TrainConfig, "epochs")] = None,
-    min_epochs: Annotated[int | None, options.key(TrainConfig, "min_epochs")] = None,
-    patience: Annotated[int | None, options.key(TrainConfig, "patience")] = None,
-    batch_size: Annotated[str | None, options.key(TrainConfig, "batch_size", metavar="auto|N")] = None,
-    learning_rate: Annotated[float | None, options.key(TrainConfig, "learning_rate")] = None,
-    l2: Annotated[float | None, options.key(TrainConfig, "l2")] = None,
-    device: Annotated[Device | None, options.key(TrainConfig, "device")] = None,
-    loader: Annotated[Loader | None, options.key(TrainConfig, "loader")] = None,
-    num_workers: Annotated[int | None, options.key(TrainConfig, "num_workers")] = None,
+    flags: options.Flags,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN")
     ] = None,
-    max_time: Annotated[str | None, options.key(TrainConfig, "max_time", metavar="20m")] = None,
-    seed: Annotated[int | None, options.key(TrainConfig, "seed")] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -48,11 +35,6 @@ def train(
 
     Example: cfcli train --model ncf --dim 5
     """
-    flags = {
-        "model": model, "solver": solver, "dim": dim, "hidden": hidden, "dropout": dropout, "epochs": epochs,
-        "min_epochs": min_epochs, "patience": patience, "batch_size": batch_size, "learning_rate": learning_rate,
-        "l2": l2, "device": device, "loader": loader, "num_workers": num_workers, "max_time": max_time, "seed": seed,
-    }  # fmt: skip
     from cfcli.core import runs
     from cfcli.core.dataset import Dataset
 
