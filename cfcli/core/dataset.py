@@ -1,19 +1,26 @@
 """A prepared dataset: a folder of Parquet files that training and judging agree on."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core import publishing
 from cfcli.core.errors import ArtifactError
 from cfcli.core.ids import IdMap
 from cfcli.core.splits import NAMES
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "dataset.json"
+SCHEMA = {
+    "fingerprint": str, "columns": {"user": str, "item": str, "rating": str}, "users": int, "items": int,
+    "ratings": int, "train": int, "val": int, "test": int, "integer_ids": {"user": bool, "item": bool},
+    "rating_scale": {"min": float, "max": float}, "mean": float,
+}  # fmt: skip
 FILES = ("users.parquet", "items.parquet", *(f"{name}.parquet" for name in NAMES))
 
 
@@ -44,23 +51,81 @@ class Dataset:
             raise ArtifactError(f"{error}; make one with 'cfcli prepare RATINGS.csv --out {path}'") from None
         if missing := [name for name in FILES if name not in info["files"]]:
             raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
+        check(path / MANIFEST, info, SCHEMA)
         return cls(path, info)
 
     @cached_property
     def users(self) -> pl.DataFrame:
         """One row per user, in the order of the index: the id under its own column name, ``n_ratings``."""
-        return pl.read_parquet(self.path / "users.parquet")
+        return self._entities("user")
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """One row per item: the id under its own column name, ``n_ratings``, ``title`` and ``genres`` where known."""
-        return pl.read_parquet(self.path / "items.parquet")
+        return self._entities("item")
 
     def split(self, name: str) -> pl.DataFrame:
         """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32, maybe a
         ``timestamp``."""
-        return pl.read_parquet(self.path / f"{name}.parquet")
+        table = read_table(self.path / f"{name}.parquet", {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32})
+        check_range(self.path / f"{name}.parquet", table, self.info["users"], self.info["items"])
+        return table
 
     def id_maps(self) -> tuple[IdMap, IdMap]:
         """The id maps of users and items."""
         return IdMap(self.users[self.info["columns"]["user"]]), IdMap(self.items[self.info["columns"]["item"]])
+
+    def _entities(self, name: str) -> pl.DataFrame:
+        columns = {self.info["columns"][name]: pl.String, "n_ratings": pl.UInt32}
+        return read_table(self.path / f"{name}s.parquet", columns, self.info[f"{name}s"])
+
+
+def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Holds a manifest to what the program relies on: types, or the values that are allowed.
+
+    Raises:
+        ArtifactError: something is missing or of another kind.
+    """
+    for key, wanted in schema.items():
+        value = info.get(key) if isinstance(info, dict) else None
+        if isinstance(wanted, dict):
+            check(path, value or {}, wanted)
+        elif isinstance(wanted, tuple):
+            good = value in wanted
+        elif wanted is float:
+            good = isinstance(value, int | float) and math.isfinite(value)
+        else:
+            good = isinstance(value, wanted) and not (wanted is int and value < 0)
+        if not isinstance(wanted, dict) and not good:
+            raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
+
+
+def read_table(path: Path, columns: dict[str, Any], rows: int | None = None) -> pl.DataFrame:
+    """A Parquet table that is part of an artifact.
+
+    Args:
+        columns: that it must have, without gaps and with finite numbers, and their types.
+        rows: how many there must be.
+
+    Raises:
+        ArtifactError: it is another table.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except (PolarsError, PanicException, OSError, MemoryError) as error:
+        raise ArtifactError(f"{path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
+    for name, kind in columns.items():
+        if table.schema.get(name) != kind or table[name].null_count():
+            raise ArtifactError(f"{path}: damaged: has no column '{name}' of type {kind} without gaps")
+        if table.schema[name].is_float() and not table[name].is_finite().all():
+            raise ArtifactError(f"{path}: damaged: column '{name}' has numbers that are not finite")
+    if rows is not None and table.height != rows:
+        raise ArtifactError(f"{path}: damaged: {path.name} has {table.height} rows, not {rows}")
+    return table
+
+
+def check_range(path: Path, table: pl.DataFrame, users: int, items: int) -> None:
+    """Raises an ArtifactError where ``user`` or ``item`` is no index of theirs."""
+    for name, n in (("user", users), ("item", items)):
+        if table.height and table[name].max() >= n:  # type: ignore[operator]
+            raise ArtifactError(f"{path}: damaged: column '{name}' is not below {n}")

@@ -119,19 +119,12 @@ class Predictor:
         t = self.tensors
         p, q = t["user_embedding.weight"][user], t["item_embedding.weight"][item]  # (B, D)
         if self.model == "ncf":
-            score = self._network(np.concatenate([p, q], axis=1))
-            if self._has_product:
-                score = score + np.einsum("bd,bd->b", p, q)
+            score = self._network(np.concatenate([p, q], axis=1)) + np.einsum("bd,bd->b", p, q)
         else:
             score = t["linear.weight"][0, 0] * np.einsum("bd,bd->b", p, q) + t["linear.bias"][0]
         if "user_bias" in t:
             score = score + t["user_bias"][user] + t["item_bias"][item]
         return np.asarray(score, np.float32)
-
-    @property
-    def _has_product(self) -> bool:
-        """Whether ncf has the inner product beside its network: in runs of older versions it has not."""
-        return "product" in self.tensors
 
     @cached_property
     def _layers(self) -> list[tuple[Floats, Floats]]:
@@ -158,6 +151,4 @@ class Predictor:
                 x = of_items[part] + row
                 out[k, part] = self._network(x, 1) if len(self._layers) > 1 else x[:, 0]
         item_bias = self.tensors.get("item_bias")
-        if self._has_product:
-            out += p @ q.T
-        return out + users[:, -1:] + (item_bias if item_bias is not None else 0)
+        return out + p @ q.T + users[:, -1:] + (item_bias if item_bias is not None else 0)

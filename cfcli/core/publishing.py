@@ -13,21 +13,26 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from cfcli.core.errors import ArtifactError, LockedError, MachineError
+from cfcli.core.errors import ArtifactError, LockedError, MachineError, StoppedError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+MOST_MANIFEST = 16 << 20  # bytes
+TRASH = ".trash-"
+TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 
 
 @contextlib.contextmanager
 def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``; when the block ends well it becomes ``target``, else it goes away.
 
-    The folder is locked while it is open. One left by a killed process is cleared or, with ``keep``, taken over; a
-    folder that stands at ``target`` by then is replaced, its dot files kept.
+    The folder is locked, and its owner's alone, while it is open. One left by a killed process is cleared or, with
+    ``keep``, taken over, and then a :class:`StoppedError` leaves it, too; a folder that stands at ``target`` by then
+    is replaced, its dot files kept.
 
     Raises:
         LockedError: another process is writing the same target.
@@ -44,10 +49,12 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             (staging / "pid").unlink(missing_ok=True)
             for path in staging.rglob("*"):
                 _sync(path)
+            os.chmod(staging, 0o775 & ~_umask())
             _sync(staging)
             _swap(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+    except BaseException as error:
+        if not (keep and isinstance(error, StoppedError)):
+            shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
         os.close(lock)
@@ -93,6 +100,66 @@ def point(link: Path, target: Path) -> None:
         _sync(link.parent)
 
 
+@contextlib.contextmanager
+def lock(path: Path, wait: float = 0) -> Iterator[None]:
+    """Holds the lock that the file at ``path`` stands for; the system frees it when the process ends, however it does.
+
+    Args:
+        wait: seconds to wait for it.
+
+    Raises:
+        LockedError: another process holds it still.
+    """
+    with machine_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        until = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    holder = os.pread(handle, 20, 0).decode(errors="replace") or "another"
+                    text = f"{path.parent}: process {holder} is at work there; try later, or wait with --wait SECONDS"
+                    raise LockedError(text) from None
+                time.sleep(0.05)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder: it is gone for readers before its files go."""
+    with machine_errors(folder):
+        trash = folder.with_name(f"{TRASH}{folder.name}")
+        shutil.rmtree(trash, ignore_errors=True)
+        os.rename(folder, trash)
+        _sync(folder.parent)
+        shutil.rmtree(trash)
+
+
+def sweep(folder: Path, spare: Path | None = None) -> None:
+    """Clears what killed processes left in a folder, but for ``spare`` and for what another process works on."""
+    with machine_errors(folder):
+        for path in [*folder.glob(f"{TRASH}*"), *folder.glob(".*.part")]:
+            if path == spare:
+                continue
+            if not path.is_dir() or path.is_symlink():
+                path.unlink(missing_ok=True)
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+            finally:
+                os.close(handle)
+
+
 def listing(folder: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Size and sha256 of files in a folder, for its manifest; they become readable for whom the umask lets."""
     for name in files:
@@ -102,33 +169,53 @@ def listing(folder: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def write_manifest(path: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Writes ``content`` with the :func:`listing` of its files as JSON: last of all, so that what has a manifest is
-    whole. Returns what was written."""
+    """Writes ``content`` with the :func:`listing` of its files as JSON, sealed: last of all, so that what has a
+    manifest is whole. Returns what was written."""
     whole = content | {"files": files}
-    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    body = json.dumps(whole, indent=2).removesuffix("\n}").encode()
+    with file(path) as stream:
+        stream.write(body + _seal(body))
     return whole
 
 
+def _seal(body: bytes) -> bytes:
+    """The end of a manifest: the sha256 of all before it."""
+    return f',\n  "seal": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
+
+
 def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
-    """The manifest at ``path``, once every file that it lists is found as listed.
+    """The manifest at ``path``, once it is as it was written, and every file that it lists is found as listed.
 
     Raises:
-        ArtifactError: missing, damaged, or made by a version with another format.
+        ArtifactError: missing, damaged, made by a version with another format, or in a folder that anyone may write to.
     """
     folder = path.parent
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.environ.get(TRUST):
+            raise ArtifactError(
+                f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in it can be trusted "
+                f"(where that has no effect, set {TRUST}=1)"
+            )
+        with open(path, "rb") as stream:
+            raw = stream.read(MOST_MANIFEST + 1)
+        if len(raw) > MOST_MANIFEST:
+            raise ArtifactError(f"{path}: damaged: larger than any {what}'s manifest")
+        content = json.loads(raw)
         version = content["format"]
+        seal = content.pop("seal", "")
         listed = content["files"].items() if version == format else ()
         files = {name: (expected["bytes"], expected["sha256"]) for name, expected in listed}
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"{folder}: no {what} there") from None
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ArtifactError(f"{path}: damaged: not a {what}'s manifest") from None
     if version != format:
         raise ArtifactError(f"{path}: made by another version of cfcli (format {version}, this one reads {format})")
+    if not seal or raw != (body := raw[: -len(_seal(b""))]) + _seal(body):
+        raise ArtifactError(f"{path}: damaged: not as it was written")
     for name, expected in files.items():
         if not name or os.path.basename(name) != name or name.startswith("."):
             raise ArtifactError(f"{path}: names a file outside its folder: {name!r}")
@@ -162,7 +249,7 @@ def machine_errors(path: Path) -> Iterator[None]:
 
 def _lock(staging: Path, target: Path, keep: bool) -> int:
     while True:
-        staging.mkdir(exist_ok=True)
+        staging.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,7 @@
 """A run: the folder of one training, which stands on its own."""
 
 import contextlib
+import itertools
 import os
 import platform
 import resource
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import polars as pl
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 import cfcli
 from cfcli.core import publishing
-from cfcli.core.config import TrainConfig, as_dict, to_toml
-from cfcli.core.dataset import Dataset
+from cfcli.core.config import Link, Model, TrainConfig, as_dict, to_toml
+from cfcli.core.dataset import Dataset, check, check_range, read_table
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.ids import IdMap
 from cfcli.core.models.bias import BiasModel
@@ -29,10 +30,16 @@ from cfcli.core.predictor import Predictor
 if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "run.json"
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
+SCHEMA = {
+    "created": str, "status": ("finished", "stopped"), "model": get_args(Model), "link": get_args(Link), "noise": float,
+    "dim": int, "shape": {"users": int, "items": int, "low": float, "high": float}, "train_mean": float,
+    "columns": {"user": str, "item": str}, "integer_ids": {"user": bool, "item": bool},
+    "dataset": {"path": str, "fingerprint": str}, "config": {"hidden": list, "biases": bool, "l2": float},
+}  # fmt: skip
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
 SEEN = "seen.parquet"
@@ -69,12 +76,35 @@ class Run:
             raise ArtifactError(f"{error}; make one with 'cfcli train', or name the folder of one") from None
         if missing := [name for name in FILES if name not in info["files"]]:
             raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
+        check(path / MANIFEST, info, SCHEMA)
         run = cls(path, info)
-        for table, entity in ((run.users, "user"), (run.items, "item")):
-            rows = run.tensors[f"{entity}_embedding.weight"].shape[0]
-            if table.height != rows:
-                raise ArtifactError(f"{path}: {entity}s.parquet has {table.height} rows, the model has {rows}")
+        run._check_tensors()
+        for entity in ("user", "item"):
+            run._entities(entity)
         return run
+
+    def _check_tensors(self) -> None:
+        """Raises an ArtifactError unless the tensors are those of the model and fit each other."""
+        file, shape, tensors = self.path / "model.safetensors", self.info["shape"], self.tensors
+        users, items, dim = shape["users"], shape["items"], self.info["dim"]
+        wanted: dict[str, tuple[int, ...]] = {
+            "user_embedding.weight": (users, dim),
+            "item_embedding.weight": (items, dim),
+        }
+        if self.info["config"]["biases"]:
+            wanted |= {"user_bias": (users,), "item_bias": (items,)}
+        if self.info["model"] == "mf":
+            wanted |= {"linear.weight": (1, 1), "linear.bias": (1,)}
+        else:
+            wanted["product"] = (1,)
+            for k, (before, after) in enumerate(itertools.pairwise([2 * dim, *self.info["config"]["hidden"], 1])):
+                wanted |= {f"network.{3 * k}.weight": (after, before), f"network.{3 * k}.bias": (after,)}
+        if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+            raise ArtifactError(
+                f"{file}: damaged: its tensors are not those of {self.info['model']} on its users and items"
+            )
+        if not all(tensor.dtype == np.float32 and np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ArtifactError(f"{file}: damaged: not all of its numbers are finite")
 
     @cached_property
     def tensors(self) -> dict[str, Any]:
@@ -98,12 +128,21 @@ class Run:
     def users(self) -> pl.DataFrame:
         """One row per user, in the order of the index: the id under its own column name, ``n_ratings`` in the training
         rows, ``mean`` and damped ``bias`` of those."""
-        return pl.read_parquet(self.path / "users.parquet")
+        return self._entities("user")
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """As ``users``, with ``title`` and ``genres`` where known."""
-        return pl.read_parquet(self.path / "items.parquet")
+        return self._entities("item")
+
+    def _entities(self, name: str) -> pl.DataFrame:
+        columns = {
+            self.info["columns"][name]: pl.String,
+            "n_ratings": pl.UInt32,
+            "mean": pl.Float64,
+            "bias": pl.Float64,
+        }
+        return read_table(self.path / f"{name}s.parquet", columns, self.info["shape"][f"{name}s"])
 
     @property
     def history(self) -> pl.DataFrame:
@@ -119,7 +158,8 @@ class Run:
         """
         if SEEN not in self.info["files"]:
             raise ArtifactError(f"{self.path}: keeps no {SEEN}; train again, or give --include-seen or --seen FILE")
-        pairs = pl.read_parquet(self.path / SEEN)
+        pairs = read_table(self.path / SEEN, {"user": pl.UInt32, "item": pl.UInt32})
+        check_range(self.path / SEEN, pairs, self.users.height, self.items.height)
         return starts_of(pairs["user"].to_numpy(), self.users.height), pairs["item"].to_numpy()
 
     def id_maps(self) -> tuple[IdMap, IdMap]:
@@ -129,8 +169,8 @@ class Run:
     def predictor(self) -> Predictor:
         """What scores pairs."""
         shape = self.info["shape"]
-        link, noise = self.info.get("link", "sigmoid"), self.info.get("noise", 1.0)
-        return Predictor(self.info["model"], self.tensors, shape["low"], shape["high"], link, noise)
+        low, high, link, noise = shape["low"], shape["high"], self.info["link"], self.info["noise"]
+        return Predictor(self.info["model"], self.tensors, low, high, link, noise)
 
     def baseline(self) -> BiasModel:
         """Means and damped biases of the training rows."""
@@ -161,7 +201,7 @@ def _load_tensors(path: Path) -> dict[str, Any]:
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise ArtifactError(f"{path}: damaged: {error}") from None
 
 

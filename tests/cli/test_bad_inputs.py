@@ -21,6 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import planted
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -599,9 +600,8 @@ def test_case_55_links(prepare: Prepare) -> None:
 def test_case_56_names_that_leave_the_folder(prepare: Prepare, name: str) -> None:
     taken(prepare(CSV))
     manifest = Path("data/dataset.json")
-    content = json.loads(manifest.read_text())
-    content["files"][name] = content["files"]["train.parquet"]
-    manifest.write_text(json.dumps(content))
+    files = json.loads(manifest.read_text())["files"]
+    planted.reseal(manifest, files=files | {name: files["train.parquet"]})
     done = prepare(None, command="train")
     assert done.code == 7
     assert "names a file outside its folder" in done.err

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import planted
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -376,7 +377,7 @@ def test_a_flipped_byte_is_found(name: str, tmp_path: Path) -> None:
 def test_a_strange_manifest_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     dataset = prepare(TIMED, tmp_path / "d", test_size=0)
     manifest = dataset.path / "dataset.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    planted.reseal(manifest, **change)
     with pytest.raises(ArtifactError, match=message):
         Dataset.load(dataset.path)
     manifest.write_text("{")

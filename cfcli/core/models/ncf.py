@@ -42,7 +42,7 @@ class NCF(Factors):
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
-        found = super().folded() | {"product": torch.ones(1)}  # runs of older versions have none
+        found = super().folded() | {"product": torch.ones(1)}
         network = {f"network.{name}": value.clone() for name, value in self.network.state_dict().items()}
         if self.link == "identity":
             last = f"network.{len(self.network) - 1}"
