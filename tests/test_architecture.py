@@ -19,6 +19,7 @@ ROWS = [
     ["solvers"],
     ["training"],
     ["outputs", "runs"],
+    ["fitting"],
     ["prediction", "recommendation"],
     ["evaluation", "neighbors", "embeddings"],
     ["benchmark", "plots"],

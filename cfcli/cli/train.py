@@ -35,12 +35,12 @@ def train(
 
     Example: cfcli train --model ncf --dim 5
     """
-    from cfcli.core import runs
+    from cfcli.core import fitting, runs
     from cfcli.core.dataset import Dataset
 
     checkpoint, killed = None, None
     if resume:
-        begun, killed = runs.resumable(resume)
+        begun, killed = fitting.resumable(resume)
         settings = resolve_resumed(begun / "config.toml", config, set or (), flags)
         checkpoint = begun / runs.CHECKPOINT
     else:
@@ -50,25 +50,10 @@ def train(
     if resume:
         console.say(f"goes on with {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
-    with (
-        runs.create(out or killed, settings, keep=takes_over) as (path, folder),
-        Progress(console, settings) as progress,
-    ):
-        from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
-
-        fitted = training.fit(
-            dataset.split("train"),
-            dataset.split("val"),
-            dataset.info["users"],
-            dataset.info["items"],
-            settings,
-            (folder / runs.CHECKPOINT).parent,
-            progress,
-            resume=checkpoint,
-            fingerprint=dataset.info["fingerprint"],
-            rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
+    with Progress(console, settings) as progress:
+        path, info, stopped_by = fitting.train(
+            dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over
         )
-        info = runs.write(folder, path, dataset, settings, fitted)
     if info["val"]["mse"] is None:
         console.note("no validation rows: the last epoch was kept, and no early stopping")
     best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"
@@ -77,9 +62,9 @@ def train(
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
-    if fitted.stopped_by:
-        console.note(f"stopped by signal {fitted.stopped_by}; the best epoch so far was kept")
-        raise typer.Exit(128 + fitted.stopped_by)
+    if stopped_by:
+        console.note(f"stopped by signal {stopped_by}; the best epoch so far was kept")
+        raise typer.Exit(128 + stopped_by)
 
 
 class Progress:

@@ -1,34 +1,22 @@
 """A run: the folder of one training, which stands on its own."""
 
-import contextlib
 import itertools
-import os
-import platform
-import resource
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-import cfcli
 from cfcli.core import publishing
-from cfcli.core.config import Link, Model, TrainConfig, as_dict, to_toml
+from cfcli.core.config import Link, Model
 from cfcli.core.dataset import Dataset, check, check_range, read_table
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.ids import IdMap
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
-
-if TYPE_CHECKING:
-    from cfcli.core.training import TrainedModel
 
 FORMAT = 2
 MANIFEST = "run.json"
@@ -44,7 +32,6 @@ FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
 SEEN = "seen.parquet"
 SAMPLES = "samples.safetensors"
-PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Run:
         Raises:
             ArtifactError: none there, damaged, or of another format.
         """
-        path = _short(path.resolve())  # one version, even if the pointer moves meanwhile
+        path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         try:
             info = publishing.read_manifest(path / MANIFEST, "run", FORMAT)
         except ArtifactError as error:
@@ -185,7 +172,7 @@ class Run:
             ArtifactError: it is gone, or is another one now.
         """
         recorded = self.info["dataset"]
-        where = path or _short((self.path / recorded["path"]).resolve())
+        where = path or short((self.path / recorded["path"]).resolve())
         dataset = Dataset.load(where)
         if dataset.info["fingerprint"] != recorded["fingerprint"]:
             raise ArtifactError(
@@ -210,110 +197,6 @@ def starts_of(user: NDArray[np.integer[Any]], users: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.bincount(user, minlength=users))]).astype(np.int64)
 
 
-def new_path(model: str) -> Path:
-    """``runs/<UTC time>-<model>``, with a number where two start in one second."""
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
-    path, number = RUNS / name, 1
-    while path.exists() or publishing.staging_of(path).exists():
-        number += 1
-        path = RUNS / f"{name}-{number}"
-    return path
-
-
-def resumable(run: Path) -> tuple[Path, Path | None]:
-    """Where the checkpoint of a run lies that was stopped (its own folder) or killed (what it left), and, for a killed
-    one, the name that it was to get.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    run = run.resolve()
-    for folder, out in ((run, None), (publishing.staging_of(run), _short(run))):
-        if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
-            return folder, out
-    raise ArtifactError(f"{_short(run)}: no checkpoint there: it ran to its end, or was stopped before its first epoch")
-
-
-@contextlib.contextmanager
-def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iterator[tuple[Path, Path]]:
-    """The final path of a new run and the folder to write it into, which takes that name when the block ends well;
-    ``runs/latest`` then points at it, if it lies in ``runs``. With ``keep`` the folder of a killed process is taken
-    over.
-
-    Raises:
-        ConfigError: something is there already.
-    """
-    path = out or new_path(config.model)
-    if path.is_symlink() or path.exists():
-        raise ConfigError(f"{path}: exists; a run is never overwritten: choose another --out or remove it")
-    with publishing.directory(path, keep) as folder:
-        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
-        yield path, folder
-    if path.resolve().parent == RUNS.resolve():
-        publishing.point(LATEST, path)
-
-
-def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
-    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
-    from safetensors.numpy import save_file
-
-    train = dataset.split("train")
-    rating = train["rating"].cast(pl.Float64).to_numpy()
-    bias = BiasModel.fit(
-        train["user"].to_numpy(), train["item"].to_numpy(), rating, model.shape.users, model.shape.items
-    )
-    columns = dataset.info["columns"]
-    for table, name, n, mean, b in (
-        (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
-        (dataset.items, "items", bias.item_n, bias.item_mean, bias.item_bias),
-    ):
-        table.with_columns(
-            n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
-        ).write_parquet(folder / f"{name}.parquet")
-    tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
-    save_file(tensors, folder / "model.safetensors")
-    train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)
-    pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
-    best = model.best
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
-    info: dict[str, Any] = {
-        "format": FORMAT,
-        "cfcli": cfcli.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "status": "stopped" if model.stopped_by else "finished",
-        "model": config.model,
-        "solver": model.solver,
-        "link": model.link,
-        "noise": model.noise,
-        "dim": config.dim,
-        "shape": asdict(model.shape),
-        "columns": columns,
-        "integer_ids": dataset.info["integer_ids"],
-        "dataset": {
-            "path": os.path.relpath(dataset.path.resolve(), path.resolve()),
-            "fingerprint": dataset.info["fingerprint"],
-            "train": train.height,
-        },
-        "train_mean": bias.mean,
-        "epochs": len(model.history),
-        "best_epoch": best.epoch,
-        "val": {"mse": best.val_mse, "rmse": best.val_rmse, "mae": best.val_mae},
-        "seconds": round(model.seconds, 3),
-        "ratings_per_second": round(float(np.median([row.ratings_per_second for row in model.history]))),
-        "batch_size": model.batch_size,
-        "device": model.device,
-        "peak_rss_mb": round(peak / 1024),
-        "config": as_dict(config),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-    if model.samples is not None:
-        save_file(model.samples, folder / SAMPLES)
-    names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
-    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, names))
-    return info
-
-
-def _short(path: Path) -> Path:
+def short(path: Path) -> Path:
     """The path from where the user stands, if it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

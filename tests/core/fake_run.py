@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cfcli.core import preparation, runs
+from cfcli.core import fitting, preparation
 from cfcli.core.config import PrepareConfig, TrainConfig
 from cfcli.core.epochs import Epoch
 from cfcli.core.models.base import Shape
@@ -45,6 +45,6 @@ def make_run(
     epoch = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
     model = TrainedModel(tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None)
     config = TrainConfig(dim=p.shape[1], biases=False)
-    with runs.create(folder / "run", config) as (path, staging):
-        runs.write(staging, path, dataset, config, model)
+    with fitting.create(folder / "run", config) as (path, staging):
+        fitting.write(staging, path, dataset, config, model)
     return Run.load(folder / "run")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cfcli.core import publishing
+from cfcli.core import fitting, publishing
 from cfcli.core.config import PrepareConfig, TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.preparation import prepare
@@ -64,13 +64,7 @@ def reseal(manifest: Path, **changes: Any) -> None:
 
 def run(data: Dataset, out: Path, **keys: Any) -> Path:
     """A run on the dataset, made as ``cfcli train`` does."""
-    from cfcli.core import runs, training
-
     config = TrainConfig(
         **{"epochs": 12, "device": "cpu", **({} if keys.get("solver") else {"learning_rate": 0.02}), **keys}
     )
-    with runs.create(out, config) as (path, folder):
-        sides = data.split("train"), data.split("val")
-        fitted = training.fit(*sides, data.info["users"], data.info["items"], config, folder / "checkpoints")
-        runs.write(folder, path, data, config, fitted)
-    return path
+    return fitting.train(data, config, out)[0]

@@ -8,7 +8,7 @@ import planted
 import polars as pl
 import pytest
 
-from cfcli.core import publishing, runs
+from cfcli.core import fitting, publishing
 from cfcli.core.config import PrepareConfig, TrainConfig, resolve
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError
@@ -142,13 +142,13 @@ def test_another_dataset_in_the_old_place_is_refused(whole: Path, tmp_path: Path
 def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("gone")}[kind]()
-    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), runs.create(out, TrainConfig()):
+    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), fitting.create(out, TrainConfig()):
         pytest.fail("the block must not start")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def make(out: Path | None = None) -> Path:
-    with runs.create(out, TrainConfig()) as (path, folder):
+    with fitting.create(out, TrainConfig()) as (path, folder):
         (folder / "x").write_text("x")
         assert not path.exists()
     return path
@@ -176,7 +176,7 @@ def test_the_pointer_moves_with_every_run_but_not_for_one_elsewhere(
 def test_a_failure_leaves_nothing(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = make()
-    with pytest.raises(error), runs.create(None, TrainConfig(model="ncf")) as (_, folder):
+    with pytest.raises(error), fitting.create(None, TrainConfig(model="ncf")) as (_, folder):
         (folder / "half").write_text("x")
         raise error
     assert sorted(p.name for p in Path("runs").iterdir()) == sorted([before.name, "latest"])

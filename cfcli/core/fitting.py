@@ -1,0 +1,175 @@
+"""From a dataset to a run on disk."""
+
+import contextlib
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+import cfcli
+from cfcli.core import publishing
+from cfcli.core.config import TrainConfig, as_dict, to_toml
+from cfcli.core.dataset import Dataset
+from cfcli.core.epochs import Progress
+from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.models.bias import BiasModel
+from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, short
+
+if TYPE_CHECKING:
+    from cfcli.core.training import TrainedModel
+
+PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
+
+
+def train(
+    dataset: Dataset, config: TrainConfig, out: Path | None = None, progress: Progress | None = None, *,
+    resume: Path | None = None, keep: bool = False,
+) -> tuple[Path, dict[str, Any], int | None]:  # fmt: skip
+    """Trains a model and writes the run.
+
+    Args:
+        out: its folder; by default one in ``runs``.
+        resume: the checkpoint to go on from.
+        keep: take over the folder that a killed process left for ``out``.
+
+    Returns:
+        The run's path, its manifest, and the number of the signal that stopped it early, if one did.
+
+    Raises:
+        ConfigError: something is at ``out`` already.
+        InputError: ratings that hold nothing to learn.
+        MachineError: no such device, no space, no permission.
+        LockedError: another process is writing to ``out``.
+        ArtifactError: a checkpoint that is damaged, or of other data.
+        GateError: the loss diverged.
+    """
+    with create(out, config, keep=keep) as (path, folder):
+        from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
+
+        fitted = training.fit(
+            dataset.split("train"),
+            dataset.split("val"),
+            dataset.info["users"],
+            dataset.info["items"],
+            config,
+            (folder / CHECKPOINT).parent,
+            progress,
+            resume=resume,
+            fingerprint=dataset.info["fingerprint"],
+            rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
+        )
+        info = write(folder, path, dataset, config, fitted)
+    return path, info, fitted.stopped_by
+
+
+def new_path(model: str) -> Path:
+    """``runs/<UTC time>-<model>``, with a number where two start in one second."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
+    path, number = RUNS / name, 1
+    while path.exists() or publishing.staging_of(path).exists():
+        number += 1
+        path = RUNS / f"{name}-{number}"
+    return path
+
+
+def resumable(run: Path) -> tuple[Path, Path | None]:
+    """Where the checkpoint of a run lies that was stopped (its own folder) or killed (what it left), and, for a killed
+    one, the name that it was to get.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    run = run.resolve()
+    for folder, out in ((run, None), (publishing.staging_of(run), short(run))):
+        if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
+            return folder, out
+    raise ArtifactError(f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first epoch")
+
+
+@contextlib.contextmanager
+def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iterator[tuple[Path, Path]]:
+    """The final path of a new run and the folder to write it into, which takes that name when the block ends well;
+    ``runs/latest`` then points at it, if it lies in ``runs``. With ``keep`` the folder of a killed process is taken
+    over.
+
+    Raises:
+        ConfigError: something is there already.
+    """
+    path = out or new_path(config.model)
+    if path.is_symlink() or path.exists():
+        raise ConfigError(f"{path}: exists; a run is never overwritten: choose another --out or remove it")
+    with publishing.directory(path, keep) as folder:
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        yield path, folder
+    if path.resolve().parent == RUNS.resolve():
+        publishing.point(LATEST, path)
+
+
+def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
+    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
+    from safetensors.numpy import save_file
+
+    train = dataset.split("train")
+    rating = train["rating"].cast(pl.Float64).to_numpy()
+    bias = BiasModel.fit(
+        train["user"].to_numpy(), train["item"].to_numpy(), rating, model.shape.users, model.shape.items
+    )
+    columns = dataset.info["columns"]
+    for table, name, n, mean, b in (
+        (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
+        (dataset.items, "items", bias.item_n, bias.item_mean, bias.item_bias),
+    ):
+        table.with_columns(
+            n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
+        ).write_parquet(folder / f"{name}.parquet")
+    tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
+    save_file(tensors, folder / "model.safetensors")
+    train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)
+    pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
+    best = model.best
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
+    info: dict[str, Any] = {
+        "format": FORMAT,
+        "cfcli": cfcli.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "stopped" if model.stopped_by else "finished",
+        "model": config.model,
+        "solver": model.solver,
+        "link": model.link,
+        "noise": model.noise,
+        "dim": config.dim,
+        "shape": asdict(model.shape),
+        "columns": columns,
+        "integer_ids": dataset.info["integer_ids"],
+        "dataset": {
+            "path": os.path.relpath(dataset.path.resolve(), path.resolve()),
+            "fingerprint": dataset.info["fingerprint"],
+            "train": train.height,
+        },
+        "train_mean": bias.mean,
+        "epochs": len(model.history),
+        "best_epoch": best.epoch,
+        "val": {"mse": best.val_mse, "rmse": best.val_rmse, "mae": best.val_mae},
+        "seconds": round(model.seconds, 3),
+        "ratings_per_second": round(float(np.median([row.ratings_per_second for row in model.history]))),
+        "batch_size": model.batch_size,
+        "device": model.device,
+        "peak_rss_mb": round(peak / 1024),
+        "config": as_dict(config),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    if model.samples is not None:
+        save_file(model.samples, folder / SAMPLES)
+    names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
+    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, names))
+    return info
