@@ -19,9 +19,12 @@ ROWS = [
     ["solvers"],
     ["training"],
     ["outputs", "runs"],
+    ["warm_start"],
     ["fitting"],
     ["prediction", "recommendation"],
     ["evaluation", "neighbors", "embeddings"],
+    ["store"],
+    ["retraining", "verification", "textfile"],
     ["benchmark", "plots"],
 ]
 HEAVY = {"torch", "pytorch_lightning", "sklearn", "matplotlib", "pandas", "pyarrow", "polars", "numpy"}

@@ -11,7 +11,20 @@ import typer
 from typer.core import TyperGroup
 
 import cfcli
-from cfcli.cli import bench, evaluate, export_embeddings, predict, prepare, recommend, similar, train
+from cfcli.cli import (
+    bench,
+    evaluate,
+    export_embeddings,
+    predict,
+    prepare,
+    recommend,
+    retrain,
+    rollback,
+    similar,
+    status,
+    train,
+    verify,
+)
 from cfcli.core.errors import CfcliError
 
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, device),
@@ -110,6 +123,10 @@ app.command("recommend")(recommend.recommend)
 app.command("export-embeddings")(export_embeddings.export_embeddings)
 app.command("similar")(similar.similar)
 app.command("bench")(bench.bench)
+app.command("retrain")(retrain.retrain)
+app.command("rollback")(rollback.rollback)
+app.command("status")(status.status)
+app.command("verify")(verify.verify)
 
 
 def _stop(number: int, frame: object) -> None:

@@ -17,6 +17,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Data = Annotated[Path, typer.Option("--data", help="Dataset made by 'cfcli prepare'.", envvar="CFCLI_DATA")]
 RunArgument = Annotated[Path, typer.Argument(metavar="[RUN]", help="Run directory.", show_default=True)]
+Store = Annotated[
+    Path, typer.Option("--store", metavar="DIR", help="Folder of the runs and of 'current'.", envvar="CFCLI_STORE")
+]
 ExcelSafe = Annotated[
     bool, typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas.")
 ]
@@ -30,7 +33,7 @@ Flags = Mapping[str, Any]  # see takes()
 
 METAVARS = {
     "batch_size": "auto|N", "hidden": "N,N...", "max_bad_rows": "N|P%", "max_time": "20m", "rating_range": "LO,HI",
-    "since": "DATE",
+    "since": "DATE", "warm_start": "RUN",
 }  # fmt: skip
 Keys = dict[str, type]  # the configuration that each key belongs to
 Command = Callable[..., None]
@@ -38,7 +41,8 @@ PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)
 TRAIN: Keys = dict.fromkeys(
     (
         "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size",
-        "learning_rate", "l2", "device", "loader", "num_workers", "max_time", "seed",
+        "learning_rate", "l2", "device", "loader", "num_workers", "warm_start", "max_time",
+        "seed",
     ), TrainConfig,
 )  # fmt: skip
 

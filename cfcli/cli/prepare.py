@@ -34,7 +34,10 @@ def prepare(
     set: options.Sets = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another dataset at --out.")] = False,
     accept_shrink: Annotated[
-        bool, typer.Option("--accept-shrink", help="With --force, even if most of the former rows or ids are gone.")
+        bool,
+        typer.Option(
+            "--accept-shrink", help="With --force, even if most former rows or ids are gone, or the scale is new."
+        ),
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -128,6 +128,7 @@ class TrainConfig:
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
     loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
     num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
+    warm_start: str | None = _key(None, "Begin with the vectors of this run; new users and items get the mean.")
     max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
     seed: int = _key(42, "Seed of all that is drawn at random, the order of the ratings too.")
 
@@ -157,13 +158,7 @@ class TrainConfig:
         """``max_time`` in seconds."""
         if self.max_time is None:
             return None
-        try:
-            seconds = float(self.max_time[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[self.max_time[-1:]]
-        except (KeyError, ValueError):
-            seconds = math.nan
-        if not 0 < seconds < math.inf:
-            raise ConfigError(f"max_time: '{self.max_time}' is not a time like 90s, 20m or 8h")
-        return seconds
+        return seconds_of(self.max_time, "max_time")
 
 
 ONLY_ADAM = (
@@ -222,6 +217,34 @@ def resolve_resumed(begun: Path, file: Path | None, sets: Iterable[str], flags: 
         if getattr(before, name) != getattr(after, name) and name not in MAY_CHANGE:
             raise ConfigError(f"{name}: cannot change when a run is resumed; only {', '.join(MAY_CHANGE)} can")
     return after
+
+
+def resolve_both(file: Path | None, sets: Iterable[str], flags: Mapping[str, Any]) -> tuple[PrepareConfig, TrainConfig]:
+    """The configurations of both tables; what both know, such as ``seed``, is set in both."""
+    both = sorted({*_names(PrepareConfig), *_names(TrainConfig)})
+    keys = {text: known_key(text.partition("=")[0].strip(), both, "--set") for text in sets}
+
+    def own(cls: type[Config]) -> Config:
+        names = _names(cls)
+        return resolve(
+            cls,
+            file=file,
+            sets=[text for text, name in keys.items() if name in names],
+            flags={name: value for name, value in flags.items() if name in names},
+        )
+
+    return own(PrepareConfig), own(TrainConfig)
+
+
+def seconds_of(text: str, where: str) -> float:
+    """A time like 90s, 20m, 8h or 2d in seconds."""
+    try:
+        seconds = float(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1:]]
+    except (KeyError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{where}: '{text}' is not a time like 90s, 20m or 8h")
+    return seconds
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:

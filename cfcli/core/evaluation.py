@@ -37,28 +37,44 @@ def evaluate(
     Raises:
         InputError: no rows to judge by.
     """
-    names = run.info["columns"]
-    maps = run.id_maps()
     if source is None:
+        maps = run.id_maps()
         rows = run.dataset(data).split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
         ids = [index_map.id(rows[name]) for index_map, name in zip(maps, ("user", "item"), strict=True)]
         where = f"split {split}"
     else:
         frame, _ = ratings.read([source], PrepareConfig())
         ids = [frame["user_id"], frame["item_id"]]
-        index = [index_map.index(column) for index_map, column in zip(maps, ids, strict=True)]
-        rows = pl.DataFrame({"user": index[0], "item": index[1], "rating": frame["rating"].cast(pl.Float64)})
+        rows = indexed(run, ids, frame["rating"])
         where = source.name
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
+    result, table = judge(run, rows, ids)
+    return {"run": str(run.path), "split": split if source is None else source.name, **result}, table
+
+
+def indexed(run: Run, ids: list[pl.Series], rating: pl.Series) -> pl.DataFrame:
+    """Rows by the run's indices ``user`` and ``item``, null where it does not know the id, and ``rating``."""
+    index = [index_map.index(column) for index_map, column in zip(run.id_maps(), ids, strict=True)]
+    return pl.DataFrame({"user": index[0], "item": index[1], "rating": rating.cast(pl.Float64)})
+
+
+def unseen(run: Run, rows: pl.DataFrame) -> pl.Series:
+    """Which of the :func:`indexed` rows the run was not trained on."""
+    seen = run.seen_pairs().with_columns(seen=True)
+    return rows.join(seen, on=["user", "item"], how="left", maintain_order="left")["seen"].is_null()
+
+
+def judge(run: Run, rows: pl.DataFrame, ids: list[pl.Series]) -> tuple[dict[str, Any], pl.DataFrame]:
+    """The report and the table of :func:`evaluate` for rows as :func:`indexed` gives them, and their ids of users and
+    of items."""
+    names = run.info["columns"]
     table = _predictions(run, rows).with_columns(
         ids[0].rename(names["user"]), ids[1].rename(names["item"]), rating=rows["rating"]
     )
     rating, model = table["rating"].to_numpy(), table["prediction"].to_numpy()
     warm = table["warm"].to_numpy()
     result: dict[str, Any] = {
-        "run": str(run.path),
-        "split": split if source is None else source.name,
         "n": table.height,
         "model": errors(rating, model, r2=True),
         "baselines": {name: errors(rating, table[name].to_numpy()) for name in BASELINES},

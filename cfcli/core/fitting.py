@@ -16,13 +16,13 @@ import numpy as np
 import polars as pl
 
 import cfcli
-from cfcli.core import publishing
+from cfcli.core import publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset
 from cfcli.core.epochs import Progress
-from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.errors import ArtifactError, ConfigError, StoppedError
 from cfcli.core.models.bias import BiasModel
-from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, short
+from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, Run, short
 
 if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
@@ -32,7 +32,7 @@ PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 def train(
     dataset: Dataset, config: TrainConfig, out: Path | None = None, progress: Progress | None = None, *,
-    resume: Path | None = None, keep: bool = False,
+    resume: Path | None = None, keep: bool = False, whole: bool = False,
 ) -> tuple[Path, dict[str, Any], int | None]:  # fmt: skip
     """Trains a model and writes the run.
 
@@ -40,18 +40,23 @@ def train(
         out: its folder; by default one in ``runs``.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
+        whole: write no run that a signal stopped early, but leave what is there to be resumed.
 
     Returns:
         The run's path, its manifest, and the number of the signal that stopped it early, if one did.
 
     Raises:
-        ConfigError: something is at ``out`` already.
+        ConfigError: something is at ``out`` already, or the run to begin with has another model.
         InputError: ratings that hold nothing to learn.
         MachineError: no such device, no space, no permission.
         LockedError: another process is writing to ``out``.
         ArtifactError: a checkpoint that is damaged, or of other data.
         GateError: the loss diverged.
+        StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
     """
+    start = None
+    if config.warm_start:
+        start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)
     with create(out, config, keep=keep) as (path, folder):
         from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
 
@@ -63,10 +68,13 @@ def train(
             config,
             (folder / CHECKPOINT).parent,
             progress,
+            start=start,
             resume=resume,
             fingerprint=dataset.info["fingerprint"],
             rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
         )
+        if whole and fitted.stopped_by:
+            raise StoppedError("stopped by a signal; the next training goes on from there", fitted.stopped_by)
         info = write(folder, path, dataset, config, fitted)
     return path, info, fitted.stopped_by
 
@@ -156,6 +164,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
             "train": train.height,
         },
         "train_mean": bias.mean,
+        "warm_start": model.warm_start,
         "epochs": len(model.history),
         "best_epoch": best.epoch,
         "val": {"mse": best.val_mse, "rmse": best.val_rmse, "mae": best.val_mae},

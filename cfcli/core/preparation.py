@@ -30,6 +30,7 @@ RESERVED = {
     "score",
 }  # fmt: skip
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
+MOVED = 0.1  # of the width of its scale, by which an end may move
 
 
 def prepare(
@@ -50,7 +51,8 @@ def prepare(
         items: titles and genres.
         val, test: given splits; then ``config.split`` only cuts what is still to be cut from ``sources``.
         force: replace another dataset.
-        accept_shrink: even if it had more than twice the rows, or most of its users or items are gone.
+        accept_shrink: even if it had more than twice the rows, most of its users or items are gone, or ratings are on
+            another scale.
 
     Returns:
         The dataset and notes for the user, one sentence each.
@@ -106,6 +108,8 @@ def prepare(
         if items is not None and (missing := item_table["title"].null_count()):
             notes.append(f"{missing:,} of {item_table.height:,} items have no title in {items.name}")
         scale = found.scale(config.rating_range)
+        if former and force and not accept_shrink:
+            _refuse_another_scale(former, scale)
         if scale["min"] == scale["max"]:
             notes.append(f"all training ratings are {scale['min']:g}; there is nothing to learn from them")
         listed = publishing.listing(folder, FILES)
@@ -136,6 +140,7 @@ def prepare(
     return Dataset(out, info), notes
 
 
+HINT = "if that is right, replace it with --accept-shrink"
 NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
 
 
@@ -180,11 +185,18 @@ def _refuse_to_shrink(former: Dataset, rows: int, entities: tuple[Entities, Enti
     broken export than the truth."""
     if former.info["fingerprint"] is None:
         return
-    hint = "if that is right, replace it with --accept-shrink"
     if rows < SHRUNK * former.info["ratings"]:
-        raise InputError(f"{former.path}: has {former.info['ratings']:,} ratings, the new input {rows:,}; {hint}")
+        raise InputError(f"{former.path}: has {former.info['ratings']:,} ratings, the new input {rows:,}; {HINT}")
     for known, new, what in zip(former.id_maps(), entities, ("users", "items"), strict=True):
         there = new.map.index(known.ids).is_not_null().mean()
         if isinstance(there, float) and there < SHRUNK:
             example = f"they were like '{known.ids[0]}' and are like '{new.map.ids[0]}'"
-            raise InputError(f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; {hint}")
+            raise InputError(f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; {HINT}")
+
+
+def _refuse_another_scale(former: Dataset, scale: dict[str, float | None]) -> None:
+    """Raises an InputError when the ratings to be replaced were on another scale, such as stars against percent."""
+    old = former.info.get("rating_scale")
+    if old and max(abs((scale[end] or 0) - old[end]) for end in ("min", "max")) > MOVED * (old["max"] - old["min"]):
+        ends = [f"{part['min']:g} to {part['max']:g}" for part in (old, scale)]
+        raise InputError(f"{former.path}: its ratings go from {ends[0]}, those of the new input from {ends[1]}; {HINT}")

@@ -26,7 +26,8 @@ SCHEMA = {
     "created": str, "status": ("finished", "stopped"), "model": get_args(Model), "link": get_args(Link), "noise": float,
     "dim": int, "shape": {"users": int, "items": int, "low": float, "high": float}, "train_mean": float,
     "columns": {"user": str, "item": str}, "integer_ids": {"user": bool, "item": bool},
-    "dataset": {"path": str, "fingerprint": str}, "config": {"hidden": list, "biases": bool, "l2": float},
+    "dataset": {"path": str, "fingerprint": str}, "warm_start": dict | None,
+    "config": {"hidden": list, "biases": bool, "l2": float},
 }  # fmt: skip
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
@@ -66,8 +67,7 @@ class Run:
         check(path / MANIFEST, info, SCHEMA)
         run = cls(path, info)
         run._check_tensors()
-        for entity in ("user", "item"):
-            run._entities(entity)
+        _ = run.users, run.items  # read, and so checked
         return run
 
     def _check_tensors(self) -> None:
@@ -143,11 +143,20 @@ class Run:
         Raises:
             ArtifactError: the run keeps no record of it.
         """
+        pairs = self.seen_pairs()
+        return starts_of(pairs["user"].to_numpy(), self.users.height), pairs["item"].to_numpy()
+
+    def seen_pairs(self) -> pl.DataFrame:
+        """The training rows' ``user`` and ``item``, sorted.
+
+        Raises:
+            ArtifactError: the run keeps no record of it.
+        """
         if SEEN not in self.info["files"]:
             raise ArtifactError(f"{self.path}: keeps no {SEEN}; train again, or give --include-seen or --seen FILE")
         pairs = read_table(self.path / SEEN, {"user": pl.UInt32, "item": pl.UInt32})
         check_range(self.path / SEEN, pairs, self.users.height, self.items.height)
-        return starts_of(pairs["user"].to_numpy(), self.users.height), pairs["item"].to_numpy()
+        return pairs
 
     def id_maps(self) -> tuple[IdMap, IdMap]:
         """The id maps of users and items."""

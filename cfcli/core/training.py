@@ -32,6 +32,7 @@ from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models import build
 from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
 from cfcli.core.solvers.gibbs import implicit_features
 from cfcli.core.solvers.resuming import Resumable
@@ -57,6 +58,7 @@ class TrainedModel:
         solver: adam or gibbs.
         link: how a score becomes a rating, see :class:`cfcli.core.predictor.Predictor`.
         noise: variance of a rating around its expectation; for adam, the mean squared error of the training rows.
+        warm_start: of an earlier run, see :class:`cfcli.core.models.start.Start`.
         samples: what :meth:`cfcli.core.solvers.posterior.Posterior.samples` has, where the solver has some.
     """
 
@@ -72,6 +74,7 @@ class TrainedModel:
     link: Link = "sigmoid"
     noise: float = 1.0
     samples: dict[str, NDArray[Any]] | None = None
+    warm_start: dict[str, Any] | None = None
 
 
 def choose_device(wanted: str) -> str:
@@ -102,6 +105,7 @@ def fit(
     folder: Path,
     progress: Progress | None = None,
     *,
+    start: Start | None = None,
     resume: Path | None = None,
     fingerprint: str = "",
     rating_range: tuple[float, float] | None = None,
@@ -112,6 +116,7 @@ def fit(
         train, val: columns ``user``, ``item``, ``rating``; without validation rows the last epoch is the best.
         users, items: numbers of them.
         folder: for the checkpoint, which is removed unless a signal or ``max_time`` ended the fit.
+        start: what to begin with, if not at random.
         resume: the checkpoint to go on from, made with the same data and settings; ends and device may differ.
         fingerprint: of the data, which a checkpoint must share.
         rating_range: declared for the data, where the configuration has none; else lowest and highest of ``train``.
@@ -140,7 +145,7 @@ def fit(
         # Not every decomposition is there on MPS: only where it is asked for.
         device = choose_device("cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device)
         batch_size = train.height
-        module = Sampling(train, val, users, items, config, progress, (low, high), device)
+        module = Sampling(train, val, users, items, config, progress, (low, high), device, start)
         batches, held = range(module.sweeps), range(1) if val.height else None
     else:
         device = choose_device(config.device)
@@ -153,7 +158,10 @@ def fit(
         )
         held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
         torch.manual_seed(config.seed)
-        module = _Module(build(config, shape, _known(train, shape, config)), config, progress, batches)
+        model = build(config, shape, _known(train, shape, config))
+        if start is not None:
+            model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
+        module = _Module(model, config, progress, batches)
     progress.start(device, len(batches), config.epochs)
     stop = StopOnSignal()
     callbacks: list[Callback] = [stop, Checkpoints(folder / CHECKPOINT)]
@@ -204,6 +212,7 @@ def fit(
         link=link,
         noise=noise,
         samples=samples,
+        warm_start=start.told if start is not None else None,
     )
 
 

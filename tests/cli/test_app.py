@@ -17,7 +17,7 @@ from cfcli.cli.app import app
 from cfcli.core import preparation, publishing
 from cfcli.core.errors import StaleError
 
-COMMANDS = ["prepare", "train", "evaluate", "predict", "recommend", "export-embeddings", "bench", "similar"]
+COMMANDS = "prepare train evaluate predict recommend export-embeddings bench similar retrain rollback status verify".split()
 
 
 def cpu_seconds(command: list[str]) -> float:
@@ -67,7 +67,7 @@ def test_root_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "args", "message"),
     [
-        (2, ["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (2, ["evalaute"], "No such command 'evalaute'. Did you mean 'evaluate'?"),
         (2, ["train", "--dims", "3"], "No such option: --dims"),
         (2, ["train", "--set", "learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (2, ["train", "--dim", "0"], "dim: 0 is below 1"),

@@ -1,6 +1,7 @@
 """What all models share: embeddings, biases, and the way from a score to a rating."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from cfcli.core.config import TrainConfig
 
+RIDGE = 1e-3  # of the map that earlier embeddings are explained by, relative to the mean of the features' squares
 MAP_L2 = 5e-4  # weight of the squared map from features, in units of ``l2``: measured, as all of its kind
 
 
@@ -147,6 +149,23 @@ class Factors(nn.Module):
                 if self.biases:
                     bias = getattr(self, f"{entity}_bias")
                     bias[mask] = bias[~mask].mean()
+
+    @torch.no_grad()
+    def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes parameters as :meth:`folded` gives them, of the same users and items; what features explain of the
+        embeddings goes into their map."""
+        unit = self.unit if self.link == "identity" else 1.0
+        for name in ("user", "item"):
+            vectors = tensors[f"{name}_embedding.weight"] / unit**0.5
+            if self.features:
+                z = getattr(self, f"{name}_features")
+                gram = z.T @ z
+                gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+                getattr(self, f"{name}_map").copy_(torch.linalg.solve(gram, z.T @ vectors))
+                vectors = vectors - z @ getattr(self, f"{name}_map")
+            getattr(self, f"{name}_embedding").weight.copy_(vectors)
+            if self.biases:
+                getattr(self, f"{name}_bias").copy_(tensors[f"{name}_bias"] / unit)
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """Matrix factorisation: Koren, Bell and Volinsky (2009), "Matrix Factorization Techniques for Recommender Systems"."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,13 @@ class MF(Factors):
 
     def score(self, p: Tensor, q: Tensor) -> Tensor:
         return self.linear((p * q).sum(1, keepdim=True)).squeeze(1)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
+        super().begin_from(tensors)
+        self.linear.weight.copy_(tensors["linear.weight"])
+        bias = tensors["linear.bias"]
+        self.linear.bias.copy_(bias if self.link == "sigmoid" else (bias - self.start) / self.unit)
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:

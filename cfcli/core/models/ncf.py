@@ -1,6 +1,7 @@
 """Neural collaborative filtering for explicit ratings: He et al. (2017), "Neural Collaborative Filtering"."""
 
 import itertools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,17 @@ class NCF(Factors):
     def penalty(self) -> Tensor:
         weights = (layer.weight for layer in self.network if isinstance(layer, nn.Linear))
         return super().penalty() + NETWORK_L2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+
+    @torch.no_grad()
+    def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
+        super().begin_from(tensors)
+        network = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        if self.link == "identity":
+            last = len(self.network) - 1
+            network["0.weight"] = network["0.weight"] * self.unit**0.5
+            network[f"{last}.weight"] = network[f"{last}.weight"] / self.unit
+            network[f"{last}.bias"] = (network[f"{last}.bias"] - self.start) / self.unit
+        self.network.load_state_dict(network)
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:

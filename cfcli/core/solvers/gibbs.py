@@ -22,7 +22,8 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from cfcli.core.solvers.posterior import Posterior
+from cfcli.core.models.start import Start
+from cfcli.core.solvers.posterior import Posterior, nearest
 
 PADDED = 1 << 17  # ratings, with padding, that are worked on at once
 MOST_FEATURES = 200
@@ -182,6 +183,24 @@ class Sampler:
         self.items = Side(table.T.tocsr(), of_items, sizes, rank, self.dice)
         self.alpha, self.mse = 1.0, self.scale**2
         self.posterior = Posterior([self.users.degree, self.items.degree], dim)
+
+    def begin_from(self, start: Start) -> None:
+        """Takes an earlier sample in place of the random one, or else an earlier model's vectors: of another rank
+        perhaps, then as near as this one gets, or with random columns beside them."""
+        if start.draw is not None:
+            drawn = [torch.from_numpy(side) for side in start.draw]
+            sides, biases = [side[:, :-1] for side in drawn], [side[:, -1] for side in drawn]
+        else:
+            tensors = {name: torch.from_numpy(value) for name, value in start.tensors.items()}
+            sides = [tensors[f"{name}_embedding.weight"] for name in ("user", "item")]
+            biases = [tensors[f"{name}_bias"] for name in ("user", "item")]
+        rank = self.users.vectors.shape[1] - 1
+        if sides[0].shape[1] > rank:
+            sides = nearest(sides, [torch.ones_like(side[:, :1]) for side in sides], rank)
+        for own, side, bias in zip((self.users, self.items), sides, biases, strict=True):
+            own.vectors[:, : side.shape[1]] = side.to(own.vectors) / self.scale**0.5
+            own.vectors[:, -1] = bias.to(own.vectors) / self.scale
+        self.alpha = self.scale**2 / max(start.noise, 1e-6 * self.scale**2)
 
     def sweep(self) -> None:
         """Draws everything once."""

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress
+from cfcli.core.models.start import Start
 from cfcli.core.predictor import Predictor
 from cfcli.core.solvers.gibbs import Sampler
 from cfcli.core.solvers.resuming import Resumable
 
-BURN_IN = 3  # epochs before samples are kept
+BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
 THIN = 5  # sweeps for each that is kept; at most one epoch
 MANY_ROWS = 500_000  # carry factors of a larger rank
 SWEEPS, ROWS = 10, 2_000_000  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
@@ -30,11 +31,12 @@ class Sampling(Resumable):
         users, items: numbers of them.
         bounds: of predictions.
         device: for the tensors.
+        start: what to begin with, if not at random.
     """
 
     def __init__(
         self, train: pl.DataFrame, val: pl.DataFrame, users: int, items: int, config: TrainConfig, progress: Progress,
-        bounds: tuple[float, float], device: str,
+        bounds: tuple[float, float], device: str, start: Start | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
@@ -43,6 +45,10 @@ class Sampling(Resumable):
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
         self.sampler = Sampler(user, item, rating, users, items, rank, config.dim, config.seed, device)
+        self.burn_in = BURN_IN
+        if start is not None:
+            self.sampler.begin_from(start)
+            self.burn_in = WARM_BURN_IN
         self.val = [torch.from_numpy(val[name].to_numpy().astype(np.int64)).to(device) for name in ("user", "item")]
         self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
         self.val_sum = torch.zeros_like(self.val_rating)
@@ -61,7 +67,7 @@ class Sampling(Resumable):
         self.sampler.sweep()
         self.squares += self.sampler.mse
         self.done += 1
-        if self.current_epoch >= BURN_IN and (index + 1) % min(THIN, self.sweeps) == 0:
+        if self.current_epoch >= self.burn_in and (index + 1) % min(THIN, self.sweeps) == 0:
             products = self.sampler.keep()
             for product in products:
                 self.val_sum += self.sampler.predict(product, *self.val) / len(products)

@@ -1,0 +1,34 @@
+"""``cfcli rollback``."""
+
+from typing import Annotated
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out
+
+
+def rollback(
+    *,
+    store: options.Store,
+    to: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused.")
+    ] = None,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="Wait for another process at work there.")] = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Use the run before the current one again, or any other of the store; the one left is not published again.
+
+    Creates nothing: STORE/current moves. Prints the run that is in use now.
+
+    Example: cfcli rollback --store models
+    """
+    from cfcli.core.store import Store
+
+    place = Store(store)
+    with place.locked(wait):
+        run, former = place.rollback(to)
+    console = Out(json, quiet)
+    console.say(f"in use: {run.name}, before: {former.name}")
+    console.result(str(run), {"run": str(run), "previous": str(former)})

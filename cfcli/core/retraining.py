@@ -1,0 +1,245 @@
+"""A night's work: prepare, train, compare with the model in use, publish or refuse."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cfcli
+from cfcli.core import fitting, preparation, publishing, warm_start
+from cfcli.core.config import PrepareConfig, TrainConfig, as_dict
+from cfcli.core.dataset import Dataset
+from cfcli.core.epochs import Progress
+from cfcli.core.errors import ArtifactError, ConfigError, MachineError
+from cfcli.core.evaluation import indexed, judge, unseen
+from cfcli.core.metrics import paired_bootstrap
+from cfcli.core.runs import CHECKPOINT, Run
+from cfcli.core.sources import Source
+from cfcli.core.store import Store, gate_of, write_gate
+
+SPLIT = ("split", "seed", "val_size", "test_size")
+MANY_NEW = 0.2  # of the users or items: then nothing is kept
+COVERAGE = 0.01  # of the rows, by which those with a known user and item may fall
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a new model is published.
+
+    Attributes:
+        tolerance: share by which its RMSE may be above that of the model in use.
+        min_gain_over: the baseline whose MSE it must be below, or ``none``.
+        keep: runs to keep.
+        full_every: at most so many trainings begin with each other's vectors, then one with none.
+    """
+
+    tolerance: float = 0.01
+    min_gain_over: str = "bias"
+    keep: int = 7
+    full_every: int = 7
+
+    def __post_init__(self) -> None:
+        for name, least in (("tolerance", 0), ("keep", 1), ("full_every", 1)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"--{name.replace('_', '-')}: {getattr(self, name)} is below {least}")
+
+
+def retrain(
+    sources: Sequence[Source],
+    store: Store,
+    prepare: PrepareConfig,
+    train: TrainConfig,
+    policy: Policy,
+    *,
+    items: Source | None = None,
+    wait: float = 0,
+    accept_shrink: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains a model on ratings and publishes it in the store if it is as good as the one in use.
+
+    Both are judged by the test rows of tonight that neither was trained on; the ``hash`` split holds the same pairs
+    out every night.
+
+    Args:
+        items: titles and genres.
+        wait: seconds to wait for another process that works in the store.
+        accept_shrink: go on though most of last night's rows or ids are gone, or ratings are on another scale.
+
+    Returns:
+        ``status`` (published, refused or unchanged), ``published``, ``run``, ``previous``, ``reason``, ``model``,
+        ``champion``, ``new_users``, ``new_items`` and more.
+
+    Raises:
+        InputError: the ratings cannot be used, or are far fewer than last night's.
+        LockedError: another process works in the store.
+        MachineError: no permission, no space.
+        GateError: the loss diverged.
+        StoppedError: a signal; the next call goes on where this one stopped.
+    """
+    if prepare.split != "hash":
+        raise ConfigError("retrain needs --split hash: in any other, rows to judge by were trained on the night before")
+    if not prepare.test_size:
+        raise ConfigError("test_size: 0 leaves no rows to judge by")
+    begin = time.perf_counter()
+    with store.locked(wait):
+        store.recover()
+        dataset, notes = preparation.prepare(
+            sources, store.data, prepare, items=items, force=True, accept_shrink=accept_shrink
+        )
+        key = _key(dataset, train, policy)
+        champion = _champion(store)
+        report: dict[str, Any] = {
+            "status": "unchanged", "published": False, "run": None, "previous": store.current(), "reason": "",
+            "model": None, "champion": None, "start": None,
+            **{f"new_{name}s": new for name, new in _new(champion, dataset).items()},
+            **{name: dataset.info[name] for name in ("ratings", "users", "items", "fingerprint")},
+            "rejected": sum(dataset.info["rejected"].values()), "notes": notes,
+        }  # fmt: skip
+        newest = next(reversed(store.runs()), None)
+        if newest and newest.name.endswith(f"-{key}") and (gate := gate_of(newest)):
+            outcome = "published" if gate["published"] else f"refused: {gate['reason']}"
+            report |= {"run": newest, "reason": f"nothing changed since {newest.name}, which was {outcome}"}
+        else:
+            if not newest or not newest.name.endswith(f"-{key}"):
+                newest, report["start"] = _train(store, key, dataset, prepare, train, policy, champion, progress)
+            report |= {"run": newest} | _decide(store, newest, key, champion, dataset, prepare, policy)
+        store.sweep()
+        report["removed"] = [run.name for run in store.prune(policy.keep)]
+    paths = {name: str(report[name]) if report[name] else None for name in ("run", "previous")}
+    return report | paths | {"seconds": round(time.perf_counter() - begin, 3)}
+
+
+def _key(dataset: Dataset, train: TrainConfig, policy: Policy) -> str:
+    """Of all that decides what comes out: the same key, the same outcome."""
+    parts = [dataset.info["fingerprint"], as_dict(train), policy.tolerance, policy.min_gain_over, cfcli.__version__]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _champion(store: Store) -> Run | None:
+    """The run in use; where it is damaged, the newest whole one that was in use."""
+    current = store.current()
+    if current is None:
+        return None
+    for path in [current, *(run for run in reversed(store.runs()) if (gate := gate_of(run)) and gate["published"])]:
+        with contextlib.suppress(ArtifactError):
+            return Run.load(path)
+    return None
+
+
+def _new(champion: Run | None, dataset: Dataset) -> dict[str, int]:
+    """How many users and items of the dataset the champion does not know."""
+    found = {}
+    for k, (name, map_) in enumerate(zip(("user", "item"), dataset.id_maps(), strict=True)):
+        found[name] = champion.id_maps()[k].index(map_.ids).null_count() if champion else len(map_)
+    return found
+
+
+def _train(
+    store: Store, key: str, dataset: Dataset, prepare: PrepareConfig, train: TrainConfig, policy: Policy,
+    champion: Run | None, progress: Progress | None,
+) -> tuple[Path, str]:  # fmt: skip
+    """The new run, and how it began."""
+    why = _why_full(store, dataset, prepare, train, policy, champion)
+    if champion and not why:
+        train = replace(train, warm_start=str(champion.path))
+    path = store.new_path(key)
+    left = publishing.staging_of(path)
+    resume = left / CHECKPOINT if (left / CHECKPOINT).exists() else None
+    store.sweep(spare=left)
+    if champion and shutil.disk_usage(store.path).free < (needed := 2 * _size(champion.path)):
+        raise MachineError(f"{store.path}: no space left on device: a run may need {needed >> 20:,} MB")
+    fitting.train(dataset, train, path, progress, resume=resume, keep=True, whole=True)
+    return path, f"full: {why}" if why else "warm"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _why_full(
+    store: Store, dataset: Dataset, prepare: PrepareConfig, train: TrainConfig, policy: Policy, champion: Run | None
+) -> str:
+    """Why the training is to begin anew, or an empty text."""
+    if champion is None:
+        return "nothing is published yet"
+    if reason := warm_start.mismatch(champion, train):
+        return f"the run in use {reason}"
+    former = gate_of(champion.path) or {}
+    if former.get("split") != _split(prepare):
+        return "rows are split otherwise"
+    if champion.info["warm_start"] and champion.info["warm_start"]["generation"] + 1 >= policy.full_every:
+        return f"{policy.full_every} trainings since the last such"
+    for name, new in _new(champion, dataset).items():
+        if new > MANY_NEW * dataset.info[f"{name}s"]:
+            return f"{new:,} {name}s are new"
+    if store.runs()[-1] != champion.path:
+        return "the last one was refused"
+    return ""
+
+
+def _split(prepare: PrepareConfig) -> dict[str, Any]:
+    return {name: getattr(prepare, name) for name in SPLIT}
+
+
+def _decide(
+    store: Store, path: Path, key: str, champion: Run | None, dataset: Dataset, prepare: PrepareConfig, policy: Policy
+) -> dict[str, Any]:
+    """Judges the new run, read back from the disk, beside the champion; records the verdict and acts on it."""
+    new = Run.load(path)
+    rows = dataset.split("test")
+    ids = [map_.id(rows[name]) for map_, name in zip(dataset.id_maps(), ("user", "item"), strict=True)]
+    runs = [run for run in (new, champion) if run]
+    tables = [indexed(run, ids, rows["rating"]) for run in runs]
+    fair = unseen(new, tables[0])
+    for run, table in zip(runs[1:], tables[1:], strict=True):
+        fair &= unseen(run, table)
+    n = int(fair.sum())
+    found: dict[str, Any] = {"n": n, "baselines": None, "model": None, "champion": None, "mse_difference": None}
+    reason = "no rows to judge by that neither model was trained on"
+    if n:
+        ids = [column.filter(fair) for column in ids]
+        reports, per_row = zip(
+            *(judge(run, table.filter(fair), ids) for run, table in zip(runs, tables, strict=True)), strict=True
+        )
+        found["baselines"] = reports[0]["baselines"]
+        for name, report in zip(("model", "champion"), reports, strict=False):
+            found[name] = report["model"] | {"coverage": report["warm"]["n"] / n}
+        if champion:
+            squares = [(table["prediction"] - table["rating"]).to_numpy() ** 2 for table in per_row]
+            difference = squares[0] - squares[1]
+            low, high = paired_bootstrap(difference, rows["user"].filter(fair).to_numpy())
+            found["mse_difference"] = {"value": float(difference.mean()), "low": low, "high": high}
+        reason = _why_not(found, policy)
+    verdict = {"published": not reason, "reason": reason}
+    previous = store.current()
+    write_gate(
+        path, **verdict, key=key, split=_split(prepare), previous=previous.name if previous else None,
+        tolerance=policy.tolerance, min_gain_over=policy.min_gain_over, **found,
+    )  # fmt: skip
+    if not reason:
+        store.publish(path)
+    return verdict | found | {"status": "refused" if reason else "published"}
+
+
+def _why_not(found: dict[str, Any], policy: Policy) -> str:
+    """Why a model is not to be published, or an empty text."""
+    model, champion = found["model"], found["champion"]
+    if policy.min_gain_over != "none":
+        bar = found["baselines"][policy.min_gain_over]["rmse"]
+        if not model["rmse"] < bar:
+            return f"RMSE {model['rmse']:.4f} is not below that of the baseline '{policy.min_gain_over}', {bar:.4f}"
+    if champion is None:
+        return ""
+    if not model["rmse"] <= champion["rmse"] * (1 + policy.tolerance):
+        bar = f"{champion['rmse']:.4f} of the model in use by more than {policy.tolerance:.1%}"
+        return f"RMSE {model['rmse']:.4f} is above the {bar}"
+    if model["coverage"] < champion["coverage"] - COVERAGE:
+        shares = f"{model['coverage']:.1%} of the rows, the model in use of {champion['coverage']:.1%}"
+        return f"knows user and item of {shares}"
+    return ""

@@ -1,0 +1,192 @@
+"""A store: the folder of a model that is trained again and again, and of the pointer to the run that is in use.
+
+current -> runs/000012-3fa9c1d2    what readers use; always whole and verified, replaced in one step
+runs/                              runs by number; each has a ``gate.json``: what was decided about it, and why
+data/                              the dataset that the newest was trained on
+.lock                              who writes here holds it
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cfcli.core import publishing
+from cfcli.core.dataset import check
+from cfcli.core.errors import ArtifactError, ConfigError, StaleError
+from cfcli.core.runs import Run, short
+
+FORMAT = 1
+GATE = "gate.json"
+SCHEMA = {"published": bool, "reason": str, "key": str, "decided": str}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store on disk.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        """Where its dataset is."""
+        return self.path / "data"
+
+    @contextmanager
+    def locked(self, wait: float = 0) -> Iterator[None]:
+        """Held by whoever changes anything; see :func:`cfcli.core.publishing.lock`.
+
+        Raises:
+            LockedError: another process still holds it after ``wait`` seconds.
+        """
+        with publishing.lock(self.path / ".lock", wait):
+            yield
+
+    def runs(self) -> list[Path]:
+        """All whole runs, the oldest first: by number, so that a clock that jumps changes nothing."""
+        return sorted(path for path in (self.path / "runs").glob("[0-9]*-*") if path.is_dir())
+
+    def current(self) -> Path | None:
+        """The run that is in use, resolved: the pointer may move while it is read."""
+        link = self.path / "current"
+        return short(link.resolve()) if link.is_symlink() else None
+
+    def previous(self) -> Path | None:
+        """What :meth:`rollback` goes back to: the newest run before the current one that was published and not taken
+        back."""
+        current = self.current()
+        earlier = (run for run in reversed(self.runs()) if current and run.name < current.name)
+        return next((run for run in earlier if (gate := gate_of(run)) and gate["published"]), None)
+
+    def new_path(self, key: str) -> Path:
+        """The folder of the next run: a number, and ``key``, that of what it is made from."""
+        number = max((int(run.name.partition("-")[0]) for run in self.runs()), default=0) + 1
+        return self.path / "runs" / f"{number:06}-{key}"
+
+    def sweep(self, spare: Path | None = None) -> None:
+        """Clears what killed processes left, but for ``spare``. Needs the lock."""
+        for folder in (self.path, self.path / "runs"):
+            publishing.sweep(folder, spare)
+
+    def publish(self, run: Path) -> None:
+        """Makes a run the current one, once it is found whole. Needs the lock.
+
+        Raises:
+            ArtifactError: it is not.
+        """
+        Run.load(run)
+        publishing.point(self.path / "current", run)
+
+    def recover(self) -> None:
+        """Publishes the newest run if whoever was to do so was killed between the verdict and the deed."""
+        newest = next(reversed(self.runs()), None)
+        if newest and newest != self.current() and (gate := gate_of(newest)) and gate["published"]:
+            with suppress(ArtifactError):  # what is no longer whole stays where it is
+                self.publish(newest)
+
+    def rollback(self, to: str | None = None) -> tuple[Path, Path]:
+        """Makes the previous run the current one, or any other by its name, also one that was refused. Needs the lock.
+
+        Returns:
+            The run that is in use now, and the one that was.
+
+        Raises:
+            ArtifactError: there is none, or it is damaged.
+            ConfigError: no run has that name.
+        """
+        current = self.current()
+        if current is None:
+            raise ArtifactError(f"{self.path}: nothing is published there")
+        if to is None:
+            run = self.previous()
+            if run is None:
+                raise ArtifactError(f"{self.path}: no earlier run to go back to")
+        else:
+            run = next((run for run in self.runs() if run.name == Path(to).name), None)
+            if run is None:
+                raise ConfigError(f"{self.path}: no run '{to}'; there are {', '.join(run.name for run in self.runs())}")
+        Run.load(run)
+        if run != current:
+            # First, so that nobody publishes it again.
+            _amend(current, published=False, reason=f"rolled back to {run.name}")
+            _amend(run, published=True, reason=f"rolled back to, from {current.name}")
+            publishing.point(self.path / "current", run)
+        return run, current
+
+    def prune(self, keep: int) -> list[Path]:
+        """Removes all runs but the newest ``keep``, the current and the previous one; returns those removed. Needs the
+        lock."""
+        kept = {*self.runs()[-keep:], self.current(), self.previous()}
+        gone = [run for run in self.runs() if run not in kept]
+        for run in gone:
+            publishing.discard(run)
+        return gone
+
+    def status(self) -> dict[str, Any]:
+        """What is in use, how old it is, and what was decided about all runs.
+
+        Raises:
+            ArtifactError: nothing is published, or what is is damaged.
+        """
+        current = self.current()
+        if current is None:
+            raise ArtifactError(f"{self.path}: nothing is published there; 'cfcli retrain RATINGS --store {self.path}'")
+        info = Run.load(current).info
+        age = (datetime.now(UTC) - datetime.fromisoformat(info["created"])).total_seconds()
+        runs = [{"run": run.name, **(gate_of(run) or {})} for run in self.runs()]
+        return {
+            "store": str(self.path), "current": current.name, "created": info["created"], "age_seconds": round(age),
+            "refused_since": sum(run.name > current.name for run in self.runs()), "runs": runs,
+        }  # fmt: skip
+
+
+def check_age(state: dict[str, Any], limit: float) -> None:
+    """Raises a StaleError when the run in use, of a :meth:`Store.status`, is older than ``limit`` seconds."""
+    if (age := state["age_seconds"]) > limit:
+        raise StaleError(f"{state['store']}: {state['current']} is {hours(age)} old, more than {hours(limit)}")
+
+
+def gate_of(run: Path) -> dict[str, Any] | None:
+    """What was decided about a run, None where nothing was yet; a damaged record says that it is."""
+    if not (run / GATE).exists():
+        return None
+    try:
+        return read_gate(run)
+    except ArtifactError as error:
+        return {"published": False, "reason": str(error), "key": "", "decided": ""}
+
+
+def read_gate(run: Path) -> dict[str, Any]:
+    """What was decided about a run.
+
+    Raises:
+        ArtifactError: nothing was, or the record is damaged.
+    """
+    content = publishing.read_manifest(run / GATE, "verdict", FORMAT)
+    check(run / GATE, content, SCHEMA)
+    return content
+
+
+def write_gate(run: Path, **content: Any) -> None:
+    """Records what was decided about a run."""
+    publishing.write_manifest(run / GATE, {"format": FORMAT, "decided": now()} | content, {})
+
+
+def _amend(run: Path, **changes: Any) -> None:
+    write_gate(run, **{"key": "", **(gate_of(run) or {}), **changes, "decided": now()})
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def hours(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
