@@ -154,6 +154,10 @@ class TrainConfig:
         default = {f.name: f.default for f in dataclasses.fields(self)}
         return [name for name in ONLY_ADAM if getattr(self, name) != default[name]]
 
+    def fitted_by(self) -> str:
+        """The solver, once ``auto`` is settled."""
+        return self.solver if self.solver != "auto" else "adam" if self.only_adam() else "gibbs"
+
     def max_seconds(self) -> float | None:
         """``max_time`` in seconds."""
         if self.max_time is None:

@@ -111,7 +111,7 @@ def read_table(path: Path, columns: dict[str, Any], rows: int | None = None) -> 
         ArtifactError: it is another table.
     """
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)  # a folder may be called [a]
     except (PolarsError, PanicException, OSError, MemoryError) as error:
         raise ArtifactError(f"{path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
     for name, kind in columns.items():

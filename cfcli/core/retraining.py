@@ -179,7 +179,7 @@ def _why_full(
         if new > MANY_NEW * dataset.info[f"{name}s"]:
             return f"{new:,} {name}s are new"
     if store.runs()[-1] != champion.path:
-        return "the last one was refused"
+        return "the newest run is not the one in use"
     return ""
 
 

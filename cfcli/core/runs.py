@@ -134,7 +134,7 @@ class Run:
     @property
     def history(self) -> pl.DataFrame:
         """One row per epoch, as :class:`cfcli.core.training.Epoch` has them."""
-        return pl.read_csv(self.path / "metrics.csv")
+        return pl.read_csv(self.path / "metrics.csv", glob=False)
 
     def seen(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """What each user rated in training: user u's items are ``items[starts[u]:starts[u + 1]]``; returns ``starts``

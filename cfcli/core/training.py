@@ -137,7 +137,7 @@ def fit(
         raise InputError(f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right")
     mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, config.initial_rating if config.initial_rating is not None else mean)
-    solver = config.solver if config.solver != "auto" else "adam" if config.only_adam() else "gibbs"
+    solver = config.fitted_by()
     module: _Module | Sampling
     batches: Any
     held: Any = None

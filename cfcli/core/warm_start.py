@@ -46,7 +46,7 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> Start:
 def mismatch(run: Run, config: TrainConfig) -> str:
     """Why a training cannot begin with the run's vectors, or an empty text."""
     own = run.info["config"] | {"link": run.info["link"]}
-    if not config.only_adam():
+    if config.fitted_by() == "gibbs":
         # What the sampler takes: of any rank, but scores must be ratings.
         wanted = {"model": "mf", "biases": True, "link": "identity", "inner_product_weight": False}
     else:

@@ -17,7 +17,9 @@ from cfcli.cli.app import app
 from cfcli.core import preparation, publishing
 from cfcli.core.errors import StaleError
 
-COMMANDS = "prepare train evaluate predict recommend export-embeddings bench similar retrain rollback status verify".split()
+COMMANDS = (
+    "prepare train evaluate predict recommend export-embeddings bench similar retrain rollback status verify".split()
+)
 
 
 def cpu_seconds(command: list[str]) -> float:
