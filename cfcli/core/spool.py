@@ -76,7 +76,8 @@ class Spool:
     def _read(self, k: int, columns: Sequence[str] = ()) -> pl.DataFrame:
         if (block := self._kept.get(k)) is not None:
             return block.select(columns) if columns else block
-        return pl.read_ipc(self._path(k), columns=list(columns) or None)
+        frame = pl.scan_ipc(self._path(k), glob=False)  # a folder may be called [a]
+        return (frame.select(columns) if columns else frame).collect()
 
     def _write(self, k: int, block: pl.DataFrame) -> None:
         self._kept.pop(k, None)

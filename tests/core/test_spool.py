@@ -16,7 +16,7 @@ B = pl.DataFrame({"user": [2], "rating": [4.0]}, schema=A.schema)
 @pytest.mark.parametrize("memory", [0, 30, 1 << 20])
 def test_blocks_come_back_in_order(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spools, "MEMORY", memory)
-    spool = Spool(tmp_path / "s")
+    spool = Spool(tmp_path / "[s]")
     for block, side in ((A, "train"), (A.clear(), "train"), (B, "test"), (A, "train")):
         spool.append(block, side)
     assert spool.rows == 7
@@ -30,4 +30,4 @@ def test_blocks_come_back_in_order(memory: int, tmp_path: Path, monkeypatch: pyt
     spool.change(lambda start, block: block.filter(np.arange(start, start + block.height) % 2 == 0))
     assert spool.column("rating").tolist() == [1, 3, 1, 3]
     assert spool.given("test").sum() == 0
-    assert bool(list((tmp_path / "s").iterdir())) == (memory < 100)
+    assert bool(list((tmp_path / "[s]").iterdir())) == (memory < 100)
