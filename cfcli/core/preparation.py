@@ -30,7 +30,7 @@ RESERVED = {
     "score",
 }  # fmt: skip
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
-MOVED = 0.1  # of the width of its scale, by which an end may move
+MOVED, FEW = 0.1, 100  # of the width of its scale, by which an end may move; ratings that tell no scale
 
 
 def prepare(
@@ -197,6 +197,8 @@ def _refuse_to_shrink(former: Dataset, rows: int, entities: tuple[Entities, Enti
 def _refuse_another_scale(former: Dataset, scale: dict[str, float | None]) -> None:
     """Raises an InputError when the ratings to be replaced were on another scale, such as stars against percent."""
     old = former.info.get("rating_scale")
-    if old and max(abs((scale[end] or 0) - old[end]) for end in ("min", "max")) > MOVED * (old["max"] - old["min"]):
+    if not old or former.info["ratings"] < FEW:
+        return
+    if max(abs((scale[end] or 0) - old[end]) for end in ("min", "max")) > MOVED * (old["max"] - old["min"]):
         ends = [f"{part['min']:g} to {part['max']:g}" for part in (old, scale)]
         raise InputError(f"{former.path}: its ratings go from {ends[0]}, those of the new input from {ends[1]}; {HINT}")
