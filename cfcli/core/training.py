@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import math
 import shutil
 import signal
 import time
@@ -182,7 +181,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with stop:
+        with stop, _numbers():
             trainer.fit(module, batches, held, ckpt_path=resume, weights_only=True)
     history = module.history
     if stop.received and not history:
@@ -313,8 +312,8 @@ class CheckpointFiles(TorchCheckpointIO):
 
 class _Module(Resumable):
     def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any) -> None:
-        super().__init__()
-        self.model, self.config, self.progress, self.batches = model, config, progress, batches
+        super().__init__(progress)
+        self.model, self.config, self.batches = model, config, batches
         self.scale = model.unit**-2  # makes loss and l2 the same for ratings of any scale
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
@@ -382,10 +381,7 @@ class _Module(Resumable):
             seconds=self.seconds,
             ratings_per_second=self.seen / self.seconds,
         )
-        self.history.append(row)
-        self.progress.epoch(row)
-        if not math.isfinite(mse if val_mse is None else val_mse):
-            raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
+        self.finish(row)
         if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
             self.best, self.best_epoch = self.model.folded(), row.epoch
 
@@ -407,6 +403,15 @@ def _known(train: pl.DataFrame, shape: Shape, config: TrainConfig) -> Known:
         (torch.from_numpy(degrees[0]), torch.from_numpy(degrees[1])),
         (torch.from_numpy(features[0]), torch.from_numpy(features[1])) if features else None,
     )
+
+
+@contextlib.contextmanager
+def _numbers() -> Iterator[None]:
+    """Turns a decomposition that fails, as it does where numbers are not finite, into the error for that."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        raise GateError(f"the training diverged: {(str(error).splitlines() or [''])[0]}") from None
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from cfcli.core.epochs import Epoch, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
+from cfcli.core.solvers.gibbs import Sampler
 from cfcli.core.training import PatienceFrom, TrainedModel, auto_batch_size, choose_device, fit
 
 Fit = Callable[..., TrainedModel]
@@ -185,6 +186,21 @@ def test_a_loss_that_diverges_is_refused(sides: tuple[pl.DataFrame, pl.DataFrame
     for data in (sides, (sides[0], sides[0].clear())):
         with pytest.raises(GateError, match=r"diverged in epoch \d+; try a lower --learning-rate"):
             run(data, learning_rate=1e30)
+
+
+@pytest.mark.parametrize("what", ["alpha", "mse"])
+def test_a_sampler_that_leaves_the_numbers_is_refused(
+    what: str, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sampler.sweep
+
+    def broken(self: Sampler) -> None:
+        sweep(self)
+        setattr(self, what, float("nan"))
+
+    monkeypatch.setattr(Sampler, "sweep", broken)
+    with pytest.raises(GateError, match="diverged"):
+        run((sides[0], sides[0].clear()), solver="gibbs", learning_rate=TrainConfig().learning_rate)
 
 
 @pytest.mark.parametrize(

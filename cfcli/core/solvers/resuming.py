@@ -1,12 +1,13 @@
 """What all solvers' checkpoints hold beside what Lightning puts there."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as lightning
 
-from cfcli.core.epochs import Epoch
-from cfcli.core.errors import ArtifactError
+from cfcli.core.epochs import Epoch, Progress
+from cfcli.core.errors import ArtifactError, GateError
 
 
 class Resumable(lightning.LightningModule):
@@ -17,8 +18,9 @@ class Resumable(lightning.LightningModule):
         fingerprint: of the data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
+        self.progress = progress
         self.history: list[Epoch] = []
         self.fingerprint = ""
 
@@ -29,6 +31,17 @@ class Resumable(lightning.LightningModule):
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from a :meth:`state`; ``history`` is there already."""
         raise NotImplementedError
+
+    def finish(self, row: Epoch) -> None:
+        """Takes the row of an epoch that is over.
+
+        Raises:
+            GateError: its error is no number.
+        """
+        self.history.append(row)
+        self.progress.epoch(row)
+        if not math.isfinite(row.train_mse if row.val_mse is None else row.val_mse):
+            raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         history = [asdict(row) for row in self.history]

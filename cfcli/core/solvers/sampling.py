@@ -38,9 +38,9 @@ class Sampling(Resumable):
         self, train: pl.DataFrame, val: pl.DataFrame, users: int, items: int, config: TrainConfig, progress: Progress,
         bounds: tuple[float, float], device: str, start: Start | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(progress)
         self.automatic_optimization = False
-        self.config, self.progress, self.bounds = config, progress, bounds
+        self.config, self.bounds = config, bounds
         self.sweeps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
@@ -97,8 +97,7 @@ class Sampling(Resumable):
         )
         if len(self.val_rating):
             row = _judged(row, self.error)
-        self.history.append(row)
-        self.progress.epoch(row)
+        self.finish(row)
 
     def configure_optimizers(self) -> None:
         return None
