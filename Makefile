@@ -11,11 +11,12 @@ export OMP_NUM_THREADS
 # Shows a command as one would type it, then runs it; make stops at the first that fails.
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 
 help:
 	@echo "make demo   install, then train, judge and use models on a real MovieLens sample"
 	@echo "make test   install, then run all tests (PYTEST_ARGS=... is passed on)"
+	@echo "make soak   the fault tests at full length (an hour), and a table of what was tried and lost"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the environment, the demo and all caches"
 
@@ -46,6 +47,9 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+soak: .venv/.installed
+	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
