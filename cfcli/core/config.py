@@ -59,6 +59,7 @@ class PrepareConfig:
     test_size: float = _key(0.1, "Share of the ratings that go to the test.")
     duplicates: Duplicates = _key("last", "Which rating of a pair counts: last (by time), mean, first; or error.")
     max_bad_rows: str = _key("0", "Bad rows to drop, as N or P%, before the input is refused.")
+    no_rejects_file: bool = _key(False, "Keep no copy of bad rows, which may hold ids of people.")
     rating_range: tuple[float, float] | None = _key(None, "Lowest and highest rating allowed, as LO,HI.")
     seed: int = _key(42, "Seed of the split and the sample.")
 

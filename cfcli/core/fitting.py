@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import resource
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -40,7 +41,8 @@ def train(
         out: its folder; by default one in ``runs``.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
-        whole: write no run that a signal stopped early, but leave what is there to be resumed.
+        whole: write no run that a signal stopped early, but leave what is there to be resumed; keep no checkpoint in
+            one that was ended by ``max_time``.
 
     Returns:
         The run's path, its manifest, and the number of the signal that stopped it early, if one did.
@@ -75,6 +77,8 @@ def train(
         )
         if whole and fitted.stopped_by:
             raise StoppedError("stopped by a signal; the next training goes on from there", fitted.stopped_by)
+        if whole:
+            shutil.rmtree((folder / CHECKPOINT).parent, ignore_errors=True)
         info = write(folder, path, dataset, config, fitted)
     return path, info, fitted.stopped_by
 

@@ -157,7 +157,7 @@ class Reader:
         self.worst = self.worst or rows[0][:5]
         is_first = not self.rejected
         self.rejected.update(row[3] for row in rows)
-        if self.scratch:
+        if self.scratch and not self.config.no_rejects_file:
             frame = pl.DataFrame([(_printable(row[0]), *row[1:]) for row in rows], schema=REJECT, orient="row")
             with open(self.scratch / REJECTS, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
                 frame.write_csv(file, include_header=is_first)

@@ -71,7 +71,7 @@ class Store:
 
     def sweep(self, spare: Path | None = None) -> None:
         """Clears what killed processes left, but for ``spare``. Needs the lock."""
-        for folder in (self.path, self.path / "runs"):
+        for folder in (self.path, self.path / "runs", *self.runs()):
             publishing.sweep(folder, spare)
 
     def publish(self, run: Path) -> None:

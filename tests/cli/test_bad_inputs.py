@@ -12,6 +12,7 @@ import lzma
 import os
 import random
 import re
+import stat
 import subprocess
 import threading
 from collections.abc import Callable
@@ -683,3 +684,12 @@ def test_case_63_far_fewer_rows_or_other_ids_than_before(prepare: Prepare) -> No
     assert "only 0% of its users" in prepare(other, "--force").err
     assert Dataset.load(Path("data")).info["ratings"] == N
     taken(prepare(fewer, "--force", "--accept-shrink"), fewer.count("\n") - 1)
+
+
+def test_bad_rows_are_kept_for_their_owner_or_not_at_all(prepare: Prepare) -> None:
+    bad = CSV + "somebody,1,bad\n"
+    taken(prepare(bad, "--max-bad-rows", 1))
+    assert stat.S_IMODE(Path("data/rejects.csv").stat().st_mode) == 0o600
+    taken(prepare(bad, "--max-bad-rows", 1, "--no-rejects-file", "--force"))
+    assert not Path("data/rejects.csv").exists()
+    assert b"somebody" not in b"".join(path.read_bytes() for path in Path("data").iterdir())
