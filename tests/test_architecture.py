@@ -23,7 +23,7 @@ ROWS = [
     ["fitting"],
     ["prediction", "recommendation"],
     ["evaluation", "neighbors", "embeddings"],
-    ["store"],
+    ["store", "gate"],
     ["retraining", "verification", "textfile"],
     ["benchmark", "plots"],
 ]

@@ -57,7 +57,7 @@ def retrain(
 
     import time
 
-    from cfcli.core.retraining import Policy
+    from cfcli.core.gate import Policy
     from cfcli.core.retraining import retrain as run
     from cfcli.core.sources import Source
     from cfcli.core.store import Store

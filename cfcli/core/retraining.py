@@ -2,51 +2,28 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cfcli
-from cfcli.core import fitting, preparation, publishing, warm_start
+from cfcli.core import fitting, gate, preparation, publishing, warm_start
 from cfcli.core.config import PrepareConfig, TrainConfig, as_dict
 from cfcli.core.dataset import Dataset
 from cfcli.core.epochs import Progress
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError
-from cfcli.core.evaluation import indexed, judge, unseen
-from cfcli.core.metrics import paired_bootstrap
+from cfcli.core.gate import Policy
 from cfcli.core.runs import CHECKPOINT, Run
 from cfcli.core.sources import Source
 from cfcli.core.store import Store, gate_of, write_gate
 
 SPLIT = ("split", "seed", "val_size", "test_size")
 MANY_NEW = 0.2  # of the users or items: then nothing is kept
-COVERAGE = 0.01  # of the rows, by which those with a known user and item may fall
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When a new model is published.
-
-    Attributes:
-        tolerance: share by which its RMSE may be above that of the model in use.
-        min_gain_over: the baseline whose MSE it must be below, or ``none``.
-        keep: runs to keep.
-        full_every: at most so many trainings begin with each other's vectors, then one with none.
-    """
-
-    tolerance: float = 0.01
-    min_gain_over: str = "bias"
-    keep: int = 7
-    full_every: int = 7
-
-    def __post_init__(self) -> None:
-        for name, least in (("tolerance", 0), ("keep", 1), ("full_every", 1)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"--{name.replace('_', '-')}: {getattr(self, name)} is below {least}")
 
 
 def retrain(
@@ -93,7 +70,7 @@ def retrain(
             sources, store.data, prepare, items=items, force=True, accept_shrink=accept_shrink
         )
         key = _key(dataset, train, policy)
-        champion = _champion(store)
+        champion = next(_in_use(store), None)
         report: dict[str, Any] = {
             "status": "unchanged", "published": False, "run": None, "previous": store.current(), "reason": "",
             "model": None, "champion": None, "start": None,
@@ -102,8 +79,8 @@ def retrain(
             "rejected": sum(dataset.info["rejected"].values()), "notes": notes,
         }  # fmt: skip
         newest = next(reversed(store.runs()), None)
-        if newest and newest.name.endswith(f"-{key}") and (gate := gate_of(newest)):
-            outcome = "published" if gate["published"] else f"refused: {gate['reason']}"
+        if newest and newest.name.endswith(f"-{key}") and (verdict := gate_of(newest)):
+            outcome = "published" if verdict["published"] else f"refused: {verdict['reason']}"
             report |= {"run": newest, "reason": f"nothing changed since {newest.name}, which was {outcome}"}
         else:
             if not newest or not newest.name.endswith(f"-{key}"):
@@ -121,15 +98,14 @@ def _key(dataset: Dataset, train: TrainConfig, policy: Policy) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _champion(store: Store) -> Run | None:
-    """The run in use; where it is damaged, the newest whole one that was in use."""
-    current = store.current()
-    if current is None:
-        return None
-    for path in [current, *(run for run in reversed(store.runs()) if (gate := gate_of(run)) and gate["published"])]:
-        with contextlib.suppress(ArtifactError):
-            return Run.load(path)
-    return None
+def _in_use(store: Store) -> Iterator[Run]:
+    """The run in use and then those that were before it, the newest first, as far as they are whole; none where nothing
+    is in use."""
+    if current := store.current():
+        before = (run for run in reversed(store.runs()) if (was := gate_of(run)) and was["published"])
+        for path in [current, *(run for run in before if run != current)]:
+            with contextlib.suppress(ArtifactError):
+                yield Run.load(path)
 
 
 def _new(champion: Run | None, dataset: Dataset) -> dict[str, int]:
@@ -190,32 +166,9 @@ def _split(prepare: PrepareConfig) -> dict[str, Any]:
 def _decide(
     store: Store, path: Path, key: str, champion: Run | None, dataset: Dataset, prepare: PrepareConfig, policy: Policy
 ) -> dict[str, Any]:
-    """Judges the new run, read back from the disk, beside the champion; records the verdict and acts on it."""
-    new = Run.load(path)
-    rows = dataset.split("test")
-    ids = [map_.id(rows[name]) for map_, name in zip(dataset.id_maps(), ("user", "item"), strict=True)]
-    runs = [run for run in (new, champion) if run]
-    tables = [indexed(run, ids, rows["rating"]) for run in runs]
-    fair = unseen(new, tables[0])
-    for run, table in zip(runs[1:], tables[1:], strict=True):
-        fair &= unseen(run, table)
-    n = int(fair.sum())
-    found: dict[str, Any] = {"n": n, "baselines": None, "model": None, "champion": None, "mse_difference": None}
-    reason = "no rows to judge by that neither model was trained on"
-    if n:
-        ids = [column.filter(fair) for column in ids]
-        reports, per_row = zip(
-            *(judge(run, table.filter(fair), ids) for run, table in zip(runs, tables, strict=True)), strict=True
-        )
-        found["baselines"] = reports[0]["baselines"]
-        for name, report in zip(("model", "champion"), reports, strict=False):
-            found[name] = report["model"] | {"coverage": report["warm"]["n"] / n}
-        if champion:
-            squares = [(table["prediction"] - table["rating"]).to_numpy() ** 2 for table in per_row]
-            difference = squares[0] - squares[1]
-            low, high = paired_bootstrap(difference, rows["user"].filter(fair).to_numpy())
-            found["mse_difference"] = {"value": float(difference.mean()), "low": low, "high": high}
-        reason = _why_not(found, policy)
+    """Judges the new run, read back from the disk; records the verdict and acts on it."""
+    earlier = itertools.islice(_in_use(store), 1, policy.keep)
+    reason, found = gate.compare(Run.load(path), champion, earlier, dataset, policy)
     verdict = {"published": not reason, "reason": reason}
     previous = store.current()
     write_gate(
@@ -225,21 +178,3 @@ def _decide(
     if not reason:
         store.publish(path)
     return verdict | found | {"status": "refused" if reason else "published"}
-
-
-def _why_not(found: dict[str, Any], policy: Policy) -> str:
-    """Why a model is not to be published, or an empty text."""
-    model, champion = found["model"], found["champion"]
-    if policy.min_gain_over != "none":
-        bar = found["baselines"][policy.min_gain_over]["rmse"]
-        if not model["rmse"] < bar:
-            return f"RMSE {model['rmse']:.4f} is not below that of the baseline '{policy.min_gain_over}', {bar:.4f}"
-    if champion is None:
-        return ""
-    if not model["rmse"] <= champion["rmse"] * (1 + policy.tolerance):
-        bar = f"{champion['rmse']:.4f} of the model in use by more than {policy.tolerance:.1%}"
-        return f"RMSE {model['rmse']:.4f} is above the {bar}"
-    if model["coverage"] < champion["coverage"] - COVERAGE:
-        shares = f"{model['coverage']:.1%} of the rows, the model in use of {champion['coverage']:.1%}"
-        return f"knows user and item of {shares}"
-    return ""

@@ -12,7 +12,7 @@ from cfcli.core import publishing, retraining
 from cfcli.core.config import PrepareConfig, TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError, StaleError
-from cfcli.core.retraining import Policy
+from cfcli.core.gate import Policy
 from cfcli.core.runs import Run
 from cfcli.core.sources import Source
 from cfcli.core.store import Store, check_age, gate_of, read_gate, write_gate
@@ -95,7 +95,7 @@ def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None
         store, ROWS, TrainConfig(solver="adam", learning_rate=3.0, epochs=1, device="cpu"), min_gain_over="none"
     )
     assert report["status"] == "refused"
-    assert "is above the" in report["reason"]
+    assert "% above that of the model in use" in report["reason"]
     assert report["champion"]["rmse"] * 1.01 < report["model"]["rmse"]
     assert str(store.current()) == first["run"]
     assert store.status()["refused_since"] == 1
