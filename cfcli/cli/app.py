@@ -133,8 +133,21 @@ def _stop(number: int, frame: object) -> None:
     sys.exit(128 + number)  # as an exception, so that nothing half-written is left behind
 
 
+def _open_closed_streams() -> None:
+    """Puts something in place of standard streams that are closed: files opened later would get their numbers. What
+    stdout was to get must not be lost in silence: it cannot be written, which is an error."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
 def main() -> None:
     """The console script."""
+    _open_closed_streams()
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _stop)
     app()

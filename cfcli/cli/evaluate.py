@@ -40,10 +40,9 @@ def evaluate(
     source = Source.of(ratings) if ratings else None
     result, rows = evaluation.evaluate(Run.load(run), split=split, source=source, data=data)
     if per_row:
-        from cfcli.core import publishing
+        from cfcli.core import outputs
 
-        with publishing.file(per_row) as stream:
-            rows.write_csv(stream) if per_row.suffix == ".csv" else rows.write_parquet(stream)
+        outputs.write([rows], str(per_row))
     Out(json, quiet).table(_table(result), result)
     evaluation.check_bars(result, min_gain_over, max_mse)
 

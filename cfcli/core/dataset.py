@@ -1,6 +1,6 @@
 """A prepared dataset: a folder of Parquet files that training and judging agree on."""
 
-import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,15 @@ from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core import publishing
 from cfcli.core.errors import ArtifactError
-from cfcli.core.ids import IdMap
+from cfcli.core.ids import IdMap, are_integers
 from cfcli.core.splits import NAMES
 
 FORMAT = 2
+# What stands beside the ids in the tables of datasets, runs and reports.
+RESERVED = {
+    "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm", "query", "rank",
+    "score",
+}  # fmt: skip
 MANIFEST = "dataset.json"
 SCHEMA = {
     "fingerprint": str, "columns": {"user": str, "item": str, "rating": str}, "users": int, "items": int,
@@ -52,6 +57,7 @@ class Dataset:
         if missing := [name for name in FILES if name not in info["files"]]:
             raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
         check(path / MANIFEST, info, SCHEMA)
+        check_columns(path / MANIFEST, info)
         return cls(path, info)
 
     @cached_property
@@ -76,8 +82,7 @@ class Dataset:
         return IdMap(self.users[self.info["columns"]["user"]]), IdMap(self.items[self.info["columns"]["item"]])
 
     def _entities(self, name: str) -> pl.DataFrame:
-        columns = {self.info["columns"][name]: pl.String, "n_ratings": pl.UInt32}
-        return read_table(self.path / f"{name}s.parquet", columns, self.info[f"{name}s"])
+        return read_entities(self.path, name, self.info, self.info[f"{name}s"], {"n_ratings": pl.UInt32})
 
 
 def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
@@ -93,7 +98,7 @@ def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
         elif isinstance(wanted, tuple):
             good = value in wanted
         elif wanted is float:
-            good = isinstance(value, int | float) and math.isfinite(value)
+            good = isinstance(value, int | float) and abs(value) <= sys.float_info.max
         else:
             good = isinstance(value, wanted) and not (wanted is int and value < 0)
         if not isinstance(wanted, dict) and not good:
@@ -121,6 +126,32 @@ def read_table(path: Path, columns: dict[str, Any], rows: int | None = None) -> 
             raise ArtifactError(f"{path}: damaged: column '{name}' has numbers that are not finite")
     if rows is not None and table.height != rows:
         raise ArtifactError(f"{path}: damaged: {path.name} has {table.height} rows, not {rows}")
+    return table
+
+
+def check_columns(path: Path, info: dict[str, Any]) -> None:
+    """Raises an ArtifactError where the ids' columns in a manifest are called as others beside them."""
+    names = [info["columns"][role] for role in ("user", "item")]
+    if taken := RESERVED & {*names} or ({names[0]} & {names[1]}):
+        raise ArtifactError(f"{path}: damaged: a column of ids is called {min(taken)!r}")
+
+
+def read_entities(folder: Path, name: str, info: dict[str, Any], rows: int, columns: dict[str, Any]) -> pl.DataFrame:
+    """The table of the users or items (``name`` without the s) that are part of an artifact: one row each, with their
+    id as text.
+
+    Raises:
+        ArtifactError: it is another table, has an id twice, or ids that are no numbers though the manifest says so.
+    """
+    path, column = folder / f"{name}s.parquet", info["columns"][name]
+    table = read_table(path, {column: pl.String, **columns}, rows)
+    if table[column].n_unique() < rows:
+        raise ArtifactError(f"{path}: damaged: column '{column}' has an id twice")
+    if info["integer_ids"][name] and not are_integers(table[column]):
+        raise ArtifactError(f"{path}: damaged: column '{column}' has ids that are no whole numbers")
+    for text in ("title", "genres"):
+        if table.schema.get(text, pl.String) != pl.String:
+            raise ArtifactError(f"{path}: damaged: column '{text}' is no text")
     return table
 
 

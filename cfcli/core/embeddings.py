@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import polars as pl
@@ -195,14 +195,13 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
 def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
     """One table in one form; for what is neither Parquet nor CSV, in the layout ``list``."""
     if format in ("parquet", "csv"):
-        with publishing.file(path) as stream:
-            frame.write_parquet(stream) if format == "parquet" else frame.write_csv(stream)
+        outputs.write([frame], str(path), form=format)
         return [path]
     vectors = frame["embedding"].to_numpy()
     ids = frame.to_series().cast(pl.String).to_list()
     if format == "npy":
         with publishing.file(path) as stream:
-            np.save(stream, vectors)
+            np.save(_Writer(stream), vectors)
         return [path, _lines(path.with_suffix(".ids.txt"), [" ".join(i.splitlines()) for i in ids])]
     texts = [[f"{x:.9g}" for x in row] for row in vectors]
     if format == "word2vec":
@@ -214,6 +213,13 @@ def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
         names = frame["title"].fill_null("").to_list()
         metadata = ["id\ttitle", *(f"{i}\t{_one_line(n)}" for i, n in zip(metadata, names, strict=True))]
     return [_lines(path, ["\t".join(row) for row in texts]), _lines(path.with_suffix(".metadata.tsv"), metadata)]
+
+
+class _Writer:
+    """What has no file descriptor: NumPy writes past Python into one, and takes no notice where that fails."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.write = stream.write
 
 
 def _check_words(frame: pl.DataFrame) -> None:

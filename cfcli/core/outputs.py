@@ -22,9 +22,13 @@ def excel_safe(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(text.str.contains(r"^[=+\-@\t\r]")).then("'" + text).otherwise(text).name.keep())
 
 
-def write(blocks: Iterable[pl.DataFrame], out: str, *, json: bool = False, safe: bool = False) -> int:
-    """Writes blocks of one table to ``out``: a file that is there whole or not at all (Parquet if it is called so, else
-    CSV), or ``-`` for stdout (CSV, or a JSON object a line); returns how many rows it were.
+def write(
+    blocks: Iterable[pl.DataFrame], out: str, *, json: bool = False, safe: bool = False, form: str | None = None
+) -> int:
+    """Writes blocks of one table to ``out`` and returns how many rows it were.
+
+    ``out`` is a file that is there whole or not at all (Parquet if ``form`` says so or it is called so, else CSV), or
+    ``-`` for stdout (CSV, or a JSON object a line).
 
     On a terminal, control characters in texts are replaced.
 
@@ -36,7 +40,7 @@ def write(blocks: Iterable[pl.DataFrame], out: str, *, json: bool = False, safe:
     """
     rows = 0
     is_terminal = out == "-" and sys.stdout.isatty()
-    as_parquet = out.endswith((".parquet", ".pq"))
+    as_parquet = form == "parquet" if form else out.endswith((".parquet", ".pq"))
     with _opened(out) as stream, contextlib.ExitStack() as stack:
         parquet: Any = None
         for k, block in enumerate(blocks):

@@ -15,7 +15,7 @@ from cfcli.core import items as item_files
 from cfcli.core import publishing, splits
 from cfcli.core.checks import id_notes
 from cfcli.core.config import PrepareConfig, as_dict
-from cfcli.core.dataset import FILES, FORMAT, MANIFEST, Dataset
+from cfcli.core.dataset import FILES, FORMAT, MANIFEST, RESERVED, Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.ids import are_integers
 from cfcli.core.ratings import REJECTS, Reader
@@ -24,11 +24,6 @@ from cfcli.core.sources import Source
 from cfcli.core.spool import Spool
 from cfcli.core.tables import Entities, write_sides
 
-# What stands beside the ids in the tables of datasets, runs and reports.
-RESERVED = {
-    "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm", "query", "rank",
-    "score",
-}  # fmt: skip
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
 MOVED, FEW = 0.1, 100  # of the width of its scale, by which an end may move; ratings that tell no scale
 

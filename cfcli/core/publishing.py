@@ -6,10 +6,12 @@ half, whenever the writer dies.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -22,6 +24,7 @@ from cfcli.core.errors import ArtifactError, LockedError, MachineError, StoppedE
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 MOST_MANIFEST = 16 << 20  # bytes
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
 TRASH = ".trash-"
 TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 
@@ -31,8 +34,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``; when the block ends well it becomes ``target``, else it goes away.
 
     The folder is locked, and its owner's alone, while it is open. One left by a killed process is cleared or, with
-    ``keep``, taken over, and then a :class:`StoppedError` leaves it, too; a folder that stands at ``target`` by then
-    is replaced, its dot files kept.
+    ``keep``, taken over, and then a signal leaves it, too; a folder that stands at ``target`` by then is replaced, its
+    dot files kept.
 
     Raises:
         LockedError: another process is writing the same target.
@@ -41,7 +44,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     target = target.resolve()
     staging = staging_of(target)
     with machine_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make(target.parent)
         lock = _lock(staging, target, keep)
     try:
         with machine_errors(target):
@@ -53,7 +56,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _sync(staging)
             _swap(staging, target)
     except BaseException as error:
-        if not (keep and isinstance(error, StoppedError)):
+        if not (keep and isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)):
             shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
@@ -74,7 +77,7 @@ def file(target: Path) -> Iterator[IO[bytes]]:
     """
     target = target.resolve()
     with machine_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make(target.parent)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -111,7 +114,7 @@ def lock(path: Path, wait: float = 0) -> Iterator[None]:
         LockedError: another process holds it still.
     """
     with machine_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         until = time.monotonic() + wait
@@ -145,7 +148,7 @@ def discard(folder: Path) -> None:
 def sweep(folder: Path, spare: Path | None = None) -> None:
     """Clears what killed processes left in a folder, but for ``spare`` and for what another process works on."""
     with machine_errors(folder):
-        for path in [*folder.glob(f"{TRASH}*"), *folder.glob(".*.part")]:
+        for path in [*folder.glob(f"{TRASH}*"), *folder.glob(".*.part*")]:
             if path == spare:
                 continue
             if not path.is_dir() or path.is_symlink():
@@ -191,16 +194,10 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
     """
     folder = path.parent
     try:
-        mode = folder.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.environ.get(TRUST):
-            raise ArtifactError(
-                f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in it can be trusted "
-                f"(where that has no effect, set {TRUST}=1)"
-            )
-        with open(path, "rb") as stream:
-            raw = stream.read(MOST_MANIFEST + 1)
-        if len(raw) > MOST_MANIFEST:
+        refuse_shared(folder)
+        if _plain_size(path) > MOST_MANIFEST:
             raise ArtifactError(f"{path}: damaged: larger than any {what}'s manifest")
+        raw = path.read_bytes()
         content = json.loads(raw)
         version = content["format"]
         seal = content.pop("seal", "")
@@ -216,11 +213,11 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
         raise ArtifactError(f"{path}: made by another version of cfcli (format {version}, this one reads {format})")
     if not seal or raw != (body := raw[: -len(_seal(b""))]) + _seal(body):
         raise ArtifactError(f"{path}: damaged: not as it was written")
-    for name, expected in files.items():
-        if not name or os.path.basename(name) != name or name.startswith("."):
-            raise ArtifactError(f"{path}: names a file outside its folder: {name!r}")
+    for name, (size, digest) in files.items():
+        if not NAME.fullmatch(name):
+            raise ArtifactError(f"{path}: names a file outside its folder, or none: {name[:80]!r}")
         try:
-            same = ((folder / name).stat().st_size, sha256(folder / name)) == expected
+            same = _plain_size(folder / name) == size and sha256(folder / name) == digest
         except FileNotFoundError:
             raise ArtifactError(f"{folder / name}: missing") from None
         except OSError as error:
@@ -228,6 +225,29 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
         if not same:
             raise ArtifactError(f"{folder / name}: damaged: its checksum is not the one in {path.name}")
     return dict(content)
+
+
+def refuse_shared(folder: Path) -> None:
+    """Raises an ArtifactError where anyone may change what is in a folder, so that it may be anyone's."""
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.environ.get(TRUST):
+        raise ArtifactError(
+            f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in it can be trusted "
+            f"(where that has no effect, set {TRUST}=1)"
+        )
+
+
+def _plain_size(path: Path) -> int:
+    """Bytes of a file; of a pipe or device, reading might never end."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ArtifactError(f"{path}: damaged: a link to itself") from None
+        raise
+    if not stat.S_ISREG(found.st_mode):
+        raise ArtifactError(f"{path}: damaged: not a plain file")
+    return found.st_size
 
 
 def sha256(path: Path) -> str:
@@ -245,6 +265,13 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise MachineError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder and those above it, which are not for all to write to even where the umask would let them."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(mode=0o775, exist_ok=True)
 
 
 def _lock(staging: Path, target: Path, keep: bool) -> int:

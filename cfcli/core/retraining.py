@@ -70,22 +70,24 @@ def retrain(
             sources, store.data, prepare, items=items, force=True, accept_shrink=accept_shrink
         )
         key = _key(dataset, train, policy)
-        champion = next(_in_use(store), None)
+        current, champion = store.current(), next(_in_use(store), None)
         report: dict[str, Any] = {
-            "status": "unchanged", "published": False, "run": None, "previous": store.current(), "reason": "",
+            "status": "unchanged", "published": False, "run": None, "previous": current, "reason": "",
             "model": None, "champion": None, "start": None,
             **{f"new_{name}s": new for name, new in _new(champion, dataset).items()},
             **{name: dataset.info[name] for name in ("ratings", "users", "items", "fingerprint")},
             "rejected": sum(dataset.info["rejected"].values()), "notes": notes,
         }  # fmt: skip
-        newest = next(reversed(store.runs()), None)
-        if newest and newest.name.endswith(f"-{key}") and (verdict := gate_of(newest)):
+        run = next((run for run in store.runs()[-1:] if run.name.endswith(f"-{key}")), None)
+        verdict = gate_of(run) if run else None
+        is_whole = (champion.path.name if champion else None) == (current.name if current else None)
+        if run and verdict and is_whole:
             outcome = "published" if verdict["published"] else f"refused: {verdict['reason']}"
-            report |= {"run": newest, "reason": f"nothing changed since {newest.name}, which was {outcome}"}
+            report |= {"run": run, "reason": f"nothing changed since {run.name}, which was {outcome}"}
         else:
-            if not newest or not newest.name.endswith(f"-{key}"):
-                newest, report["start"] = _train(store, key, dataset, prepare, train, policy, champion, progress)
-            report |= {"run": newest} | _decide(store, newest, key, champion, dataset, prepare, policy)
+            if not run or verdict:  # else whoever trained it was killed before the verdict
+                run, report["start"] = _train(store, key, dataset, prepare, train, policy, champion, progress)
+            report |= {"run": run} | _decide(store, run, key, champion, dataset, prepare, policy)
         store.sweep()
         report["removed"] = [run.name for run in store.prune(policy.keep)]
     paths = {name: str(report[name]) if report[name] else None for name in ("run", "previous")}
@@ -154,7 +156,7 @@ def _why_full(
     for name, new in _new(champion, dataset).items():
         if new > MANY_NEW * dataset.info[f"{name}s"]:
             return f"{new:,} {name}s are new"
-    if store.runs()[-1] != champion.path:
+    if store.runs()[-1].name != champion.path.name:
         return "the newest run is not the one in use"
     return ""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cfcli.core import publishing
 from cfcli.core.config import Link, Model
-from cfcli.core.dataset import Dataset, check, check_range, read_table
+from cfcli.core.dataset import Dataset, check, check_columns, check_range, read_entities, read_table
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.ids import IdMap
 from cfcli.core.models.bias import BiasModel
@@ -53,7 +53,7 @@ class Run:
         fit each other.
 
         Raises:
-            ArtifactError: none there, damaged, or of another format.
+            ArtifactError: none there, damaged, of another format, or in a folder that anyone may write to.
         """
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         try:
@@ -65,6 +65,11 @@ class Run:
         if missing := [name for name in FILES if name not in info["files"]]:
             raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
         check(path / MANIFEST, info, SCHEMA)
+        check_columns(path / MANIFEST, info)
+        if not info["shape"]["low"] < info["shape"]["high"]:
+            raise ArtifactError(
+                f"{path / MANIFEST}: damaged: ratings from {info['shape']['low']} to {info['shape']['high']}"
+            )
         run = cls(path, info)
         run._check_tensors()
         _ = run.users, run.items  # read, and so checked
@@ -109,7 +114,19 @@ class Run:
             raise ConfigError(
                 f"{self.path}: keeps no samples; only runs of 'cfcli train --solver gibbs' know how sure they are"
             )
-        return _load_tensors(self.path / SAMPLES)
+        found, shape = _load_tensors(self.path / SAMPLES), self.info["shape"]
+        try:
+            n, *of_users = found["users"].shape
+            wanted = {"users": (n, *of_users), "items": (n, shape["items"], of_users[1])}
+            wanted |= {"user_noise": (shape["users"],), "item_noise": (shape["items"],)}
+            sound = n >= 2 and of_users[0] == shape["users"] and {k: v.shape for k, v in found.items()} == wanted
+            sound = sound and all(v.dtype.kind == "f" and np.isfinite(v).all() for v in found.values())
+            sound = sound and all((found[f"{name}_noise"] >= 0).all() for name in ("user", "item"))
+        except (KeyError, ValueError, IndexError):
+            sound = False
+        if not sound:
+            raise ArtifactError(f"{self.path / SAMPLES}: damaged: not samples of its users and items")
+        return found
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -123,13 +140,8 @@ class Run:
         return self._entities("item")
 
     def _entities(self, name: str) -> pl.DataFrame:
-        columns = {
-            self.info["columns"][name]: pl.String,
-            "n_ratings": pl.UInt32,
-            "mean": pl.Float64,
-            "bias": pl.Float64,
-        }
-        return read_table(self.path / f"{name}s.parquet", columns, self.info["shape"][f"{name}s"])
+        columns = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
+        return read_entities(self.path, name, self.info, self.info["shape"][f"{name}s"], columns)
 
     @property
     def history(self) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import io
 import lzma
 import os
 import re
+import signal
 import stat
 import sys
 import tempfile
@@ -21,7 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+import polars as pl  # noqa: F401 - before the line on signals
+
 from cfcli.core.errors import CfcliError, InputError, MachineError
+
+# Polars' handler of SIGINT has reads that wait for input begun again, so that nothing could end them.
+signal.siginterrupt(signal.SIGINT, True)
 
 HEAD = 1 << 16  # bytes that tell the form of a text
 BOMB = (256 << 20, 100)  # more bytes than this that were packed this many times smaller are a bomb, not ratings

@@ -16,7 +16,7 @@ from typing import Any
 from cfcli.core import publishing
 from cfcli.core.dataset import check
 from cfcli.core.errors import ArtifactError, ConfigError, StaleError
-from cfcli.core.runs import Run, short
+from cfcli.core.runs import Run
 
 FORMAT = 1
 GATE = "gate.json"
@@ -53,9 +53,9 @@ class Store:
         return sorted(path for path in (self.path / "runs").glob("[0-9]*-*") if path.is_dir())
 
     def current(self) -> Path | None:
-        """The run that is in use, resolved: the pointer may move while it is read."""
+        """The run that is in use, by its own name: the pointer may move while it is read."""
         link = self.path / "current"
-        return short(link.resolve()) if link.is_symlink() else None
+        return self.path / link.readlink() if link.is_symlink() else None
 
     def previous(self) -> Path | None:
         """What :meth:`rollback` goes back to: the newest run before the current one that was published and not taken

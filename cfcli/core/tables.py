@@ -1,7 +1,9 @@
 """The tables of a dataset: users and items with their index, and the rows of each side of the split."""
 
+import contextlib
+import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,8 +146,10 @@ def write_sides(
             for future in written:
                 future.result()
         finally:
+            wait(written)  # a file that is closed while a thread writes it is a crash
             for file in files.values():
-                file.close()
+                with contextlib.suppress(OSError) if sys.exc_info()[0] else contextlib.nullcontext():
+                    file.close()
     cold = {}
     for name in (splits.VAL, splits.TEST):
         cold[name] = 0

@@ -39,6 +39,10 @@ from cfcli.core.solvers.sampling import Sampling
 
 FEATURES = 64  # of who rated what, for adam: each costs time at every step
 CHECKPOINT = "last.ckpt"
+PARTS = (
+    "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
+    "lr_schedulers", "cfcli",
+)  # fmt: skip
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -303,17 +307,22 @@ class CheckpointFiles(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         with machine_errors(Path(path)):
+            publishing.refuse_shared(Path(path).parent)
             content = Path(path).read_bytes()
         size = hashlib.sha256().digest_size
         if hashlib.sha256(memoryview(content)[:-size]).digest() != content[-size:]:
             raise ArtifactError(f"{path}: damaged: not as it was written; train again without --resume")
-        return dict(torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True))
+        try:
+            found = torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True)
+            return {key: found[key] for key in PARTS}
+        except Exception as error:  # what is no checkpoint fails in many ways
+            raise ArtifactError(f"{path}: damaged: no checkpoint ({type(error).__name__})") from None
 
 
 class _Module(Resumable):
     def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any) -> None:
-        super().__init__(progress)
-        self.model, self.config, self.batches = model, config, batches
+        super().__init__(config, progress)
+        self.model, self.batches = model, batches
         self.scale = model.unit**-2  # makes loss and l2 the same for ratings of any scale
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0

@@ -399,7 +399,7 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
 
 def test_what_a_limit_of_time_ended_may_go_on(sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
     config = TrainConfig(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
-    watch = Watch(batch=lambda done: time.sleep(0.05))
+    watch = Watch(batch=lambda done: time.sleep(0.01))
     first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
     assert len(first.history) < 50
     config = dataclasses.replace(config, max_time="1h", epochs=len(first.history) + 2)

@@ -1,11 +1,13 @@
 """What all solvers' checkpoints hold beside what Lightning puts there."""
 
+import json
 import math
 from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as lightning
 
+from cfcli.core.config import MAY_CHANGE, TrainConfig, as_dict
 from cfcli.core.epochs import Epoch, Progress
 from cfcli.core.errors import ArtifactError, GateError
 
@@ -18,9 +20,9 @@ class Resumable(lightning.LightningModule):
         fingerprint: of the data.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, config: TrainConfig, progress: Progress) -> None:
         super().__init__()
-        self.progress = progress
+        self.config, self.progress = config, progress
         self.history: list[Epoch] = []
         self.fingerprint = ""
 
@@ -45,13 +47,24 @@ class Resumable(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         history = [asdict(row) for row in self.history]
-        checkpoint["cfcli"] = {"history": history, "fingerprint": self.fingerprint, "state": self.state()}
+        checkpoint["cfcli"] = {
+            "history": history, "fingerprint": self.fingerprint, "settings": self.settings(), "state": self.state()
+        }  # fmt: skip
+
+    def settings(self) -> str:
+        """Those that must be the same for a training to go on."""
+        return json.dumps({k: v for k, v in as_dict(self.config).items() if k not in MAY_CHANGE}, sort_keys=True)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        found = checkpoint["cfcli"]
-        if found["fingerprint"] != self.fingerprint:
-            raise ArtifactError("the run to resume was trained on another dataset; prepare that one again")
-        self.history = [Epoch(**row) for row in found["history"]]
-        self.load_state(found["state"])
+        try:
+            found = checkpoint["cfcli"]
+            if found["fingerprint"] != self.fingerprint:
+                raise ArtifactError("the run to resume was trained on another dataset; prepare that one again")
+            if found["settings"] != self.settings():
+                raise ArtifactError("the run to resume had other settings than its config.toml has; train again")
+            self.history = [Epoch(**row) for row in found["history"]]
+            self.load_state(found["state"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ArtifactError(f"the checkpoint to resume from is damaged: {type(error).__name__}") from None
         # A limit of time is for one go, not for all of them.
         checkpoint["callbacks"] = {k: v for k, v in checkpoint["callbacks"].items() if not k.startswith("Timer")}

@@ -38,9 +38,9 @@ class Sampling(Resumable):
         self, train: pl.DataFrame, val: pl.DataFrame, users: int, items: int, config: TrainConfig, progress: Progress,
         bounds: tuple[float, float], device: str, start: Start | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(progress)
+        super().__init__(config, progress)
         self.automatic_optimization = False
-        self.config, self.bounds = config, bounds
+        self.bounds = bounds
         self.sweeps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
