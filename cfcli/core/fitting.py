@@ -98,9 +98,11 @@ def resumable(run: Path) -> tuple[Path, Path | None]:
     one, the name that it was to get.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is none, or the run is damaged.
     """
     run = run.resolve()
+    if (run / MANIFEST).exists():
+        publishing.read_manifest(run / MANIFEST, "run", FORMAT)
     for folder, out in ((run, None), (publishing.staging_of(run), short(run))):
         if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
             return folder, out

@@ -195,7 +195,7 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
     folder = path.parent
     try:
         refuse_shared(folder)
-        if _plain_size(path) > MOST_MANIFEST:
+        if plain_size(path) > MOST_MANIFEST:
             raise ArtifactError(f"{path}: damaged: larger than any {what}'s manifest")
         raw = path.read_bytes()
         content = json.loads(raw)
@@ -217,7 +217,7 @@ def read_manifest(path: Path, what: str, format: int) -> dict[str, Any]:
         if not NAME.fullmatch(name):
             raise ArtifactError(f"{path}: names a file outside its folder, or none: {name[:80]!r}")
         try:
-            same = _plain_size(folder / name) == size and sha256(folder / name) == digest
+            same = plain_size(folder / name) == size and sha256(folder / name) == digest
         except FileNotFoundError:
             raise ArtifactError(f"{folder / name}: missing") from None
         except OSError as error:
@@ -237,7 +237,7 @@ def refuse_shared(folder: Path) -> None:
         )
 
 
-def _plain_size(path: Path) -> int:
+def plain_size(path: Path) -> int:
     """Bytes of a file; of a pipe or device, reading might never end."""
     try:
         found = path.stat()

@@ -193,7 +193,11 @@ class Run:
             ArtifactError: it is gone, or is another one now.
         """
         recorded = self.info["dataset"]
-        where = path or short((self.path / recorded["path"]).resolve())
+        try:
+            where = path or short((self.path / recorded["path"]).resolve())
+            where.exists()
+        except (OSError, ValueError):
+            raise ArtifactError(f"{self.path / MANIFEST}: damaged: its dataset is nowhere") from None
         dataset = Dataset.load(where)
         if dataset.info["fingerprint"] != recorded["fingerprint"]:
             raise ArtifactError(

@@ -39,10 +39,6 @@ from cfcli.core.solvers.sampling import Sampling
 
 FEATURES = 64  # of who rated what, for adam: each costs time at every step
 CHECKPOINT = "last.ckpt"
-PARTS = (
-    "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
-    "lr_schedulers", "cfcli",
-)  # fmt: skip
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -185,7 +181,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with stop, _numbers():
+        with stop, _told_apart(stop, resume):
             trainer.fit(module, batches, held, ckpt_path=resume, weights_only=True)
     history = module.history
     if stop.received and not history:
@@ -251,6 +247,7 @@ class StopOnSignal(Callback):
     own handler would end the process with exit code 0 on SIGTERM."""
 
     received = 0
+    started = False
 
     def __enter__(self) -> None:
         # Before Lightning puts its own in their place: those must not come back when the fit is over.
@@ -262,6 +259,7 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.started = True
         for number in SIGNALS:
             with contextlib.suppress(ValueError):  # not in the main thread: signals are not ours to take
                 signal.signal(number, self._note)
@@ -308,15 +306,12 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         with machine_errors(Path(path)):
             publishing.refuse_shared(Path(path).parent)
+            publishing.plain_size(Path(path))
             content = Path(path).read_bytes()
         size = hashlib.sha256().digest_size
         if hashlib.sha256(memoryview(content)[:-size]).digest() != content[-size:]:
-            raise ArtifactError(f"{path}: damaged: not as it was written; train again without --resume")
-        try:
-            found = torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True)
-            return {key: found[key] for key in PARTS}
-        except Exception as error:  # what is no checkpoint fails in many ways
-            raise ArtifactError(f"{path}: damaged: no checkpoint ({type(error).__name__})") from None
+            raise ArtifactError(f"{path}: damaged: not as it was written")
+        return dict(torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True))
 
 
 class _Module(Resumable):
@@ -332,6 +327,11 @@ class _Module(Resumable):
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+        shapes = {name: value.shape for name, value in self.model.folded().items()}
+        if {name: value.shape for name, value in self.best.items()} != shapes:
+            raise ArtifactError("damaged: its best parameters are not those of the model")
+        if not 1 <= self.best_epoch <= len(self.history) or not all(v.isfinite().all() for v in self.best.values()):
+            raise ArtifactError("damaged: its best epoch is none")
         torch.set_rng_state(state["generator"])
         if isinstance(self.batches, Batches):
             self.batches.epoch = len(self.history)
@@ -415,12 +415,20 @@ def _known(train: pl.DataFrame, shape: Shape, config: TrainConfig) -> Known:
 
 
 @contextlib.contextmanager
-def _numbers() -> Iterator[None]:
-    """Turns a decomposition that fails, as it does where numbers are not finite, into the error for that."""
+def _told_apart(stop: StopOnSignal, resume: Path | None) -> Iterator[None]:
+    """What fails before the training starts is the fault of the checkpoint, if there is one; a decomposition that fails
+    later is that of numbers that are no longer finite."""
     try:
         yield
     except torch.linalg.LinAlgError as error:
         raise GateError(f"the training diverged: {(str(error).splitlines() or [''])[0]}") from None
+    except MachineError:
+        raise
+    except Exception as error:
+        if not resume or stop.started:
+            raise
+        why = str(error) if isinstance(error, ArtifactError) else f"damaged: no checkpoint ({type(error).__name__})"
+        raise ArtifactError(f"{resume}: {why.removeprefix(f'{resume}: ')}; train again without --resume") from None
 
 
 @contextlib.contextmanager

@@ -56,15 +56,12 @@ class Resumable(lightning.LightningModule):
         return json.dumps({k: v for k, v in as_dict(self.config).items() if k not in MAY_CHANGE}, sort_keys=True)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        try:
-            found = checkpoint["cfcli"]
-            if found["fingerprint"] != self.fingerprint:
-                raise ArtifactError("the run to resume was trained on another dataset; prepare that one again")
-            if found["settings"] != self.settings():
-                raise ArtifactError("the run to resume had other settings than its config.toml has; train again")
-            self.history = [Epoch(**row) for row in found["history"]]
-            self.load_state(found["state"])
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise ArtifactError(f"the checkpoint to resume from is damaged: {type(error).__name__}") from None
+        found = checkpoint["cfcli"]
+        if found["fingerprint"] != self.fingerprint:
+            raise ArtifactError("is of another dataset; prepare that one again")
+        if found["settings"] != self.settings():
+            raise ArtifactError("is of another run, or config.toml was changed")
+        self.history = [Epoch(**row) for row in found["history"]]
+        self.load_state(found["state"])
         # A limit of time is for one go, not for all of them.
         checkpoint["callbacks"] = {k: v for k, v in checkpoint["callbacks"].items() if not k.startswith("Timer")}
