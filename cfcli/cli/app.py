@@ -59,7 +59,7 @@ class Group(TyperGroup):
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):  # stdout itself cannot be written
                 _silence(4)
-                return _fail(f"{error.filename or 'output'}: {error.strerror}", 4)
+                return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
             raise
 
     def invoke(self, ctx: Any) -> Any:

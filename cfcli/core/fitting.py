@@ -6,7 +6,7 @@ import platform
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 import cfcli
 from cfcli.core import publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset
 from cfcli.core.epochs import Progress
-from cfcli.core.errors import ArtifactError, ConfigError, StoppedError
+from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, Run, short
 
@@ -130,8 +131,6 @@ def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iter
 
 def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
     """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
-    from safetensors.numpy import save_file
-
     train = dataset.split("train")
     rating = train["rating"].cast(pl.Float64).to_numpy()
     bias = BiasModel.fit(
@@ -146,7 +145,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
             n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
         ).write_parquet(folder / f"{name}.parquet")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
-    save_file(tensors, folder / "model.safetensors")
+    _save(tensors, folder / "model.safetensors")
     train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)
     pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
     best = model.best
@@ -184,7 +183,17 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "machine": f"{platform.system()} {platform.machine()}",
     }
     if model.samples is not None:
-        save_file(model.samples, folder / SAMPLES)
+        _save(model.samples, folder / SAMPLES)
     names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
     publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, names))
     return info
+
+
+def _save(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # which the system's errors become
+        raise MachineError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core import splits
+from cfcli.core import parquet, splits
 from cfcli.core.config import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.ids import IdMap, hash_ids
@@ -154,8 +154,9 @@ def write_sides(
     for name in (splits.VAL, splits.TEST):
         cold[name] = 0
         with pq.ParquetFile(folder / f"{name}.parquet") as table:
-            for batch in table.iter_batches(columns=["user", "item"], use_threads=False):
-                cold[name] += int((~(seen_user[batch["user"]] & seen_item[batch["item"]])).sum())
+            for frame in parquet.frames(table, parquet.PARQUET_ROWS, ["user", "item"]):
+                seen = seen_user[frame["user"].to_numpy()] & seen_item[frame["item"].to_numpy()]
+                cold[name] += int((~seen).sum())
     return Sides(n, cold, values[splits.TRAIN], _histogram(spool, list(values.values())))
 
 
