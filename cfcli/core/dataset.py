@@ -73,7 +73,8 @@ class Dataset:
     def split(self, name: str) -> pl.DataFrame:
         """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32, maybe a
         ``timestamp``."""
-        table = read_table(self.path / f"{name}.parquet", {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32})
+        columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+        table = read_table(self.path / f"{name}.parquet", columns, self.info[name])
         check_range(self.path / f"{name}.parquet", table, self.info["users"], self.info["items"])
         return table
 
@@ -105,17 +106,20 @@ def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
             raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
 
 
-def read_table(path: Path, columns: dict[str, Any], rows: int | None = None) -> pl.DataFrame:
+def read_table(path: Path, columns: dict[str, Any], rows: int | None = None, most: int | None = None) -> pl.DataFrame:
     """A Parquet table that is part of an artifact.
 
     Args:
         columns: that it must have, without gaps and with finite numbers, and their types.
-        rows: how many there must be.
+        rows, most: how many there must be, or may: a small file can say that it holds any number.
 
     Raises:
         ArtifactError: it is another table.
     """
     try:
+        found = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        if (rows is not None and found != rows) or (most is not None and found > most):
+            raise ArtifactError(f"{path}: damaged: {path.name} has {found} rows, not {most if rows is None else rows}")
         table = pl.read_parquet(path, glob=False)  # a folder may be called [a]
     except (PolarsError, PanicException, OSError, MemoryError) as error:
         raise ArtifactError(f"{path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
@@ -124,8 +128,6 @@ def read_table(path: Path, columns: dict[str, Any], rows: int | None = None) -> 
             raise ArtifactError(f"{path}: damaged: has no column '{name}' of type {kind} without gaps")
         if table.schema[name].is_float() and not table[name].is_finite().all():
             raise ArtifactError(f"{path}: damaged: column '{name}' has numbers that are not finite")
-    if rows is not None and table.height != rows:
-        raise ArtifactError(f"{path}: damaged: {path.name} has {table.height} rows, not {rows}")
     return table
 
 

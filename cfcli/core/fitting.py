@@ -6,6 +6,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -61,6 +62,8 @@ def train(
     if config.warm_start:
         start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)
     with create(out, config, keep=keep) as (path, folder):
+        # Torch makes its compiler's cache when it is imported, used or not: let it take a folder that is there.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
         from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
 
         fitted = training.fit(

@@ -166,7 +166,8 @@ class Run:
         """
         if SEEN not in self.info["files"]:
             raise ArtifactError(f"{self.path}: keeps no {SEEN}; train again, or give --include-seen or --seen FILE")
-        pairs = read_table(self.path / SEEN, {"user": pl.UInt32, "item": pl.UInt32})
+        most = self.users.height * self.items.height
+        pairs = read_table(self.path / SEEN, {"user": pl.UInt32, "item": pl.UInt32}, most=most)
         check_range(self.path / SEEN, pairs, self.users.height, self.items.height)
         return pairs
 

@@ -722,6 +722,7 @@ TABLES: dict[str, list[tuple[str, Change]]] = {
         ("signed items", edited(lambda t: t.with_columns(pl.col("item").cast(pl.Int64)))),
         ("items below 0", edited(lambda t: t.with_columns(item=pl.lit(-1, pl.Int64)))),
         ("no users", edited(lambda t: t.drop("user"))),
+        ("more rows than pairs", edited(lambda t: pl.concat([t.head(1)] * 2000))),
     ],
     "ratings": [
         ("a rating that is no number", edited(lambda t: t.with_columns(rating=pl.lit(NAN, pl.Float32)))),
