@@ -70,11 +70,11 @@ class Dataset:
         """One row per item: the id under its own column name, ``n_ratings``, ``title`` and ``genres`` where known."""
         return self._entities("item")
 
-    def split(self, name: str) -> pl.DataFrame:
-        """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32, maybe a
-        ``timestamp``."""
+    def split(self, name: str, *, times: bool = False) -> pl.DataFrame:
+        """The rows of ``train``, ``val`` or ``test``: ``user`` u32, ``item`` u32, ``rating`` f32; where asked for and
+        there, also ``timestamp``."""
         columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
-        table = read_table(self.path / f"{name}.parquet", columns, self.info[name])
+        table = read_table(self.path / f"{name}.parquet", columns, self.info[name], only=not times)
         check_range(self.path / f"{name}.parquet", table, self.info["users"], self.info["items"])
         return table
 
@@ -106,21 +106,26 @@ def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
             raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
 
 
-def read_table(path: Path, columns: dict[str, Any], rows: int | None = None, most: int | None = None) -> pl.DataFrame:
+def read_table(
+    path: Path, columns: dict[str, Any], rows: int | None = None, most: int | None = None, only: bool = False
+) -> pl.DataFrame:
     """A Parquet table that is part of an artifact.
 
     Args:
         columns: that it must have, without gaps and with finite numbers, and their types.
         rows, most: how many there must be, or may: a small file can say that it holds any number.
+        only: leave out other columns.
 
     Raises:
         ArtifactError: it is another table.
     """
     try:
-        found = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        scanned = pl.scan_parquet(path, glob=False)
+        names, found = scanned.collect_schema().names(), scanned.select(pl.len()).collect().item()
         if (rows is not None and found != rows) or (most is not None and found > most):
             raise ArtifactError(f"{path}: damaged: {path.name} has {found} rows, not {most if rows is None else rows}")
-        table = pl.read_parquet(path, glob=False)  # a folder may be called [a]
+        wanted = [name for name in columns if name in names] if only else None
+        table = pl.read_parquet(path, columns=wanted, glob=False)  # a folder may be called [a]
     except (PolarsError, PanicException, OSError, MemoryError) as error:
         raise ArtifactError(f"{path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
     for name, kind in columns.items():

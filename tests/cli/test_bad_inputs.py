@@ -429,7 +429,7 @@ def test_case_42_units_of_time(prepare: Prepare, value: str, unit: str) -> None:
     content = HEAD.replace("\n", ",time\n") + "".join(f"{u},{i},{r},{value}\n" for u, i, r in ROWS)
     done = prepare(content)
     taken(done, N, *([f"read as {unit}"] if unit != "seconds" else []))
-    assert Dataset.load(Path("data")).split("train")["timestamp"][0] == datetime(2000, 7, 30, 18, 45, 3)
+    assert Dataset.load(Path("data")).split("train", times=True)["timestamp"][0] == datetime(2000, 7, 30, 18, 45, 3)
     if unit in ("seconds", "milli"):
         mixed = prepare(content + "9,9,3,5\n9,8,4,964982703000999\n", "--max-bad-rows", 9, "--out", "e")
         line = N + (3 if unit == "seconds" else 2)
@@ -442,11 +442,11 @@ def test_case_42_times_of_all_sorts(prepare: Prepare) -> None:
     content = HEAD.replace("\n", ",time\n") + "".join(f"{u},1,{u},{t}\n" for u, t in rows)
     done = prepare(content, "--val-size", 0, "--test-size", 0)
     taken(done, 5, "1 ratings are dated after tomorrow", "1 ratings have no readable time")
-    times = Dataset.load(Path("data")).split("train")["timestamp"].to_list()
+    times = Dataset.load(Path("data")).split("train", times=True)["timestamp"].to_list()
     assert times[:2] == [datetime(1969, 12, 31), datetime(1970, 1, 1)]
     zoned = HEAD.replace("\n", ",time\n") + "1,1,1,2020-01-01T12:00:00+02:00\n2,1,2,2020-01-01T12:00:00Z\n"
     prepare(zoned, "--val-size", 0, "--test-size", 0, "--out", "e")
-    assert [t.hour for t in Dataset.load(Path("e")).split("train")["timestamp"]] == [10, 12]
+    assert [t.hour for t in Dataset.load(Path("e")).split("train", times=True)["timestamp"]] == [10, 12]
 
 
 def test_case_43_a_hundred_thousand_columns(prepare: Prepare) -> None:

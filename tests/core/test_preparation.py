@@ -49,7 +49,7 @@ def all_rows(dataset: Dataset) -> list[tuple[str, str, float]]:
 def test_the_tables_have_the_columns_of_the_contract(tmp_path: Path) -> None:
     dataset = preparation.prepare([Source.of(write_ratings(tmp_path / "r.csv"))], tmp_path / "d", PrepareConfig())[0]
     train = dataset.split("train")
-    assert train.schema == {
+    assert dataset.split("train", times=True).schema == {
         "user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32, "timestamp": pl.Datetime("us"),
     }  # fmt: skip
     assert dataset.users.columns == ["userId", "n_ratings"]
@@ -390,7 +390,9 @@ def test_killed_at_any_moment_it_leaves_the_former_dataset_or_the_new_one(tmp_pa
     write_ratings(tmp_path / "new.csv", users=500, items=300, seed=1)
     assert run_cfcli("prepare", "old.csv", cwd=tmp_path).returncode == 0
     allowed = {Dataset.load(tmp_path / "data").info["fingerprint"]}
+    begin = time.perf_counter()
     assert run_cfcli("prepare", "new.csv", "--out", "other", cwd=tmp_path).returncode == 0
+    seconds = time.perf_counter() - begin
     allowed.add(Dataset.load(tmp_path / "other").info["fingerprint"])
     flags = ["--force", "--accept-shrink", "-q"]
     chance = random.Random(0)
@@ -400,7 +402,7 @@ def test_killed_at_any_moment_it_leaves_the_former_dataset_or_the_new_one(tmp_pa
         with subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "80"}
         ) as process:
-            time.sleep(0.35 + chance.random() * 0.5)
+            time.sleep((0.4 + chance.random()) * seconds)
             process.send_signal(signal.SIGKILL)
         killed += process.returncode == -signal.SIGKILL
         assert Dataset.load(tmp_path / "data").info["fingerprint"] in allowed
