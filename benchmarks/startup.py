@@ -48,14 +48,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chance = np.random.default_rng(0)
-        rows = [f"{u},{i},{r}" for u, i, r in zip(*chance.integers(1, 60, (2, 3000)), chance.integers(1, 6, 3000))]
+        rows = [f"{u},{i},{r}" for u, i, r in chance.integers(1, [60, 60, 6], (3000, 3))]
         (folder / "ratings.csv").write_text("user,item,rating\n" + "\n".join(rows) + "\n")
         (folder / "pairs.csv").write_text("user,item\n1,1\n")
         for command in ("prepare ratings.csv", "train --epochs 1 --quiet"):
             measure(command.split(), folder)
         used = [
-            "predict runs/latest pairs.csv", "recommend --user 1", "similar 1", "export-embeddings", "evaluate", "verify",
-            "prepare ratings.csv", "train --epochs 1 --out run-{k}",
+            "predict runs/latest pairs.csv", "recommend --user 1", "similar 1", "export-embeddings", "evaluate",
+            "verify", "prepare ratings.csv", "train --epochs 1 --out run-{k}",
         ]  # fmt: skip
         print(f"{'command':<32} {'wall s':>7} {'cpu s':>7}  loaded")
         for text in ["--help", *(f"{c} --help" for c in COMMANDS), *used]:

@@ -10,7 +10,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module may import modules of its own row and of the rows above it.
 ROWS = [
     ["errors"],
-    ["config", "ids", "publishing"],
+    ["config", "ids", "publishing", "manifests"],
     ["sources", "lines", "columns", "checks", "splits", "spool"],
     ["text", "parquet", "ratings", "items", "selection", "tables", "dataset", "batches", "movielens", "preparation"],
     ["models"],

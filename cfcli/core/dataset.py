@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core import publishing
+from cfcli.core import manifests
 from cfcli.core.errors import ArtifactError
 from cfcli.core.ids import IdMap, are_integers
 from cfcli.core.splits import NAMES
@@ -49,7 +49,7 @@ class Dataset:
             ArtifactError: none there, damaged, or of another format.
         """
         try:
-            info = publishing.read_manifest(path / MANIFEST, "dataset", FORMAT)
+            info = manifests.read(path / MANIFEST, "dataset", FORMAT)
         except ArtifactError as error:
             if (path / MANIFEST).exists():
                 raise

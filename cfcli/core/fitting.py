@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 import cfcli
-from cfcli.core import publishing, warm_start
+from cfcli.core import manifests, publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset
 from cfcli.core.epochs import Progress
@@ -106,7 +106,7 @@ def resumable(run: Path) -> tuple[Path, Path | None]:
     """
     run = run.resolve()
     if (run / MANIFEST).exists():
-        publishing.read_manifest(run / MANIFEST, "run", FORMAT)
+        manifests.read(run / MANIFEST, "run", FORMAT)
     for folder, out in ((run, None), (publishing.staging_of(run), short(run))):
         if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
             return folder, out
@@ -188,7 +188,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
     if model.samples is not None:
         _save(model.samples, folder / SAMPLES)
     names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
-    publishing.write_manifest(folder / MANIFEST, info, publishing.listing(folder, names))
+    manifests.write(folder / MANIFEST, info, manifests.listing(folder, names))
     return info
 
 

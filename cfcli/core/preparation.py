@@ -12,7 +12,7 @@ import polars as pl
 
 import cfcli
 from cfcli.core import items as item_files
-from cfcli.core import publishing, splits
+from cfcli.core import manifests, publishing, splits
 from cfcli.core.checks import id_notes
 from cfcli.core.config import PrepareConfig, as_dict
 from cfcli.core.dataset import FILES, FORMAT, MANIFEST, RESERVED, Dataset
@@ -107,7 +107,7 @@ def prepare(
             _refuse_another_scale(former, scale)
         if scale["min"] == scale["max"]:
             notes.append(f"all training ratings are {scale['min']:g}; there is nothing to learn from them")
-        listed = publishing.listing(folder, FILES)
+        listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
         key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
         info: dict[str, Any] = {
@@ -131,7 +131,7 @@ def prepare(
         }
         if former and former.info["fingerprint"] != info["fingerprint"] and not force:
             raise ConfigError(f"{out}: holds another dataset; replace it with --force, or choose another --out")
-        info = publishing.write_manifest(folder / MANIFEST, info, listed)
+        info = manifests.write(folder / MANIFEST, info, listed)
     return Dataset(out, info), notes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core import publishing
+from cfcli.core import manifests
 from cfcli.core.config import Link, Model
 from cfcli.core.dataset import Dataset, check, check_columns, check_range, read_entities, read_table
 from cfcli.core.errors import ArtifactError, ConfigError
@@ -57,7 +57,7 @@ class Run:
         """
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         try:
-            info = publishing.read_manifest(path / MANIFEST, "run", FORMAT)
+            info = manifests.read(path / MANIFEST, "run", FORMAT)
         except ArtifactError as error:
             if (path / MANIFEST).exists():
                 raise

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cfcli.core import publishing
+from cfcli.core import manifests, publishing
 from cfcli.core.dataset import check
 from cfcli.core.errors import ArtifactError, ConfigError, StaleError
 from cfcli.core.runs import Run
@@ -168,14 +168,14 @@ def read_gate(run: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: nothing was, or the record is damaged.
     """
-    content = publishing.read_manifest(run / GATE, "verdict", FORMAT)
+    content = manifests.read(run / GATE, "verdict", FORMAT)
     check(run / GATE, content, SCHEMA)
     return content
 
 
 def write_gate(run: Path, **content: Any) -> None:
     """Records what was decided about a run."""
-    publishing.write_manifest(run / GATE, {"format": FORMAT, "decided": now()} | content, {})
+    manifests.write(run / GATE, {"format": FORMAT, "decided": now()} | content, {})
 
 
 def _amend(run: Path, **changes: Any) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cfcli.core import dataset, publishing, runs
+from cfcli.core import dataset, manifests, runs
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError
 from cfcli.core.runs import Run
@@ -39,7 +39,7 @@ def verify(path: Path, expected: str | None = None) -> dict[str, Any]:
             _ = run.samples
         if (path / GATE).exists():
             read_gate(path)
-    digest = publishing.sha256(manifest)
+    digest = manifests.sha256(manifest)
     if expected and digest != expected.lower():
         raise ArtifactError(f"{manifest}: its sha256 is {digest}, not {expected}")
     sizes = [entry["bytes"] for entry in info["files"].values()]

@@ -8,7 +8,7 @@ import planted
 import pytest
 from shell import run_cfcli, write_ratings
 
-from cfcli.core import publishing
+from cfcli.core import manifests
 from cfcli.core.store import Store
 
 FLAGS = ("--store", "models", "--dim", "4", "--epochs", "6")
@@ -179,7 +179,7 @@ def test_settings_come_from_both_tables_of_a_file(place: Path) -> None:
 def test_verify_reads_to_the_last_byte(place: Path, tmp_path: Path) -> None:
     done = run_cfcli("verify", "models/current", cwd=place)
     assert done.returncode == 0
-    digest = publishing.sha256(place / "models" / "current" / "run.json")
+    digest = manifests.sha256(place / "models" / "current" / "run.json")
     assert done.stdout == f"{digest}\n"
     done = run_cfcli("verify", "models/current", "--expect-sha256", digest, "--json", cwd=place)
     found = json.loads(done.stdout)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cfcli.core import fitting, publishing
+from cfcli.core import fitting, manifests
 from cfcli.core.config import PrepareConfig, TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.preparation import prepare
@@ -59,7 +59,7 @@ def reseal(manifest: Path, **changes: Any) -> None:
     """Changes a manifest as one would who knows how it is sealed."""
     info = json.loads(manifest.read_text()) | changes
     info.pop("seal")
-    publishing.write_manifest(manifest, info, info["files"])
+    manifests.write(manifest, info, info["files"])
 
 
 def run(data: Dataset, out: Path, **keys: Any) -> Path:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from shell import run_cfcli, write_ratings
 from sklearn.model_selection import train_test_split
 
-from cfcli.core import preparation, publishing
+from cfcli.core import manifests, preparation, publishing
 from cfcli.core.config import PrepareConfig
 from cfcli.core.dataset import FILES, Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
@@ -340,7 +340,7 @@ def test_a_failure_leaves_the_former_dataset(tmp_path: Path, monkeypatch: pytest
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publishing, "write_manifest", full)
+    monkeypatch.setattr(manifests, "write", full)
     with pytest.raises(Exception, match="No space left on device"):
         prepare(TIMED, out, test_size=0, seed=1, force=True)
     assert Dataset.load(out).info == first.info

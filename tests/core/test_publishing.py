@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cfcli.core import publishing
+from cfcli.core import manifests, publishing
 from cfcli.core.errors import LockedError, MachineError
 
 
@@ -103,7 +103,7 @@ def test_modes_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
             stream.write(b"x")
         with publishing.directory(tmp_path / "d") as folder:
             (folder / "y").touch(0o600)
-            publishing.write_manifest(folder / "m.json", {"format": 1}, publishing.listing(folder, ["y"]))
+            manifests.write(folder / "m.json", {"format": 1}, manifests.listing(folder, ["y"]))
     finally:
         os.umask(former)
     for path in (tmp_path / "x", tmp_path / "d" / "y", tmp_path / "d" / "m.json"):

@@ -8,7 +8,7 @@ import planted
 import polars as pl
 import pytest
 
-from cfcli.core import fitting, publishing
+from cfcli.core import fitting, manifests
 from cfcli.core.config import PrepareConfig, TrainConfig, resolve
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError
@@ -40,7 +40,7 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     assert {p.name for p in whole.iterdir()} == {*FILES, "seen.parquet", "run.json"}
     for name in FILES:
         listed = run.info["files"][name]
-        assert listed == {"bytes": (whole / name).stat().st_size, "sha256": publishing.sha256(whole / name)}
+        assert listed == {"bytes": (whole / name).stat().st_size, "sha256": manifests.sha256(whole / name)}
     assert run.tensors["user_embedding.weight"].shape == (12, 5)
     assert run.tensors["network.0.weight"].shape == (8, 10)
     expected = {"model": "ncf", "solver": "adam", "status": "finished", "epochs": 3, "device": "cpu", "batch_size": 32}
@@ -90,7 +90,7 @@ def test_a_missing_file_is_named(name: str, copy: Path) -> None:
 
 def rewrite(folder: Path, **changes: object) -> None:
     """Changes a manifest so that its checksums are right."""
-    planted.reseal(folder / "run.json", **{"files": publishing.listing(folder, FILES), **changes})
+    planted.reseal(folder / "run.json", **{"files": manifests.listing(folder, FILES), **changes})
 
 
 @pytest.mark.parametrize("entity", ["users", "items"])
@@ -127,7 +127,7 @@ def test_tensors_that_are_none_are_refused_though_listed(copy: Path) -> None:
 
 
 def test_a_file_that_the_manifest_does_not_list_is_missed(copy: Path) -> None:
-    rewrite(copy, files=publishing.listing(copy, [name for name in FILES if name != "items.parquet"]))
+    rewrite(copy, files=manifests.listing(copy, [name for name in FILES if name != "items.parquet"]))
     with pytest.raises(ArtifactError, match=r"does not list items\.parquet"):
         Run.load(copy)
 

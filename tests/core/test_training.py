@@ -21,6 +21,7 @@ from cfcli.core.epochs import Epoch, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
+from cfcli.core.solvers.callbacks import SIGNALS
 from cfcli.core.solvers.gibbs import Sampler
 from cfcli.core.training import PatienceFrom, TrainedModel, auto_batch_size, choose_device, fit
 
@@ -294,7 +295,7 @@ def test_time_that_is_over_before_it_begins_still_gives_a_model(
 def test_a_signal_ends_the_fit_and_keeps_what_was_learned(
     number: int, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
 ) -> None:
-    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    before = {n: signal.getsignal(n) for n in SIGNALS}
     watch = Watch(epoch=lambda row: os.kill(os.getpid(), number) if row.epoch == 2 else None)
     model = run(sides, watch, epochs=50)
     assert model.stopped_by == number
@@ -302,7 +303,7 @@ def test_a_signal_ends_the_fit_and_keeps_what_was_learned(
     assert len(watch.batches) <= 2 * watch.started[1] + 1  # type: ignore[index]
     assert model.best.val_mse == min(row.val_mse or 9 for row in model.history)
     assert mse(model, "mf", sides[1]) == pytest.approx(model.best.val_mse, abs=1e-4)
-    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+    assert {n: signal.getsignal(n) for n in SIGNALS} == before
 
 
 def test_a_signal_in_the_first_epoch_ends_it_at_the_running_batch(
@@ -319,17 +320,17 @@ def test_a_signal_in_the_first_epoch_ends_it_at_the_running_batch(
 
 
 def test_handlers_are_restored_after_an_error_too(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    before = {n: signal.getsignal(n) for n in SIGNALS}
     with pytest.raises(GateError):
         run(sides, learning_rate=1e30)
-    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+    assert {n: signal.getsignal(n) for n in SIGNALS} == before
 
 
 def test_a_fit_in_another_thread_leaves_signals_alone(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    before = {n: signal.getsignal(n) for n in training.SIGNALS}
+    before = {n: signal.getsignal(n) for n in SIGNALS}
     with ThreadPoolExecutor(1) as pool:
         assert len(pool.submit(run, sides, epochs=2).result().history) == 2
-    assert {n: signal.getsignal(n) for n in training.SIGNALS} == before
+    assert {n: signal.getsignal(n) for n in SIGNALS} == before
 
 
 def test_a_full_disk_is_the_machines_error(

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 import cfcli
 from cfcli.cli.app import app
-from cfcli.core import dataset, fitting, publishing, runs, training
+from cfcli.core import dataset, fitting, manifests, publishing, runs, training
 from cfcli.core.config import TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError
@@ -130,7 +130,7 @@ def reseal(folder: Path, **changes: Any) -> None:
     """Makes a manifest right again, as one would who knows how: checksums of all files and the seal."""
     manifest = next(path for path in (folder / "run.json", folder / "dataset.json") if path.exists())
     names = json.loads(manifest.read_text())["files"]
-    planted.reseal(manifest, **{"files": publishing.listing(folder, names), **changes})
+    planted.reseal(manifest, **{"files": manifests.listing(folder, names), **changes})
 
 
 # F14 and F15: damage
@@ -306,7 +306,7 @@ def test_a_manifest_with_a_value_of_another_kind_is_refused(
     assert wrong
     for value in wrong:
         changed = with_value(info, path, value)
-        publishing.write_manifest(manifest, changed, changed["files"])
+        manifests.write(manifest, changed, changed["files"])
         if why := flaw(lambda: load(copy, kind), manifest.name):
             lost.append(("missing" if value is MISSING else str(value)[:20], why))
     assert not lost

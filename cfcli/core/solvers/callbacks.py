@@ -1,0 +1,108 @@
+"""What Lightning's Trainer does beside training: stopping, and checkpoints that can be trusted."""
+
+import contextlib
+import hashlib
+import io
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from cfcli.core import manifests, publishing
+from cfcli.core.errors import ArtifactError
+from cfcli.core.publishing import machine_errors
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class PatienceFrom(EarlyStopping):
+    """Early stopping that starts to count at an epoch: what validation does while the model settles tells little.
+
+    Args:
+        first: the first epoch that counts, from 1.
+    """
+
+    def __init__(self, first: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs, check_on_train_epoch_end=False)
+        self.first = first
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.current_epoch + 1 >= self.first:
+            super().on_validation_end(trainer, pl_module)
+
+
+class StopOnSignal(Callback):
+    """On SIGINT, SIGTERM or SIGHUP the fit ends after the running batch; a second signal kills at once. Lightning's
+    own handler would end the process with exit code 0 on SIGTERM."""
+
+    received = 0
+    started = False
+
+    def __enter__(self) -> None:
+        # Before Lightning puts its own in their place: those must not come back when the fit is over.
+        self._former = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def __exit__(self, *args: object) -> None:
+        for number, handler in self._former.items():
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.started = True
+        for number in SIGNALS:
+            with contextlib.suppress(ValueError):  # not in the main thread: signals are not ours to take
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.received:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        if self.received:
+            trainer.should_stop = True
+
+
+class Checkpoints(Checkpoint):
+    """Saves a checkpoint when an epoch ends that ran to its end, seldom enough to cost a twentieth of the time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.next = path, 0.0
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if (begin := time.monotonic()) < self.next or batches < trainer.num_training_batches:
+            return
+        with machine_errors(self.path):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trainer.save_checkpoint(self.path)
+        end = time.monotonic()
+        self.next = end + 20 * (end - begin)
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's checkpoints, written as all files are and with their sha256 as the last bytes: Lightning's own
+    writer goes through $TMPDIR, swallows permission errors and leaves torn files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with publishing.file(Path(path)) as stream:
+            stream.write(content.getbuffer())
+            stream.write(hashlib.sha256(content.getbuffer()).digest())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        with machine_errors(Path(path)):
+            manifests.refuse_shared(Path(path).parent)
+            manifests.plain_size(Path(path))
+            content = Path(path).read_bytes()
+        size = hashlib.sha256().digest_size
+        if hashlib.sha256(memoryview(content)[:-size]).digest() != content[-size:]:
+            raise ArtifactError(f"{path}: damaged: not as it was written")
+        return dict(torch.load(io.BytesIO(content[:-size]), map_location="cpu", weights_only=True))
