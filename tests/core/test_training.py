@@ -15,7 +15,6 @@ import planted
 import polars as pl
 import pytest
 
-from cfcli.core import training
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 import cfcli
 from cfcli.cli.app import app
-from cfcli.core import dataset, fitting, manifests, publishing, runs, training
+from cfcli.core import dataset, fitting, manifests, runs, training
 from cfcli.core.config import TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ArtifactError
@@ -315,7 +315,7 @@ def test_a_manifest_with_a_value_of_another_kind_is_refused(
 def sealed(body: str) -> bytes:
     """A manifest of any content that ends in ``}``, sealed."""
     start = body.rstrip().removesuffix("}").rstrip().encode()
-    return start + publishing._seal(start)
+    return start + manifests._seal(start)
 
 
 NESTED = "[" * 100_000 + "]" * 100_000
@@ -954,13 +954,13 @@ def test_torch_reads_files_in_one_place() -> None:
 
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_what_anyone_may_change_is_not_trusted(kind: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(publishing.TRUST, raising=False)
+    monkeypatch.delenv(manifests.TRUST, raising=False)
     folder = copy / KINDS[kind]
     folder.chmod(0o777)
     assert not flaw(lambda: load(copy, kind), str(folder))
-    monkeypatch.setenv(publishing.TRUST, "1")
+    monkeypatch.setenv(manifests.TRUST, "1")
     load(copy, kind)
-    monkeypatch.delenv(publishing.TRUST)
+    monkeypatch.delenv(manifests.TRUST)
     for mode in (0o1777, 0o775, 0o700):
         folder.chmod(mode)
         load(copy, kind)
@@ -973,7 +973,7 @@ def test_a_command_does_not_trust_what_anyone_may_change(args: list[str], copy: 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (7, "", 1)
     assert "chmod o-w" in done.stderr
     if args[0] == "evaluate":
-        assert run_cfcli(*args, cwd=copy, env={publishing.TRUST: "1"}).returncode == 0
+        assert run_cfcli(*args, cwd=copy, env={manifests.TRUST: "1"}).returncode == 0
 
 
 @pytest.mark.parametrize("folder", ["stopped", "stopped/checkpoints"])
