@@ -124,15 +124,18 @@ def _write_metrics(path: Path, store: Any, begin: float, code: int, report: dict
     from cfcli.core import textfile
     from cfcli.core.errors import ArtifactError
 
-    created = None
+    created, in_use = None, {}
     with contextlib.suppress(ArtifactError):
-        created = datetime.fromisoformat(store.status()["created"]).timestamp()
+        state = store.status()
+        created = datetime.fromisoformat(state["created"]).timestamp()
+        in_use = next((row for row in state["runs"] if row["run"] == state["current"]), {})
     values = {
         "retrain_timestamp_seconds": time.time(),
         "retrain_exit_code": code,
         "retrain_duration_seconds": time.time() - begin,
         "retrain_published": report.get("published", False),
         "current_created_timestamp_seconds": created,
+        "current_rmse": (in_use.get("model") or {}).get("rmse"),
         "model_rmse": (report.get("model") or {}).get("rmse"),
         "champion_rmse": (report.get("champion") or {}).get("rmse"),
         "baseline_rmse": (report.get("baselines") or {}).get("bias", {}).get("rmse"),

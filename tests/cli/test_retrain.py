@@ -98,7 +98,7 @@ def test_prometheus_is_told_of_success_and_of_failure(place: Path) -> None:
     text = (place / "cfcli.prom").read_text()
     report = json.loads((place / "two.json").read_text())
     values = dict(re.findall(r'^cfcli_(\w+)\{store="models"\} (\S+)$', text, re.MULTILINE))
-    assert float(values["model_rmse"]) == report["model"]["rmse"]
+    assert float(values["model_rmse"]) == float(values["current_rmse"]) == report["model"]["rmse"]
     assert float(values["retrain_exit_code"]) == 0
     assert float(values["retrain_published"]) == 1
     assert float(values["ratings"]) == report["ratings"]
@@ -112,6 +112,7 @@ def test_prometheus_is_told_of_success_and_of_failure(place: Path) -> None:
     assert 'cfcli_retrain_exit_code{store="models"} 3.0' in text
     assert "cfcli_current_created_timestamp_seconds" in text
     assert "cfcli_model_rmse" not in text
+    assert "cfcli_current_rmse" in text
 
 
 def test_a_shrunken_input_is_exit_3(place: Path) -> None:
