@@ -124,7 +124,7 @@ def _write_metrics(path: Path, store: Any, begin: float, code: int, report: dict
     from cfcli.core import textfile
     from cfcli.core.errors import ArtifactError
 
-    created, in_use = None, {}
+    created, in_use = None, dict[str, Any]()
     with contextlib.suppress(ArtifactError):
         state = store.status()
         created = datetime.fromisoformat(state["created"]).timestamp()
