@@ -26,9 +26,7 @@ def rollback(
     """
     from cfcli.core.store import Store
 
-    place = Store(store)
-    with place.locked(wait):
-        run, former = place.rollback(to)
+    run, former = Store(store).rollback(to, wait)
     console = Out(json, quiet)
     console.say(f"in use: {run.name}, before: {former.name}")
     console.result(str(run), {"run": str(run), "previous": str(former)})

@@ -47,7 +47,8 @@ def _table(state: dict[str, Any]) -> Any:
         errors = [row.get("model"), row.get("champion"), (row.get("baselines") or {}).get("bias")]
         cells = [f"{part['rmse']:.4f}" if part else "-" for part in errors]
         verdict = "not judged yet" if "published" not in row else "published" if row["published"] else "refused"
-        verdict += f": {row['reason']}" if row.get("reason") else ""
+        if reason := row.get("reason"):
+            verdict = reason if reason.startswith("rolled back") else f"{verdict}: {reason}"
         style = "bold" if row["run"] == state["current"] else ""
         table.add_row(safe(row["run"]), safe(row.get("decided", ""))[:16], *cells, safe(verdict), style=style)
     return table

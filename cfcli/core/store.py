@@ -90,8 +90,11 @@ class Store:
             with suppress(ArtifactError):  # what is no longer whole stays where it is
                 self.publish(newest)
 
-    def rollback(self, to: str | None = None) -> tuple[Path, Path]:
-        """Makes the previous run the current one, or any other by its name, also one that was refused. Needs the lock.
+    def rollback(self, to: str | None = None, wait: float = 0) -> tuple[Path, Path]:
+        """Makes the previous run the current one, or any other by its name, also one that was refused.
+
+        Args:
+            wait: seconds to wait for another process that works in the store.
 
         Returns:
             The run that is in use now, and the one that was.
@@ -99,25 +102,27 @@ class Store:
         Raises:
             ArtifactError: there is none, or it is damaged.
             ConfigError: no run has that name.
+            LockedError: another process works in the store.
         """
-        current = self.current()
-        if current is None:
+        if self.current() is None:
             raise ArtifactError(f"{self.path}: nothing is published there")
-        if to is None:
-            run = self.previous()
+        with self.locked(wait):
+            current, run = self.current(), self.previous()
+            assert current is not None
+            if to is not None:
+                run = next((run for run in self.runs() if run.name == Path(to).name), None)
+            if run is None and to is not None:
+                names = ", ".join(run.name for run in self.runs())
+                raise ConfigError(f"{self.path}: no run '{to}'; there are {names}")
             if run is None:
                 raise ArtifactError(f"{self.path}: no earlier run to go back to")
-        else:
-            run = next((run for run in self.runs() if run.name == Path(to).name), None)
-            if run is None:
-                raise ConfigError(f"{self.path}: no run '{to}'; there are {', '.join(run.name for run in self.runs())}")
-        Run.load(run)
-        if run != current:
-            # First, so that nobody publishes it again.
-            _amend(current, published=False, reason=f"rolled back to {run.name}")
-            _amend(run, published=True, reason=f"rolled back to, from {current.name}")
-            publishing.point(self.path / "current", run)
-        return run, current
+            Run.load(run)
+            if run != current:
+                # First, so that nobody publishes it again.
+                _amend(current, published=False, reason=f"rolled back to {run.name}")
+                _amend(run, published=True, reason=f"in use again, instead of {current.name}")
+                publishing.point(self.path / "current", run)
+            return run, current
 
     def prune(self, keep: int) -> list[Path]:
         """Removes all runs but the newest ``keep``, the current and the previous one; returns those removed. Needs the
@@ -189,4 +194,6 @@ def now() -> str:
 
 def hours(seconds: float) -> str:
     """A time for people."""
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"

@@ -15,7 +15,7 @@ from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineErr
 from cfcli.core.gate import Policy
 from cfcli.core.runs import Run
 from cfcli.core.sources import Source
-from cfcli.core.store import Store, check_age, gate_of, read_gate, write_gate
+from cfcli.core.store import Store, check_age, gate_of, hours, read_gate, write_gate
 
 GOOD = TrainConfig(solver="adam", learning_rate=0.02, epochs=12, device="cpu")
 BAD = TrainConfig(solver="adam", learning_rate=1e-6, epochs=1, device="cpu", dim=4)  # not as what is in use: no start
@@ -307,6 +307,19 @@ def test_the_age_of_what_is_in_use(store: Store) -> None:
     planted.reseal(Path(report["run"]) / "run.json", created="2020-01-01T00:00:00+00:00")
     with pytest.raises(StaleError, match=r"is \d+\.\d h old, more than 36\.0 h"):
         check_age(store.status(), 36 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h"), (1e5, "27.8 h")]
+)
+def test_ages_for_people(seconds: float, text: str) -> None:
+    assert hours(seconds) == text
+
+
+def test_what_is_no_store_is_not_made_one(store: Store) -> None:
+    with pytest.raises(ArtifactError, match="nothing is published there"):
+        store.rollback()
+    assert not store.path.exists()
 
 
 def test_a_damaged_verdict_is_said_and_stops_nobody(store: Store) -> None:

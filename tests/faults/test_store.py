@@ -102,8 +102,7 @@ from cfcli.core.errors import CfcliError
 from cfcli.core.store import Store
 
 try:
-    with Store(Path(sys.argv[1])).locked():
-        Store(Path(sys.argv[1])).rollback(*sys.argv[2:])
+    Store(Path(sys.argv[1])).rollback(*sys.argv[2:])
 except CfcliError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
