@@ -1,5 +1,6 @@
 """A prepared dataset: a folder of Parquet files that training and judging agree on."""
 
+import io
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,13 @@ def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
             good = isinstance(value, wanted) and not (wanted is int and value < 0)
         if not isinstance(wanted, dict) and not good:
             raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Writes a Parquet table; Polars itself would not say which error of the system it met."""
+    content = io.BytesIO()
+    table.write_parquet(content)
+    path.write_bytes(content.getbuffer())
 
 
 def read_table(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import cfcli
 from cfcli.core import manifests, publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
-from cfcli.core.dataset import Dataset
+from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
@@ -144,13 +144,12 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
         (dataset.items, "items", bias.item_n, bias.item_mean, bias.item_bias),
     ):
-        table.with_columns(
-            n_ratings=pl.Series(n, dtype=pl.UInt32), mean=pl.Series(mean), bias=pl.Series(b)
-        ).write_parquet(folder / f"{name}.parquet")
+        known = {"n_ratings": pl.Series(n, dtype=pl.UInt32), "mean": pl.Series(mean), "bias": pl.Series(b)}
+        write_table(table.with_columns(**known), folder / f"{name}.parquet")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     _save(tensors, folder / "model.safetensors")
-    train.select("user", "item").sort("user", "item").write_parquet(folder / SEEN)
-    pl.DataFrame([asdict(row) for row in model.history]).write_csv(folder / "metrics.csv")
+    write_table(train.select("user", "item").sort("user", "item"), folder / SEEN)
+    (folder / "metrics.csv").write_text(pl.DataFrame([asdict(row) for row in model.history]).write_csv())
     best = model.best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
     info: dict[str, Any] = {

@@ -15,7 +15,7 @@ from cfcli.core import items as item_files
 from cfcli.core import manifests, publishing, splits
 from cfcli.core.checks import id_notes
 from cfcli.core.config import PrepareConfig, as_dict
-from cfcli.core.dataset import FILES, FORMAT, MANIFEST, RESERVED, Dataset
+from cfcli.core.dataset import FILES, FORMAT, MANIFEST, RESERVED, Dataset, write_table
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.ids import are_integers
 from cfcli.core.ratings import REJECTS, Reader
@@ -97,9 +97,9 @@ def prepare(
         for name, held in given.items():
             if held and found.n[name] and found.cold[name] == found.n[name]:
                 raise InputError(f"{held.name}: no row has both a user and an item of the training ratings")
-        users.table(columns["user"]).write_parquet(folder / "users.parquet")
+        write_table(users.table(columns["user"]), folder / "users.parquet")
         item_table = item_ids.table(columns["item"], titles)
-        item_table.write_parquet(folder / "items.parquet")
+        write_table(item_table, folder / "items.parquet")
         if items is not None and (missing := item_table["title"].null_count()):
             notes.append(f"{missing:,} of {item_table.height:,} items have no title in {items.name}")
         scale = found.scale(config.rating_range)

@@ -160,7 +160,7 @@ class Reader:
         if self.scratch and not self.config.no_rejects_file:
             frame = pl.DataFrame([(_printable(row[0]), *row[1:]) for row in rows], schema=REJECT, orient="row")
             with open(self.scratch / REJECTS, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
-                frame.write_csv(file, include_header=is_first)
+                file.write(frame.write_csv(include_header=is_first).encode())
         is_share = self.config.max_bad_rows.endswith("%")
         if not is_share and self.rejected.total() > self.config.bad_rows_allowed(0) + 10_000:
             self._refuse(" and")  # enough is known
