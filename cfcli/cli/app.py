@@ -56,6 +56,8 @@ class Group(TyperGroup):
             return _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'", error.exit_code)
         except BrokenPipeError:
             return _silence(141)
+        except MemoryError:
+            return _fail("not enough memory on this machine for so many rows", 4)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):  # stdout itself cannot be written
                 _silence(4)

@@ -111,6 +111,16 @@ def test_a_bug_is_exit_1_with_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert isinstance(result.exception, RuntimeError)
 
 
+def test_too_little_memory_is_exit_4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def greedy(*args: object, **kwargs: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(preparation, "prepare", greedy)
+    result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
+    assert result.exit_code == 4
+    assert result.output == "error: not enough memory on this machine for so many rows\n"
+
+
 def test_stale_is_exit_8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stale(*args: object, **kwargs: object) -> None:
         raise StaleError("the model is 40 h old")
