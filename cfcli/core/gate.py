@@ -24,7 +24,7 @@ class Policy:
         tolerance: share by which its RMSE may be above the lowest of the model in use and of those before it.
         min_gain_over: the baseline whose error it must be below, or ``none``.
         keep: runs to keep.
-        full_every: at most so many trainings begin with each other's vectors, then one with none.
+        full_every: of so many trainings one begins anew, the others with the vectors in use.
     """
 
     tolerance: float = 0.01

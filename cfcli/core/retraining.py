@@ -151,8 +151,8 @@ def _why_full(
     former = gate_of(champion.path) or {}
     if former.get("split") != _split(prepare):
         return "rows are split otherwise"
-    if champion.info["warm_start"] and champion.info["warm_start"]["generation"] + 1 >= policy.full_every:
-        return f"{policy.full_every} trainings since the last such"
+    if (champion.info["warm_start"] or {"generation": 0})["generation"] + 1 >= policy.full_every:
+        return f"every {policy.full_every} trainings"
     for name, new in _new(champion, dataset).items():
         if new > MANY_NEW * dataset.info[f"{name}s"]:
             return f"{new:,} {name}s are new"

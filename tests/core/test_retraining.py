@@ -138,7 +138,8 @@ def test_no_rows_to_judge_by_is_no_reason_to_publish(store: Store) -> None:
 @pytest.mark.parametrize(
     ("second", "why"),
     [
-        ({"rows": ROWS, "keys": {"full_every": 1}}, ""),
+        ({"rows": ROWS, "keys": {"full_every": 2}}, ""),
+        ({"rows": ROWS, "keys": {"full_every": 1}}, "every 1 trainings"),
         ({"rows": planted.checkerboard(60, 24), "keys": {}}, "users are new"),
         ({"rows": FEWER, "keys": {"train": BAD}}, "the run in use has dim 5, not 4"),
     ],
