@@ -30,6 +30,7 @@ from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, S
 if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
 
+ADDRESSES = 2 << 30  # bytes, below which libraries were seen to wait for memory for ever
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -58,6 +59,12 @@ def train(
         GateError: the loss diverged.
         StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
     """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < ADDRESSES:
+        raise MachineError(
+            f"'ulimit -v' leaves this process {limit >> 20:,} MB of addresses; training needs at least "
+            f"{ADDRESSES >> 20:,}, and its libraries may hang on less"
+        )
     start = None
     if config.warm_start:
         start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,16 @@ def test_too_little_memory_is_exit_4(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
     assert result.exit_code == 4
     assert result.output == "error: not enough memory on this machine for so many rows\n"
+
+
+def test_a_limit_that_libraries_hang_on_is_exit_4(project: Path) -> None:
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (1500 << 20, 1500 << 20))
+
+    done = run_cfcli("train", "--out", "little", cwd=project, preexec_fn=little)
+    assert done.returncode == 4
+    assert "leaves this process 1,500 MB of addresses" in done.stderr
+    assert not (project / "little").exists()
 
 
 def test_stale_is_exit_8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
