@@ -132,6 +132,15 @@ def test_a_limit_that_libraries_hang_on_is_exit_4(project: Path) -> None:
     assert not (project / "little").exists()
 
 
+def test_a_limit_that_no_library_works_with_is_exit_4_at_once(tmp_path: Path) -> None:
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
+
+    done = run_cfcli("prepare", "none.csv", cwd=tmp_path, preexec_fn=little)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "leaves 700 MB of addresses; cfcli needs at least 1,024" in done.stderr
+
+
 def test_stale_is_exit_8(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stale(*args: object, **kwargs: object) -> None:
         raise StaleError("the model is 40 h old")
