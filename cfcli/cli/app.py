@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import resource
 import signal
 import sys
 from typing import Any
@@ -26,9 +25,9 @@ from cfcli.cli import (
     train,
     verify,
 )
-from cfcli.core.errors import CfcliError
+from cfcli.core.errors import CfcliError, refuse_few_addresses
 
-ADDRESSES = 1 << 30  # bytes, below which libraries were seen to wait for memory for ever
+ADDRESSES = 1 << 30  # bytes
 EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, device),
 5 another process writes there, 6 a demanded bar was missed, 7 artifact missing, damaged or incompatible, 8 stale,
 128+N stopped by signal N (SIGINT 130, SIGTERM 143, SIGPIPE 141)."""
@@ -152,10 +151,10 @@ def _open_closed_streams() -> None:
 def main() -> None:
     """The console script."""
     _open_closed_streams()
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if 0 <= limit < ADDRESSES:
-        text = f"'ulimit -v' leaves {limit >> 20:,} MB of addresses; cfcli needs at least {ADDRESSES >> 20:,}"
-        sys.exit(_fail(text, 4))
+    try:
+        refuse_few_addresses(ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}")
+    except CfcliError as error:
+        sys.exit(_fail(str(error), error.exit_code))
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _stop)
     app()

@@ -16,7 +16,7 @@ def evaluate(
     ratings: Annotated[str | None, typer.Option(metavar="FILE", help="Judge by these ratings instead.")] = None,
     data: Annotated[Path | None, typer.Option(help="Where the run's dataset is now, if it moved.")] = None,
     min_gain_over: Annotated[
-        Literal["mean", "user_mean", "item_mean", "bias", "none"],
+        options.Baseline,
         typer.Option(help="Exit with 6 unless the MSE is below that of this baseline."),
     ] = "none",
     max_mse: Annotated[float | None, typer.Option(help="Exit with 6 if the MSE is above this.")] = None,

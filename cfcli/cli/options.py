@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -20,6 +20,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="[RUN]", help="Run director
 Store = Annotated[
     Path, typer.Option("--store", metavar="DIR", help="Folder of the runs and of 'current'.", envvar="CFCLI_STORE")
 ]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="Wait for another process at work there.")]
+Items = Annotated[Path | None, typer.Option("--items", help="Titles (and genres) by item id: movies.csv, u.item...")]
+Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
 ExcelSafe = Annotated[
     bool, typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas.")
 ]
@@ -27,8 +30,6 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file wit
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; repeatable.")
 ]
-
-
 Flags = Mapping[str, Any]  # see takes()
 
 METAVARS = {
@@ -41,8 +42,7 @@ PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)
 TRAIN: Keys = dict.fromkeys(
     (
         "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size",
-        "learning_rate", "l2", "device", "loader", "num_workers", "warm_start", "max_time",
-        "seed",
+        "learning_rate", "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
     ), TrainConfig,
 )  # fmt: skip
 

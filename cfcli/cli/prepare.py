@@ -26,7 +26,7 @@ def prepare(
         str | None, typer.Option(metavar="NAME", help="Instead of files: sample, or a MovieLens set to download.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")] = Path("data"),
-    items: Annotated[Path | None, typer.Option(help="Titles (and genres) by item id: movies.csv, u.item...")] = None,
+    items: options.Items = None,
     test_file: Annotated[Path | None, typer.Option(help="The test ratings, in a file of their own.")] = None,
     val_file: Annotated[Path | None, typer.Option(help="The validation ratings, in a file of their own.")] = None,
     flags: options.Flags,

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -20,19 +20,18 @@ def retrain(
     ],
     *,
     store: options.Store,
-    items: Annotated[Path | None, typer.Option(help="Titles (and genres) by item id: movies.csv, u.item...")] = None,
+    items: options.Items = None,
     tolerance: Annotated[
         float, typer.Option(help="Publish though the RMSE is above that of the model in use by this share.")
     ] = 0.01,
     min_gain_over: Annotated[
-        Literal["mean", "user_mean", "item_mean", "bias", "none"],
-        typer.Option(help="Publish only what is better than this baseline."),
+        options.Baseline, typer.Option(help="Publish only what is better than this baseline.")
     ] = "bias",
     keep: Annotated[int, typer.Option(help="Runs to keep, beside the one in use and the one before.")] = 7,
     full_every: Annotated[
         int, typer.Option(metavar="N", help="Begin every Nth training anew, the others with the vectors in use.")
     ] = 7,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", help="Wait for another process at work there.")] = 0,
+    wait: options.Wait = 0,
     accept_shrink: Annotated[
         bool, typer.Option("--accept-shrink", help="Even if most former rows or ids are gone, or the scale is new.")
     ] = False,

@@ -14,7 +14,7 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused.")
     ] = None,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", help="Wait for another process at work there.")] = 0,
+    wait: options.Wait = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

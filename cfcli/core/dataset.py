@@ -49,14 +49,8 @@ class Dataset:
         Raises:
             ArtifactError: none there, damaged, or of another format.
         """
-        try:
-            info = manifests.read(path / MANIFEST, "dataset", FORMAT)
-        except ArtifactError as error:
-            if (path / MANIFEST).exists():
-                raise
-            raise ArtifactError(f"{error}; make one with 'cfcli prepare RATINGS.csv --out {path}'") from None
-        if missing := [name for name in FILES if name not in info["files"]]:
-            raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
+        hint = f"; make one with 'cfcli prepare RATINGS.csv --out {path}'"
+        info = manifests.read(path / MANIFEST, "dataset", FORMAT, FILES, hint)
         check(path / MANIFEST, info, SCHEMA)
         check_columns(path / MANIFEST, info)
         return cls(path, info)
@@ -97,13 +91,14 @@ def check(path: Path, info: dict[str, Any], schema: dict[str, Any]) -> None:
         value = info.get(key) if isinstance(info, dict) else None
         if isinstance(wanted, dict):
             check(path, value or {}, wanted)
-        elif isinstance(wanted, tuple):
+            continue
+        if isinstance(wanted, tuple):
             good = value in wanted
         elif wanted is float:
             good = isinstance(value, int | float) and abs(value) <= sys.float_info.max
         else:
             good = isinstance(value, wanted) and not (wanted is int and value < 0)
-        if not isinstance(wanted, dict) and not good:
+        if not good:
             raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
 
 

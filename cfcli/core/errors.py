@@ -4,6 +4,8 @@ The message of an error is one line: what is wrong, where, and what to do next. 
 leaves with ``exit_code``; code that uses the library catches the class.
 """
 
+import resource
+
 
 class CfcliError(Exception):
     """The base of all errors that a user can make or meet; anything else is a bug (exit code 1)."""
@@ -63,3 +65,11 @@ class StoppedError(CfcliError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def refuse_few_addresses(least: int, text: str) -> None:
+    """Raises a MachineError where ``ulimit -v`` leaves fewer bytes of addresses than ``least``: libraries were seen to
+    wait for memory for ever. ``text`` has the places ``{has}`` and ``{needs}``, for megabytes."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < least:
+        raise MachineError(text.format(has=f"{limit >> 20:,}", needs=f"{least >> 20:,}"))

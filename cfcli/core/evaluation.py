@@ -8,6 +8,7 @@ import polars as pl
 
 from cfcli.core import ratings
 from cfcli.core.config import PrepareConfig
+from cfcli.core.dataset import Dataset
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.metrics import errors, paired_bootstrap
 from cfcli.core.prediction import Scorer
@@ -38,9 +39,8 @@ def evaluate(
         InputError: no rows to judge by.
     """
     if source is None:
-        maps = run.id_maps()
         rows = run.dataset(data).split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
-        ids = [index_map.id(rows[name]) for index_map, name in zip(maps, ("user", "item"), strict=True)]
+        ids = ids_of(run, rows)
         where = f"split {split}"
     else:
         frame, _ = ratings.read([source], PrepareConfig())
@@ -51,6 +51,11 @@ def evaluate(
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     result, table = judge(run, rows, ids)
     return {"run": str(run.path), "split": split if source is None else source.name, **result}, table
+
+
+def ids_of(owner: Run | Dataset, rows: pl.DataFrame) -> list[pl.Series]:
+    """The ids of users and of items of rows by their owner's indices ``user`` and ``item``."""
+    return [index_map.id(rows[name]) for index_map, name in zip(owner.id_maps(), ("user", "item"), strict=True)]
 
 
 def indexed(run: Run, ids: list[pl.Series], rating: pl.Series) -> pl.DataFrame:

@@ -23,14 +23,14 @@ from cfcli.core import manifests, publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
-from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError
+from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError, refuse_few_addresses
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, Run, short
 
 if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
 
-ADDRESSES = 2 << 30  # bytes, below which libraries were seen to wait for memory for ever
+ADDRESSES = 2 << 30  # bytes
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -59,12 +59,11 @@ def train(
         GateError: the loss diverged.
         StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if 0 <= limit < ADDRESSES:
-        raise MachineError(
-            f"'ulimit -v' leaves this process {limit >> 20:,} MB of addresses; training needs at least "
-            f"{ADDRESSES >> 20:,}, and its libraries may hang on less"
-        )
+    refuse_few_addresses(
+        ADDRESSES,
+        "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, and its libraries may "
+        "hang on less",
+    )
     start = None
     if config.warm_start:
         start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)

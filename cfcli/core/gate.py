@@ -8,7 +8,7 @@ from typing import Any
 
 from cfcli.core.dataset import Dataset
 from cfcli.core.errors import ConfigError
-from cfcli.core.evaluation import indexed, judge, unseen
+from cfcli.core.evaluation import ids_of, indexed, judge, unseen
 from cfcli.core.metrics import errors, paired_bootstrap
 from cfcli.core.prediction import Scorer
 from cfcli.core.runs import Run
@@ -54,7 +54,7 @@ def compare(
         ``mse_difference`` of the two with a 95 % interval, ``best`` of champion and earlier runs.
     """
     rows = dataset.split("test")
-    ids = [map_.id(rows[name]) for map_, name in zip(dataset.id_maps(), ("user", "item"), strict=True)]
+    ids = ids_of(dataset, rows)
     runs = [new, champion] if champion else [new]
     tables = [indexed(run, ids, rows["rating"]) for run in runs]
     fair = reduce(and_, map(unseen, runs, tables))

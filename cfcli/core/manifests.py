@@ -41,8 +41,12 @@ def _seal(body: bytes) -> bytes:
     return f',\n  "seal": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
 
 
-def read(path: Path, what: str, format: int) -> dict[str, Any]:
+def read(path: Path, what: str, format: int, needs: Iterable[str] = (), hint: str = "") -> dict[str, Any]:
     """The manifest at ``path``, once it is as it was written, and every file that it lists is found as listed.
+
+    Args:
+        needs: files that it must list.
+        hint: what to do where there is none.
 
     Raises:
         ArtifactError: missing, damaged, made by a version with another format, or in a folder that anyone may write to.
@@ -59,7 +63,7 @@ def read(path: Path, what: str, format: int) -> dict[str, Any]:
         listed = content["files"].items() if version == format else ()
         files = {name: (expected["bytes"], expected["sha256"]) for name, expected in listed}
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(f"{folder}: no {what} there") from None
+        raise ArtifactError(f"{folder}: no {what} there{hint}") from None
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -79,6 +83,8 @@ def read(path: Path, what: str, format: int) -> dict[str, Any]:
             raise MachineError(f"{folder / name}: {error.strerror}") from None
         if not same:
             raise ArtifactError(f"{folder / name}: damaged: its checksum is not the one in {path.name}")
+    if missing := [name for name in needs if name not in files]:
+        raise ArtifactError(f"{path}: does not list {missing[0]}")
     return dict(content)
 
 

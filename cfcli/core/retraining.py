@@ -71,10 +71,11 @@ def retrain(
         )
         key = _key(dataset, train, policy)
         current, champion = store.current(), next(_in_use(store), None)
+        new = _new(champion, dataset)
         report: dict[str, Any] = {
             "status": "unchanged", "published": False, "run": None, "previous": current, "reason": "",
             "model": None, "champion": None, "start": None,
-            **{f"new_{name}s": new for name, new in _new(champion, dataset).items()},
+            **{f"new_{name}s": n for name, n in new.items()},
             **{name: dataset.info[name] for name in ("ratings", "users", "items", "fingerprint")},
             "rejected": sum(dataset.info["rejected"].values()), "notes": notes,
         }  # fmt: skip
@@ -86,7 +87,7 @@ def retrain(
             report |= {"run": run, "reason": f"nothing changed since {run.name}, which was {outcome}"}
         else:
             if not run or verdict:  # else whoever trained it was killed before the verdict
-                run, report["start"] = _train(store, key, dataset, prepare, train, policy, champion, progress)
+                run, report["start"] = _train(store, key, dataset, prepare, train, policy, champion, new, progress)
             report |= {"run": run} | _decide(store, run, key, champion, dataset, prepare, policy)
         store.sweep()
         report["removed"] = [run.name for run in store.prune(policy.keep)]
@@ -104,26 +105,24 @@ def _in_use(store: Store) -> Iterator[Run]:
     """The run in use and then those that were before it, the newest first, as far as they are whole; none where nothing
     is in use."""
     if current := store.current():
-        before = (run for run in reversed(store.runs()) if (was := gate_of(run)) and was["published"])
-        for path in [current, *(run for run in before if run != current)]:
+        for path in [current, *(run for run in store.published() if run != current)]:
             with contextlib.suppress(ArtifactError):
                 yield Run.load(path)
 
 
 def _new(champion: Run | None, dataset: Dataset) -> dict[str, int]:
     """How many users and items of the dataset the champion does not know."""
-    found = {}
-    for k, (name, map_) in enumerate(zip(("user", "item"), dataset.id_maps(), strict=True)):
-        found[name] = champion.id_maps()[k].index(map_.ids).null_count() if champion else len(map_)
-    return found
+    if champion is None:
+        return {name: dataset.info[f"{name}s"] for name in ("user", "item")}
+    return {name: index.null_count() for name, index in warm_start.rows_of(champion, dataset).items()}
 
 
 def _train(
     store: Store, key: str, dataset: Dataset, prepare: PrepareConfig, train: TrainConfig, policy: Policy,
-    champion: Run | None, progress: Progress | None,
+    champion: Run | None, new: dict[str, int], progress: Progress | None,
 ) -> tuple[Path, str]:  # fmt: skip
     """The new run, and how it began."""
-    why = _why_full(store, dataset, prepare, train, policy, champion)
+    why = _why_full(store, dataset, prepare, train, policy, champion, new)
     if champion and not why:
         train = replace(train, warm_start=str(champion.path))
     path = store.new_path(key)
@@ -141,8 +140,9 @@ def _size(folder: Path) -> int:
 
 
 def _why_full(
-    store: Store, dataset: Dataset, prepare: PrepareConfig, train: TrainConfig, policy: Policy, champion: Run | None
-) -> str:
+    store: Store, dataset: Dataset, prepare: PrepareConfig, train: TrainConfig, policy: Policy, champion: Run | None,
+    new: dict[str, int],
+) -> str:  # fmt: skip
     """Why the training is to begin anew, or an empty text."""
     if champion is None:
         return "nothing is published yet"
@@ -153,9 +153,9 @@ def _why_full(
         return "rows are split otherwise"
     if (champion.info["warm_start"] or {"generation": 0})["generation"] + 1 >= policy.full_every:
         return f"every {policy.full_every} trainings"
-    for name, new in _new(champion, dataset).items():
-        if new > MANY_NEW * dataset.info[f"{name}s"]:
-            return f"{new:,} {name}s are new"
+    for name, n in new.items():
+        if n > MANY_NEW * dataset.info[f"{name}s"]:
+            return f"{n:,} {name}s are new"
     if store.runs()[-1].name != champion.path.name:
         return "the newest run is not the one in use"
     return ""

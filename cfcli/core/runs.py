@@ -56,14 +56,8 @@ class Run:
             ArtifactError: none there, damaged, of another format, or in a folder that anyone may write to.
         """
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
-        try:
-            info = manifests.read(path / MANIFEST, "run", FORMAT)
-        except ArtifactError as error:
-            if (path / MANIFEST).exists():
-                raise
-            raise ArtifactError(f"{error}; make one with 'cfcli train', or name the folder of one") from None
-        if missing := [name for name in FILES if name not in info["files"]]:
-            raise ArtifactError(f"{path / MANIFEST}: does not list {missing[0]}")
+        hint = "; make one with 'cfcli train', or name the folder of one"
+        info = manifests.read(path / MANIFEST, "run", FORMAT, FILES, hint)
         check(path / MANIFEST, info, SCHEMA)
         check_columns(path / MANIFEST, info)
         if not info["shape"]["low"] < info["shape"]["high"]:

@@ -52,6 +52,10 @@ class Store:
         """All whole runs, the oldest first: by number, so that a clock that jumps changes nothing."""
         return sorted(path for path in (self.path / "runs").glob("[0-9]*-*") if path.is_dir())
 
+    def published(self) -> Iterator[Path]:
+        """The runs that were published and not taken back, the newest first."""
+        return (run for run in reversed(self.runs()) if (gate := gate_of(run)) and gate["published"])
+
     def current(self) -> Path | None:
         """The run that is in use, by its own name: the pointer may move while it is read."""
         link = self.path / "current"
@@ -61,8 +65,7 @@ class Store:
         """What :meth:`rollback` goes back to: the newest run before the current one that was published and not taken
         back."""
         current = self.current()
-        earlier = (run for run in reversed(self.runs()) if current and run.name < current.name)
-        return next((run for run in earlier if (gate := gate_of(run)) and gate["published"]), None)
+        return next((run for run in self.published() if current and run.name < current.name), None)
 
     def new_path(self, key: str) -> Path:
         """The folder of the next run: a number, and ``key``, that of what it is made from."""
@@ -86,7 +89,7 @@ class Store:
     def recover(self) -> None:
         """Publishes the newest run if whoever was to do so was killed between the verdict and the deed."""
         newest = next(reversed(self.runs()), None)
-        if newest and newest != self.current() and (gate := gate_of(newest)) and gate["published"]:
+        if newest and newest != self.current() and newest == next(self.published(), None):
             with suppress(ArtifactError):  # what is no longer whole stays where it is
                 self.publish(newest)
 
@@ -107,15 +110,17 @@ class Store:
         if self.current() is None:
             raise ArtifactError(f"{self.path}: nothing is published there")
         with self.locked(wait):
-            current, run = self.current(), self.previous()
+            current = self.current()
             assert current is not None
-            if to is not None:
-                run = next((run for run in self.runs() if run.name == Path(to).name), None)
-            if run is None and to is not None:
-                names = ", ".join(run.name for run in self.runs())
-                raise ConfigError(f"{self.path}: no run '{to}'; there are {names}")
-            if run is None:
-                raise ArtifactError(f"{self.path}: no earlier run to go back to")
+            if to is None:
+                run = self.previous()
+                if run is None:
+                    raise ArtifactError(f"{self.path}: no earlier run to go back to")
+            else:
+                named = {run.name: run for run in self.runs()}
+                if Path(to).name not in named:
+                    raise ConfigError(f"{self.path}: no run '{to}'; there are {', '.join(named)}")
+                run = named[Path(to).name]
             Run.load(run)
             if run != current:
                 # First, so that nobody publishes it again.

@@ -23,24 +23,27 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> Start:
     reason = mismatch(run, config)
     if reason:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
-    maps = run.id_maps()
-    rows = [
-        old.index(new.ids) for old, new in zip(maps, dataset.id_maps(), strict=True)
-    ]  # of the run, in the order of the dataset; null where the id is new
+    rows = rows_of(run, dataset)
     tensors = dict(run.tensors)
-    for name, index in zip(("user", "item"), rows, strict=True):
+    for name, index in rows.items():
         for key in (f"{name}_embedding.weight", f"{name}_bias"):
             if key in tensors:
                 tensors[key] = _taken(tensors[key], index)
     draw = None
     if SAMPLES in run.info["files"]:
         newest = (run.samples[side][-1].astype(np.float32) for side in ("users", "items"))
-        draw = tuple(_taken(side, index) for side, index in zip(newest, rows, strict=True))
+        draw = tuple(_taken(side, index) for side, index in zip(newest, rows.values(), strict=True))
     former = run.info["warm_start"] or {"generation": 0}
     check(run.path / MANIFEST, former, {"generation": int})
-    new = {f"new_{name}s": index.null_count() for name, index in zip(("user", "item"), rows, strict=True)}
+    new = {f"new_{name}s": index.null_count() for name, index in rows.items()}
     told = {"run": run.path.name, "generation": former["generation"] + 1, **new}
     return Start(tensors, draw, run.info["noise"], told)  # type: ignore[arg-type]
+
+
+def rows_of(run: Run, dataset: Dataset) -> dict[str, pl.Series]:
+    """Which row of the run's tables each ``user`` and ``item`` of the dataset has, null where the id is new."""
+    maps = zip(("user", "item"), run.id_maps(), dataset.id_maps(), strict=True)
+    return {name: old.index(new.ids) for name, old, new in maps}
 
 
 def mismatch(run: Run, config: TrainConfig) -> str:

@@ -16,7 +16,7 @@ import stat
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -190,9 +190,18 @@ def injected(args: list[str], call: str, fault: str, n: int, cwd: Path) -> tuple
     return Done(args, process.returncode, out, err), hit[0] if hit else ""
 
 
-def is_inner(hit: str) -> bool:
-    """Whether it is how threads wake each other, or what is said."""
-    return "anon_inode" in hit or "pipe:" in hit
+def each_hit(
+    args: list[str], call: str, fault: str, numbers: Iterable[int], here: Path, before: Callable[[], object]
+) -> Iterator[tuple[int, Done, str]]:
+    """Injects at one call after the other, until there are no more, and gives what came of it; but not for those by
+    which threads wake each other, or which write what is said."""
+    for k in numbers:
+        before()
+        done, hit = injected(args, call, fault, k, here)
+        if not hit:
+            return
+        if not ("anon_inode" in hit or "pipe:" in hit):
+            yield k, done, hit
 
 
 FAULTS = ["error=ENOSPC", "error=EIO", "signal=KILL"]
@@ -215,15 +224,14 @@ def test_a_system_call_that_fails_leaves_the_old_dataset_or_the_new_one(
     args = ["prepare", "new.csv", "--force", "--accept-shrink", "-q"]
     lost: list[str] = []
     n = 0
+
+    def before() -> None:
+        shutil.rmtree(here / "data")
+        shutil.copytree(here.parent / "old", here / "data")
+
     for call in CALLS if count(0, 1) else IN_CI[fault]:
-        for k in range(1, 1000) if count(0, 1) else [CALLS[call]]:
-            shutil.rmtree(here / "data")
-            shutil.copytree(here.parent / "old", here / "data")
-            done, hit = injected(args, call, fault, k, here)
-            if not hit:
-                break
-            if is_inner(hit):
-                continue
+        numbers = range(1, 1000) if count(0, 1) else [CALLS[call]]
+        for k, done, hit in each_hit(args, call, fault, numbers, here, before):
             n += 1
             try:
                 found = known[fingerprint(here / "data")]
@@ -273,13 +281,8 @@ def test_a_system_call_that_fails_leaves_the_old_predictions(
     new = out.read_bytes()
     lost: list[str] = []
     n = 0
-    for k in range(1, count(1, 100) + 1):
-        out.write_bytes(b"old")
-        done, hit = injected(args, call, fault, k, here)
-        if not hit:
-            break
-        if is_inner(hit):
-            continue
+    numbers = range(1, count(1, 100) + 1)
+    for k, done, hit in each_hit(args, call, fault, numbers, here, lambda: out.write_bytes(b"old")):
         n += 1
         if out.read_bytes() not in (b"old", new):
             lost.append(f"{k}: half a file")
