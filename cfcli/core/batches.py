@@ -38,7 +38,7 @@ class Rows:
 
 
 class Batches:
-    """Slices of the rows, as an iterable with a length: one permutation and one gather per epoch.
+    """Slices of the rows, as an iterable with a length: one permutation per epoch.
 
     Args:
         rows: the ratings.
@@ -55,10 +55,12 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         columns = (self.rows.user, self.rows.item, self.rows.rating)
-        if self.seed is not None:
-            # Far apart, so that one seed's second pass is not the next seed's first.
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(len(self.rows), generator=generator).to(self.rows.rating.device)
-            columns = (columns[0][order], columns[1][order], columns[2][order])
-            self.epoch += 1
-        return zip(*(torch.split(column, self.batch_size) for column in columns), strict=True)
+        if self.seed is None:
+            yield from zip(*(torch.split(column, self.batch_size) for column in columns), strict=True)
+            return
+        # Far apart, so that one seed's second pass is not the next seed's first.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.rows), generator=generator, dtype=torch.int32).to(self.rows.rating.device)
+        self.epoch += 1
+        for part in torch.split(order, self.batch_size):
+            yield tuple(column.index_select(0, part) for column in columns)  # type: ignore[misc]

@@ -129,13 +129,15 @@ class TrainConfig:
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
     loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
     num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
+    threads: int | Literal["auto"] = _key("auto", "CPU threads; auto takes all, but one where adam's steps are small.")
+    compile: bool = _key(False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU.")
     warm_start: str | None = _key(None, "Begin with the vectors of this run; new users and items get the mean.")
     max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
     seed: int = _key(42, "Seed of all that is drawn at random, the order of the ratings too.")
 
     def __post_init__(self) -> None:
         _check(self)
-        _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank")
+        _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank", "threads")
         if self.solver == "gibbs" and (others := self.only_adam()):
             raise ConfigError(f"solver gibbs fits mf with biases and knows no {', '.join(others)}; leave it out")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
@@ -168,9 +170,9 @@ class TrainConfig:
 
 ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
-    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers",
+    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compile",
 )  # fmt: skip
-MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device")  # when a run is resumed
+MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "threads")  # when a run is resumed
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
 
 

@@ -1,7 +1,9 @@
 """Fitting a model on PyTorch Lightning's Trainer. The only module that imports Lightning (it takes seconds)."""
 
 import contextlib
+import ctypes
 import logging
+import math
 import shutil
 import signal
 import time
@@ -25,7 +27,7 @@ from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
-from cfcli.core.models import build
+from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
@@ -36,6 +38,8 @@ from cfcli.core.solvers.sampling import Sampling
 
 FEATURES = 64  # of who rated what, for adam: each costs time at every step
 CHECKPOINT = "last.ckpt"
+STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
+SMALL_STEP = 1 << 16  # ratings times dimensions
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def choose_device(wanted: str) -> str:
 
 
 def auto_batch_size(rows: int) -> int:
-    """About 100 steps an epoch, as a power of two from 32 to 65,536: small data needs the steps, large data speed."""
-    return int(2 ** np.clip(np.round(np.log2(max(rows, 1) / 100)), 5, 16))
+    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each."""
+    return 1 << max(5, round(math.log2(max(rows, 1) / 100)))
 
 
 def fit(
@@ -141,29 +145,29 @@ def fit(
         device = choose_device("cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device)
         batch_size = train.height
         module = Sampling(train, val, users, items, config, progress, (low, high), device, start)
-        batches, held = range(module.sweeps), range(1) if val.height else None
+        batches, held = range(module.steps), range(1) if val.height else None
     else:
         device = choose_device(config.device)
         batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
-        rows = Rows.of(train, "cpu" if uses_dataloader(config) else device)
-        batches = (
-            rows.loader(batch_size, config.num_workers)
-            if uses_dataloader(config)
-            else Batches(rows, batch_size, config.seed)
-        )
+        if uses_dataloader(config):
+            batches = Rows.of(train).loader(batch_size, config.num_workers)
+        else:
+            steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
+            batches = Batches(Rows.of(train, device), batch_size * steps, config.seed)
         held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
         torch.manual_seed(config.seed)
         model = build(config, shape, _known(train, shape, config))
         if start is not None:
             model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
-        module = _Module(model, config, progress, batches)
-    progress.start(device, len(batches), config.epochs)
+        module = _Module(model, config, progress, batches, batch_size)
+    progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal()
     callbacks: list[Callback] = [stop, Checkpoints(folder / CHECKPOINT)]
     module.fingerprint = fingerprint
     if held is not None:
         callbacks.append(PatienceFrom(config.min_epochs, monitor="val_mse", patience=config.patience))
-    with _quiet(), machine_errors(folder):
+    keep_freed_memory()
+    with _quiet(), machine_errors(folder), _threads(config, batch_size * config.dim):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=1,
@@ -223,10 +227,12 @@ def raise_stopped(number: int) -> None:
 
 
 class _Module(Resumable):
-    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any) -> None:
+    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int) -> None:
         super().__init__(config, progress)
-        self.model, self.batches = model, batches
-        self.scale = model.unit**-2  # makes loss and l2 the same for ratings of any scale
+        self.automatic_optimization = False
+        self.model, self.batches, self.batch_size = model, batches, batch_size
+        self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
+        self.loss = torch.compile(gradients.loss) if config.compile else gradients.loss
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
 
@@ -250,30 +256,37 @@ class _Module(Resumable):
         self.squares = torch.zeros((), device=self.device)
         self.seen = self.val_seen = 0
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
-        user, item, rating = batch
-        prediction, penalty = self.model(user, item)
-        square = (prediction - rating).square()
-        self.squares += square.detach().sum()
-        self.seen += len(rating)
-        loss: Tensor = square.mean() * self.scale
-        if self.config.l2:
-            loss = loss + self.config.l2 * (penalty.mean() + self.model.penalty())
-        return loss
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
+        """Some steps: Lightning takes half as long over a batch as a step of a small model does."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        squares = torch.zeros((), device=self.device)
+        by_hand = self.device.type == "cpu" and not self.config.compile
+        for user, item, rating in zip(*(torch.split(column, self.batch_size) for column in batch), strict=True):
+            if by_hand:
+                squares += gradients.backward(self.model, user, item, rating, self.config.l2)
+            else:
+                optimizer.zero_grad()
+                loss, found = self.loss(self.model, user, item, rating, self.config.l2)
+                loss.backward()  # type: ignore[no-untyped-call]
+                squares += found
+            optimizer.step()
+        self.squares += squares
+        self.seen += len(batch[2])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.progress.batch(batch_idx + 1)
+        self.progress.batch(-(-self.seen // self.batch_size))
 
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
         self.model.settle_untrained()
+        self.tables = self.model.embeddings()
         self.val_squares = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_absolutes = torch.zeros((), dtype=torch.float32, device=self.device)
         self.val_seen = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         user, item, rating = batch
-        error = self.model(user, item)[0] - rating
+        error = self.model.predict(self.tables, user, item) - rating
         self.val_squares += error.square().sum()
         self.val_absolutes += error.abs().sum()
         self.val_seen += len(rating)
@@ -337,6 +350,28 @@ def _told_apart(stop: StopOnSignal, resume: Path | None) -> Iterator[None]:
             raise
         why = str(error) if isinstance(error, ArtifactError) else f"damaged: no checkpoint ({type(error).__name__})"
         raise ArtifactError(f"{resume}: {why.removeprefix(f'{resume}: ')}; train again without --resume") from None
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep large blocks that are freed, for the next step: given back to the kernel each time, they cost as
+    much as the step itself."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+@contextlib.contextmanager
+def _threads(config: TrainConfig, entries: int) -> Iterator[None]:
+    """With the threads that the settings say, or one where a step works on few ``entries`` of vectors: two do not end
+    it sooner then, and wait many times as long for each other where other processes want the processors, too."""
+    before = torch.get_num_threads()
+    small = config.threads == "auto" and entries < SMALL_STEP
+    torch.set_num_threads(1 if small else before if config.threads == "auto" else config.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cfcli.core.config import TrainConfig
-from cfcli.core.models import MODELS, build
+from cfcli.core.models import MODELS, build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.models.mf import MF
@@ -105,6 +105,38 @@ def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, 
     own = model.user_embedding.weight[5].square().sum() + model.user_bias[5].square()
     other = model.item_embedding.weight[4].square().sum() + model.item_bias[4].square()
     assert penalty.reshape(U, I)[5, 4].item() == pytest.approx((own / 3 + other / 3).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str)
+@pytest.mark.parametrize("link", ["identity", "sigmoid"])
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("features", [True, False])
+@pytest.mark.parametrize("l2", [0.0, 1.5])
+@pytest.mark.parametrize("size", [300, 20])  # more than there are users, or so few that most are not among them
+def test_the_fast_gradient_is_that_of_autograd(
+    keys: dict[str, object], link: str, biases: bool, features: bool, l2: float, size: int
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    shape = Shape(90, 60, 1.0, 5.0, 3.5)
+    degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
+    z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60)) if features else None
+    torch.manual_seed(1)
+    config = TrainConfig(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
+    model = build(config, shape, Known(1.3, degrees, z))  # type: ignore[arg-type]
+    user, item = (torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60))
+    rating = torch.rand(size, generator=generator) * 4 + 1
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    loss, squares = gradients.loss(model, user, item, rating, l2)
+    loss.backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(gradients.backward(model, user, item, rating, l2), squares)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -65,6 +65,7 @@ class Factors(nn.Module):
     item_features: Tensor
     user_map: Tensor  # W, (F, D)
     item_map: Tensor
+    deep = False  # whether a score hangs on embeddings by more than their product
 
     INIT_SCALE = 0.05  # with a sigmoid: smaller fits real data a little better, larger leaves the start sooner
 
@@ -96,13 +97,39 @@ class Factors(nn.Module):
         share = min(max((shape.start - shape.low) / (shape.high - shape.low), 1e-3), 1 - 1e-3)
         self.start_score = math.log(share / (1 - share)) if self.link == "sigmoid" else 0.0
 
-    def score(self, p: Tensor, q: Tensor) -> Tensor:
-        """Scores (B,) of user embeddings ``p`` and item embeddings ``q``, both (B, D)."""
+    def head(self, product: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        """Scores (B,) without biases: of user embeddings ``p`` and item embeddings ``q``, both (B, D), and their inner
+        products (B,)."""
         raise NotImplementedError
+
+    def head_backward(self, head: Tensor, product: Tensor, slope: Tensor) -> Tensor:
+        """Gradients (B,) of the products, given those of what :meth:`head` returned; sets those of its parameters."""
+        head.backward(slope)  # type: ignore[no-untyped-call]
+        assert product.grad is not None
+        return product.grad
+
+    def ratings(self, score: Tensor) -> Tensor:
+        """Ratings (B,) by scores. In training they may leave the range, with the link ``identity``."""
+        if self.link == "sigmoid":
+            return self.low + self.unit * torch.sigmoid(score)
+        rating = self.start + self.unit * score
+        return rating if self.training else rating.clamp(self.low, self.high)
+
+    def biases_of(self, user: Tensor, item: Tensor) -> Tensor:
+        """The sums (B,) of both biases."""
+        return self.user_bias.index_select(0, user) + self.item_bias.index_select(0, item)
+
+    def predict(self, tables: tuple[Tensor, Tensor], user: Tensor, item: Tensor) -> Tensor:
+        """Ratings (B,), by ``tables`` that :meth:`embeddings` gave."""
+        p, q = nn.functional.embedding(user, tables[0]), nn.functional.embedding(item, tables[1])
+        score = self.head((p * q).sum(1), p, q)
+        return self.ratings(score + self.biases_of(user, item) if self.biases else score)
 
     def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted ratings, and the penalty of the parameters that belong to each row's user and item: their squared
-        length over the root of their number of ratings. In training ratings may leave the range.
+        length over the root of their number of ratings.
+
+        This is the formula, row by row; :func:`cfcli.core.models.gradients.backward` has its gradient, faster.
 
         Args:
             user, item: indices, (B,).
@@ -110,21 +137,11 @@ class Factors(nn.Module):
         Returns:
             Ratings (B,) and penalties (B,).
         """
-        p, q = self.user_embedding(user), self.item_embedding(item)
-        squares = [p.square().sum(1), q.square().sum(1)]
-        if self.features:
-            p = p + nn.functional.embedding(user, self.user_features) @ self.user_map
-            q = q + nn.functional.embedding(item, self.item_features) @ self.item_map
-        score = self.score(p, q)
+        rating = self.predict(self.embeddings(), user, item)
+        squares = [self.user_embedding(user).square().sum(1), self.item_embedding(item).square().sum(1)]
         if self.biases:
-            b_user, b_item = self.user_bias[user], self.item_bias[item]
-            score = score + b_user + b_item
-            squares = [squares[0] + b_user.square(), squares[1] + b_item.square()]
-        penalty = self.user_share[user] * squares[0] + self.item_share[item] * squares[1]
-        if self.link == "sigmoid":
-            return self.low + self.unit * torch.sigmoid(score), penalty
-        rating = self.start + self.unit * score
-        return (rating if self.training else rating.clamp(self.low, self.high)), penalty
+            squares = [squares[0] + self.user_bias[user].square(), squares[1] + self.item_bias[item].square()]
+        return rating, self.user_share[user] * squares[0] + self.item_share[item] * squares[1]
 
     def penalty(self) -> Tensor:
         """Of what belongs to no entity."""

@@ -19,8 +19,14 @@ class MF(Factors):
             nn.init.ones_(self.linear.weight).requires_grad_(False)
         nn.init.constant_(self.linear.bias, self.start_score)
 
-    def score(self, p: Tensor, q: Tensor) -> Tensor:
-        return self.linear((p * q).sum(1, keepdim=True)).squeeze(1)  # type: ignore[no-any-return]
+    def head(self, product: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return self.linear.weight[0] * product + self.linear.bias
+
+    def head_backward(self, head: Tensor, product: Tensor, slope: Tensor) -> Tensor:
+        self.linear.bias.grad = slope.sum()[None]
+        if self.linear.weight.requires_grad:
+            self.linear.weight.grad = (slope @ product)[None, None]
+        return self.linear.weight[0] * slope
 
     @torch.no_grad()
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:

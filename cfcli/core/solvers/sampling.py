@@ -41,7 +41,7 @@ class Sampling(Resumable):
         super().__init__(config, progress)
         self.automatic_optimization = False
         self.bounds = bounds
-        self.sweeps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
+        self.steps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
         self.sampler = Sampler(user, item, rating, users, items, rank, config.dim, config.seed, device)
@@ -67,7 +67,7 @@ class Sampling(Resumable):
         self.sampler.sweep()
         self.squares += self.sampler.mse
         self.done += 1
-        if self.current_epoch >= self.burn_in and (index + 1) % min(THIN, self.sweeps) == 0:
+        if self.current_epoch >= self.burn_in and (index + 1) % min(THIN, self.steps) == 0:
             products = self.sampler.keep()
             for product in products:
                 self.val_sum += self.sampler.predict(product, *self.val) / len(products)
