@@ -238,10 +238,12 @@ def main() -> None:
     for title, source, make in sources:
         if source:
             data = folder / title.replace(" ", "-").replace("/", "-")
-            if not (data / "test.csv").exists():
-                shutil.rmtree(data, ignore_errors=True)
-                data.mkdir(parents=True)
-                make(source, data)
+            if not data.exists():
+                part = data.with_suffix(".part")
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                make(source, part)
+                part.rename(data)
             texts.append(f"**{title}**\n\n{table(compare(title, data, python, tuple(args.only), args.repeats))}\n")
     versions = ", ".join([f"cfcli {version('cfcli')}", *(tool.replace("==", " ") for tool in TOOLS)])
     print("\n".join([*texts, NOTES]))

@@ -17,7 +17,7 @@ ROWS = [
     ["metrics", "predictor"],
     ["epochs"],
     ["solvers"],
-    ["training"],
+    ["training", "lightly"],
     ["outputs", "runs"],
     ["warm_start"],
     ["fitting"],

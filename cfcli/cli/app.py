@@ -150,6 +150,9 @@ def _open_closed_streams() -> None:
 
 def main() -> None:
     """The console script."""
+    from cfcli.core import lightly
+
+    lightly.alone = True
     _open_closed_streams()
     try:
         refuse_few_addresses(ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}")

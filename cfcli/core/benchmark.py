@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from cfcli.core import publishing
+from cfcli.core import lightly, publishing
 from cfcli.core.config import TrainConfig
 from cfcli.core.dataset import Dataset
 
@@ -88,8 +88,7 @@ def write_config(result: dict[str, Any], path: Path) -> None:
 
 
 def _epochs(dataset: Dataset, train: pl.DataFrame, config: TrainConfig, repeats: int) -> tuple[list[float], str]:
-    from cfcli.core import training
-
+    training = lightly.training()
     config = dataclasses.replace(config, solver="adam", epochs=WARM_UP + repeats)
     with tempfile.TemporaryDirectory() as folder:
         fitted = training.fit(train, train.clear(), dataset.info["users"], dataset.info["items"], config, Path(folder))

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 import cfcli
-from cfcli.core import manifests, publishing, warm_start
+from cfcli.core import lightly, manifests, publishing, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
@@ -70,8 +70,7 @@ def train(
     with create(out, config, keep=keep) as (path, folder):
         # Torch makes its compiler's cache when it is imported, used or not: let it take a folder that is there.
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
-        from cfcli.core import training  # after all that can fail fast: Lightning takes seconds to import
-
+        training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
         fitted = training.fit(
             dataset.split("train"),
             dataset.split("val"),

@@ -19,10 +19,10 @@ import polars as pl
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from cfcli.core import lightly
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
@@ -31,7 +31,7 @@ from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
-from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, PatienceFrom, StopOnSignal
+from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.solvers.gibbs import implicit_features
 from cfcli.core.solvers.resuming import Resumable
 from cfcli.core.solvers.sampling import Sampling
@@ -162,19 +162,15 @@ def fit(
         module = _Module(model, config, progress, batches, batch_size)
     progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal()
-    callbacks: list[Callback] = [stop, Checkpoints(folder / CHECKPOINT)]
     module.fingerprint = fingerprint
-    if held is not None:
-        callbacks.append(PatienceFrom(config.min_epochs, monitor="val_mse", patience=config.patience))
-    keep_freed_memory()
-    with _quiet(), machine_errors(folder), _threads(config, batch_size * config.dim):
+    with _quiet(), machine_errors(folder), _fast(config, batch_size * config.dim):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=1,
             max_epochs=config.epochs,
-            min_epochs=0,  # PatienceFrom sees to it; Lightning's would hold up max_time and signals too
+            min_epochs=0,  # the module sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
-            callbacks=callbacks,
+            callbacks=[stop, Checkpoints(folder / CHECKPOINT)],
             plugins=[CheckpointFiles()],
             logger=False,
             enable_progress_bar=False,
@@ -186,8 +182,7 @@ def fit(
     history = module.history
     if stop.received and not history:
         raise_stopped(stop.received)
-    early = any(isinstance(c, PatienceFrom) and c.stopped_epoch for c in callbacks)
-    if early or (not stop.received and len(history) >= config.epochs):
+    if module.settled or (not stop.received and len(history) >= config.epochs):
         shutil.rmtree(folder, ignore_errors=True)
     if isinstance(module, Sampling):
         tensors, best = module.result()
@@ -232,7 +227,10 @@ class _Module(Resumable):
         self.automatic_optimization = False
         self.model, self.batches, self.batch_size = model, batches, batch_size
         self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
-        self.loss = torch.compile(gradients.loss) if config.compile else gradients.loss
+        self.loss = gradients.loss
+        if config.compile:
+            lightly.remove("torch._dynamo")
+            self.loss = torch.compile(gradients.loss)
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
 
@@ -291,9 +289,6 @@ class _Module(Resumable):
         self.val_absolutes += error.abs().sum()
         self.val_seen += len(rating)
 
-    def on_validation_epoch_end(self) -> None:
-        self.log("val_mse", self.val_squares / self.val_seen)
-
     def on_train_epoch_end(self) -> None:
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
@@ -331,7 +326,7 @@ def _known(train: pl.DataFrame, shape: Shape, config: TrainConfig) -> Known:
     return Known(
         float(train["rating"].cast(pl.Float64).std(ddof=0)) or 1.0,  # type: ignore[arg-type]
         (torch.from_numpy(degrees[0]), torch.from_numpy(degrees[1])),
-        (torch.from_numpy(features[0]), torch.from_numpy(features[1])) if features else None,
+        features,
     )
 
 
@@ -352,26 +347,26 @@ def _told_apart(stop: StopOnSignal, resume: Path | None) -> Iterator[None]:
         raise ArtifactError(f"{resume}: {why.removeprefix(f'{resume}: ')}; train again without --resume") from None
 
 
-def keep_freed_memory() -> None:
-    """Lets glibc keep large blocks that are freed, for the next step: given back to the kernel each time, they cost as
-    much as the step itself."""
+@contextlib.contextmanager
+def _fast(config: TrainConfig, entries: int) -> Iterator[None]:
+    """With the processor set up for training by steps that each work on so many ``entries`` of vectors."""
     with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
+        # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them
+        # again costs as much as the step itself.
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
         libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
-
-
-@contextlib.contextmanager
-def _threads(config: TrainConfig, entries: int) -> Iterator[None]:
-    """With the threads that the settings say, or one where a step works on few ``entries`` of vectors: two do not end
-    it sooner then, and wait many times as long for each other where other processes want the processors, too."""
+    # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is 100 times slower.
+    torch.set_flush_denormal(True)
     before = torch.get_num_threads()
+    # On small steps two threads win little, and lose much where other processes want the processors, too.
     small = config.threads == "auto" and entries < SMALL_STEP
     torch.set_num_threads(1 if small else before if config.threads == "auto" else config.threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
 
 
 @contextlib.contextmanager

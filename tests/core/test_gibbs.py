@@ -35,7 +35,7 @@ def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5,
 
 def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
     table = csr_matrix((rating, (user, item)), shape=(users, items))
-    features, _, sizes = map(torch.from_numpy, gibbs.implicit_features(table, 0))
+    features, _, sizes = gibbs.implicit_features(table, 0)
     return Side(table, features, sizes, rank, Dice(seed, "cpu"))
 
 

@@ -192,7 +192,7 @@ def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
     train = data.split("train")["rating"].cast(pl.Float64)
     assert report["baselines"]["mean"]["mse"] == pytest.approx(((rating - train.mean()) ** 2).mean())
     assert report["n"] == data.info["test"] == report["warm"]["n"] + report["cold"]["n"]
-    assert report["model"]["rmse"] < 0.6 < 1.8 < report["baselines"]["bias"]["rmse"]
+    assert report["model"]["rmse"] < 0.75 < 1.8 < report["baselines"]["bias"]["rmse"]
     difference = report["mse_difference_to_bias"]
     assert difference["low"] < difference["value"] < difference["high"] < 0
     for item in range(20):

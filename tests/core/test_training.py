@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import polars as pl
 import pytest
 
 from cfcli.core.config import TrainConfig
-from cfcli.core.epochs import Epoch, Silent
+from cfcli.core.epochs import Epoch, Silent, is_settled
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
 from cfcli.core.solvers.callbacks import SIGNALS
 from cfcli.core.solvers.gibbs import Sampler
-from cfcli.core.training import PatienceFrom, TrainedModel, auto_batch_size, choose_device, fit
+from cfcli.core.training import TrainedModel, auto_batch_size, choose_device, fit
 
 Fit = Callable[..., TrainedModel]
 
@@ -97,23 +96,19 @@ def test_the_best_epoch_is_restored_when_later_ones_are_worse(
     assert [row.epoch for row in model.history] == list(range(1, len(scores) + 1))
 
 
-def test_patience_counts_from_its_first_epoch() -> None:
-    """Scores rise from the start: with patience 2, counting from epoch 4, epoch 4 is the best and 6 the last."""
-    callback = PatienceFrom(4, monitor="val_mse", patience=2)
-    trainer: Any = SimpleNamespace(
-        should_stop=False, state=SimpleNamespace(fn="fit"), sanity_checking=False, fast_dev_run=False, world_size=1,
-        strategy=SimpleNamespace(reduce_boolean_decision=lambda stop, all: stop), loggers=[],
-    )  # fmt: skip
-    import torch
-    from pytorch_lightning.trainer.states import TrainerFn
-
-    trainer.state.fn = TrainerFn.FITTING
-    stopped = []
-    for epoch in range(8):
-        trainer.current_epoch, trainer.callback_metrics = epoch, {"val_mse": torch.tensor(1.0 + epoch)}
-        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
-        stopped.append(trainer.should_stop)
-    assert stopped.index(True) + 1 == 6
+@pytest.mark.parametrize(
+    ("errors", "first", "patience", "least", "last"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8], 4, 2, 0, 6),  # counting from epoch 4, that is the best, and 6 the last
+        ([9, 8, 7, 8, 7, 6, 7, 7, 7], 1, 3, 0, 9),  # an equal one is no better
+        ([1, 0.99, 0.98, 0.97], 1, 2, 0, None),
+        ([1, 0.98, 0.975, 0.972, 0.9], 1, 2, 0.01, 4),  # a hundredth of 0.98 is what counts
+        ([1, 0.98, 0.975, 0.97, 0.965, 0.95], 1, 2, 0.01, None),
+    ],
+)
+def test_patience(errors: list[float], first: int, patience: int, least: float, last: int | None) -> None:
+    settled = [is_settled(errors[:n], first, patience, least) for n in range(1, len(errors) + 1)]
+    assert (settled.index(True) + 1 if any(settled) else None) == last
 
 
 @pytest.mark.parametrize("keys", [{}, {"num_workers": 1}, {"model": "ncf", "dropout": 0.5}], ids=str)

@@ -1,4 +1,4 @@
-"""What Lightning's Trainer does beside training: stopping, and checkpoints that can be trusted."""
+"""What Lightning's Trainer does beside training: stopping on signals, and checkpoints that can be trusted."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from cfcli.core import manifests, publishing
@@ -18,22 +18,6 @@ from cfcli.core.errors import ArtifactError
 from cfcli.core.publishing import machine_errors
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class PatienceFrom(EarlyStopping):
-    """Early stopping that starts to count at an epoch: what validation does while the model settles tells little.
-
-    Args:
-        first: the first epoch that counts, from 1.
-    """
-
-    def __init__(self, first: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs, check_on_train_epoch_end=False)
-        self.first = first
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.current_epoch + 1 >= self.first:
-            super().on_validation_end(trainer, pl_module)
 
 
 class StopOnSignal(Callback):

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as lightning
 
 from cfcli.core.config import MAY_CHANGE, TrainConfig, as_dict
-from cfcli.core.epochs import Epoch, Progress
+from cfcli.core.epochs import Epoch, Progress, is_settled
 from cfcli.core.errors import ArtifactError, GateError
 
 
@@ -18,13 +18,17 @@ class Resumable(lightning.LightningModule):
     Attributes:
         history: one row per epoch.
         fingerprint: of the data.
+        settled: whether the validation error stopped falling, which ends the training.
     """
+
+    LEAST_GAIN = 0.0  # share of the validation error that counts as an improvement
 
     def __init__(self, config: TrainConfig, progress: Progress) -> None:
         super().__init__()
         self.config, self.progress = config, progress
         self.history: list[Epoch] = []
         self.fingerprint = ""
+        self.settled = False
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, as safe loading wants them."""
@@ -44,6 +48,9 @@ class Resumable(lightning.LightningModule):
         self.progress.epoch(row)
         if not math.isfinite(row.train_mse if row.val_mse is None else row.val_mse):
             raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
+        errors = [row.val_mse for row in self.history if row.val_mse is not None]
+        if is_settled(errors, self.config.min_epochs, self.config.patience, self.LEAST_GAIN):
+            self.settled = self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         history = [asdict(row) for row in self.history]

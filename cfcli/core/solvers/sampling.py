@@ -79,7 +79,6 @@ class Sampling(Resumable):
         n, sampler = self.sampler.posterior.kept, self.sampler
         now = self.val_sum / n if n else sampler.predict((sampler.users.vectors, sampler.items.vectors), *self.val)
         self.error = self._error(now)
-        self.log("val_mse", self.error.square().mean(), batch_size=1)
 
     def on_train_epoch_end(self) -> None:
         mse = self.squares / max(self.done, 1)
