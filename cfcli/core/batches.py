@@ -20,13 +20,17 @@ class Rows:
     rating: Tensor
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, device: str = "cpu") -> "Rows":
-        """The columns ``user``, ``item`` and ``rating`` of a split, on a device."""
+    def of(cls, frame: pl.DataFrame) -> "Rows":
+        """The columns ``user``, ``item`` and ``rating`` of a split."""
         user, item, rating = (
-            torch.tensor(frame[name].cast(kind).to_numpy(), device=device)
+            torch.tensor(frame[name].cast(kind).to_numpy())
             for name, kind in (("user", pl.Int32), ("item", pl.Int32), ("rating", pl.Float32))
         )
         return cls(user, item, rating)
+
+    def to(self, device: str) -> "Rows":
+        """The same on a device."""
+        return Rows(self.user.to(device), self.item.to(device), self.rating.to(device))
 
     def __len__(self) -> int:
         return len(self.rating)

@@ -84,6 +84,7 @@ def train(
             fingerprint=dataset.info["fingerprint"],
             rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
         )
+        training.free()
         if whole and fitted.stopped_by:
             raise StoppedError("stopped by a signal; the next training goes on from there", fitted.stopped_by)
         if whole:
@@ -140,10 +141,10 @@ def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iter
 def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
     """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
     train = dataset.split("train")
-    rating = train["rating"].cast(pl.Float64).to_numpy()
-    bias = BiasModel.fit(
-        train["user"].to_numpy(), train["item"].to_numpy(), rating, model.shape.users, model.shape.items
-    )
+    user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
+    bias = BiasModel.fit(user, item, rating, model.shape.users, model.shape.items)
+    del rating
+    train = train.drop("rating")
     columns = dataset.info["columns"]
     for table, name, n, mean, b in (
         (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
@@ -153,7 +154,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         write_table(table.with_columns(**known), folder / f"{name}.parquet")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     _save(tensors, folder / "model.safetensors")
-    write_table(train.select("user", "item").sort("user", "item"), folder / SEEN)
+    write_table(train.sort("user", "item"), folder / SEEN)
     (folder / "metrics.csv").write_text(pl.DataFrame([asdict(row) for row in model.history]).write_csv())
     best = model.best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import logging
 import math
 import shutil
@@ -149,14 +150,17 @@ def fit(
     else:
         device = choose_device(config.device)
         batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
+        deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
+        held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
+        rows = Rows.of(train)
+        del train, val  # which is a third of all memory, where ratings are many
+        known = _known(rows, deviation, shape, config)
         if uses_dataloader(config):
-            batches = Rows.of(train).loader(batch_size, config.num_workers)
+            batches = rows.loader(batch_size, config.num_workers)
         else:
-            steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
-            batches = Batches(Rows.of(train, device), batch_size * steps, config.seed)
-        held = Batches(Rows.of(val, device), 1 << 16) if val.height else None
+            batches = Batches(rows.to(device), batch_size * max(1, min(STEPS, MANY_RATINGS // batch_size)), config.seed)
         torch.manual_seed(config.seed)
-        model = build(config, shape, _known(train, shape, config))
+        model = build(config, shape, known)
         if start is not None:
             model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
         module = _Module(model, config, progress, batches, batch_size)
@@ -315,19 +319,14 @@ class _Module(Resumable):
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 
-def _known(train: pl.DataFrame, shape: Shape, config: TrainConfig) -> Known:
+def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig) -> Known:
     """What the training rows tell the model before any training."""
-    user, item = train["user"].to_numpy(), train["item"].to_numpy()
-    degrees = [np.bincount(x, minlength=n) for x, n in ((user, shape.users), (item, shape.items))]
     features = None
     if config.implicit:
-        table = csr_matrix((np.ones(train.height, np.float32), (user, item)), shape=(shape.users, shape.items))
-        features = implicit_features(table, config.seed, FEATURES)[:2]
-    return Known(
-        float(train["rating"].cast(pl.Float64).std(ddof=0)) or 1.0,  # type: ignore[arg-type]
-        (torch.from_numpy(degrees[0]), torch.from_numpy(degrees[1])),
-        features,
-    )
+        pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
+        features = implicit_features(csr_matrix(pairs, shape=(shape.users, shape.items)), config.seed, FEATURES)[:2]
+    degrees = torch.bincount(rows.user, minlength=shape.users), torch.bincount(rows.item, minlength=shape.items)
+    return Known(deviation or 1.0, degrees, features)
 
 
 @contextlib.contextmanager
@@ -367,6 +366,13 @@ def _fast(config: TrainConfig, entries: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         torch.set_flush_denormal(False)
+
+
+def free() -> None:
+    """Gives back what a fit that is over still holds: Lightning's Trainer and the module name each other."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextlib.contextmanager

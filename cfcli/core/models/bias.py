@@ -1,6 +1,7 @@
 """The baselines that every model must beat: means and damped biases, from the training rows alone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +33,16 @@ class BiasModel:
 
     @classmethod
     def fit(
-        cls, user: NDArray[np.uint32], item: NDArray[np.uint32], rating: Floats, n_users: int, n_items: int
+        cls, user: NDArray[np.uint32], item: NDArray[np.uint32], rating: NDArray[Any], n_users: int, n_items: int
     ) -> "BiasModel":
         """The model of the given rows, each (N,)."""
-        mean = float(rating.mean())
-        rest = rating - mean
+        mean = float(rating.mean(dtype=np.float64))
         user_n, item_n = np.bincount(user, minlength=n_users), np.bincount(item, minlength=n_items)
-        user_sum, item_sum = np.bincount(user, rest, n_users), np.bincount(item, rest, n_items)
+        # Of ratings less their mean; taken off the sums, as there are fewer of them.
+        user_sum = np.bincount(user, rating, n_users) - mean * user_n
+        item_sum = np.bincount(item, rating, n_items) - mean * item_n
         item_bias = item_sum / (ITEM_DAMPING + item_n)
-        user_bias = np.bincount(user, rest - item_bias[item], n_users) / (USER_DAMPING + user_n)
+        user_bias = (user_sum - np.bincount(user, item_bias[item], n_users)) / (USER_DAMPING + user_n)
         return cls(
             mean,
             user_n,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LEAST_RANK = 128  # to which a sum of products is cut while it grows
+ROWS = 1 << 14  # that are taken in double precision at once
 SAMPLES, SAMPLE_BYTES = 16, 256 << 20  # of the newest draws, at most
 
 
@@ -81,13 +82,30 @@ class Posterior:
 def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]:
     """The product of rank ``rank`` at most that is nearest to ``left right'``, its dimensions ordered.
 
-    Nearest in squares weighted by the products of ``roots`` squared, (U, 1) and (I, 1): thin QR of both sides and the
-    SVD of what is between them (Eckart and Young 1936). With the numbers of ratings as weights, pairs count as often
+    Nearest in squares weighted by the products of ``roots`` squared, (U, 1) and (I, 1): the SVD of what is between
+    orthogonal bases of both sides (Eckart and Young 1936). With the numbers of ratings as weights, pairs count as often
     as they would be rated if users chose at random among ratings.
+
+    The bases are never written out: with the Gram matrix G = V L V' of a side, in double precision, its basis is the
+    side times V L^-1/2.
     """
-    (q_left, r_left), (q_right, r_right) = (
-        torch.linalg.qr(side * root) for side, root in zip(sides, roots, strict=True)
-    )
-    u, size, vt = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    root = size[:rank].sqrt()
-    return [q_left @ (u[:, :rank] * root) / roots[0], q_right @ (vt[:rank].T * root) / roots[1]]
+    bases, factors = [], []
+    for side, root in zip(sides, roots, strict=True):
+        size, vectors = torch.linalg.eigh(_gram(side, root))
+        there = size > 1e-14 * size[-1]
+        size, vectors = size[there].sqrt(), vectors[:, there]
+        bases.append(vectors / size)
+        factors.append((vectors * size).T)
+    u, size, vt = torch.linalg.svd(factors[0] @ factors[1].T, full_matrices=False)
+    scale = size[:rank].sqrt()
+    maps = bases[0] @ (u[:, :rank] * scale), bases[1] @ (vt[:rank].T * scale)
+    return [side @ of_side.to(side) for side, of_side in zip(sides, maps, strict=True)]
+
+
+def _gram(side: Tensor, root: Tensor) -> Tensor:
+    """Of the weighted rows, (K, K), in double precision on the CPU."""
+    total = torch.zeros(side.shape[1], side.shape[1], dtype=torch.float64)
+    for part, weight in zip(torch.split(side, ROWS), torch.split(root, ROWS), strict=True):
+        rows = (part * weight).cpu().double()
+        total.addmm_(rows.T, rows)
+    return total
