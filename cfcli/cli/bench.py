@@ -10,18 +10,21 @@ from cfcli.cli.console import Out, is_live
 from cfcli.core.config import TrainConfig, known_key, resolve
 from cfcli.core.errors import ConfigError
 
-SWEEPS = ("batch-size", "num-workers")
+SWEEPS = ("batch-size", "num-workers", "threads", "compile", "device")
 
 
-@options.takes(dict.fromkeys(("model", "dim", "device"), TrainConfig))
+@options.takes(dict.fromkeys(("model", "dim", "batch_size", "device"), TrainConfig))
 def bench(
     *,
     data: options.Data = Path("data"),
-    sweep: Annotated[str, typer.Option(metavar="A,B", help="What to sweep over.")] = ",".join(SWEEPS),
+    sweep: Annotated[
+        str, typer.Option(metavar="A,B...", help=f"What to sweep over: {', '.join(SWEEPS)}.")
+    ] = "batch-size,num-workers",
     batch_sizes: Annotated[
         str, typer.Option(metavar="N,N...", help="Batch sizes of the first sweep.")
     ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
     num_workers: Annotated[str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")] = "0,1,2",
+    threads: Annotated[str, typer.Option(metavar="N,N...", help="CPU threads of the third.")] = "1,2",
     flags: options.Flags,
     sample: Annotated[int, typer.Option(help="Training rows to use, from the first on.", min=2)] = 100_000,
     repeats: Annotated[int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)] = 3,
@@ -33,7 +36,9 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time training epochs by batch size, and by loader: resident tensors against PyTorch's DataLoader and workers.
+    """Time training epochs of adam by what can be set: batch size, loader and workers, threads, compiler, device.
+
+    Beside the whole epoch: its loader alone and its steps alone.
 
     Creates nothing, but for --out, --plot and --write-config.
 
@@ -42,6 +47,7 @@ def bench(
     config = resolve(TrainConfig, flags=flags)
     sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
     sizes, workers = _numbers("--batch-sizes", batch_sizes, 1), _numbers("--num-workers", num_workers, 0)
+    counts = _numbers("--threads", threads, 1)
 
     from cfcli.core.dataset import Dataset
 
@@ -55,13 +61,13 @@ def bench(
     def watch(row: dict[str, Any]) -> None:
         rows.append(row)
         if not is_live():
-            label = f"batch {row['batch_size']:,}, {row['loader']}, {row['num_workers']} workers"
+            label = f"batch {row['batch_size']:,}, {row['loader']}, {row['num_workers']} workers, {_machine(row)}"
             console.say(f"{label}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
 
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
-            dataset, config, sweeps=sweeps, batch_sizes=sizes, num_workers=workers, sample=sample, repeats=repeats,
-            watch=watch,
+            dataset, config, sweeps=sweeps, batch_sizes=sizes, num_workers=workers, threads=counts, sample=sample,
+            repeats=repeats, watch=watch,
         )  # fmt: skip
     if out:
         benchmark.write_csv(result, out)
@@ -82,21 +88,27 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     return numbers
 
 
+def _machine(row: dict[str, Any]) -> str:
+    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return f"{row['device']}, {threads}{', compiled' if row['compiled'] else ''}"
+
+
 def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    title = f"one epoch of {result['rows']:,} ratings on {result['device']}; seconds"
-    table = Table(title=title, title_justify="left")
-    for name in ("sweep", "loader", "workers", "batch size", "median", "min", "max", "ratings/s"):
-        table.add_column(name, justify="left" if name in ("sweep", "loader") else "right")
+    table = Table(title=f"one epoch of {result['rows']:,} ratings; seconds", title_justify="left")
+    texts = ("sweep", "loader", "machine")
+    for name in (*texts, "workers", "batch size", "median", "min", "max", "loader alone", "steps alone", "ratings/s"):
+        table.add_column(name, justify="left" if name in texts else "right")
     for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
         is_best = {key: row[key] for key in result["best"]} == result["best"]
         table.add_row(
             row["sweep"],
             row["loader"],
+            _machine(row),
             str(row["num_workers"]),
             f"{row['batch_size']:,}",
-            *(f"{row[f'seconds_{name}']:.3f}" for name in ("median", "min", "max")),
+            *(f"{row[f'seconds_{name}']:.3f}" for name in ("median", "min", "max", "loader", "steps")),
             f"{row['ratings_per_second']:,}",
             style="bold" if is_best else None,
             end_section=after is not None and after["sweep"] != row["sweep"],

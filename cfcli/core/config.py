@@ -130,7 +130,7 @@ class TrainConfig:
     loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
     num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
     threads: int | Literal["auto"] = _key("auto", "CPU threads; auto takes all, but one where adam's steps are small.")
-    compile: bool = _key(False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU.")
+    compiled: bool = _key(False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU.")
     warm_start: str | None = _key(None, "Begin with the vectors of this run; new users and items get the mean.")
     max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
     seed: int = _key(42, "Seed of all that is drawn at random, the order of the ratings too.")
@@ -170,7 +170,7 @@ class TrainConfig:
 
 ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
-    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compile",
+    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled",
 )  # fmt: skip
 MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "threads")  # when a run is resumed
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
@@ -272,7 +272,7 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
 def to_toml(config: PrepareConfig | TrainConfig) -> str:
     """The configuration as a file that ``--config`` takes; keys that are None are left out."""
     table = next(name for name, known in TABLES.items() if isinstance(config, known))
-    lines = [f"{name} = {_toml_text(value)}" for name, value in as_dict(config).items() if value is not None]
+    lines = [f"{name} = {to_toml_value(value)}" for name, value in as_dict(config).items() if value is not None]
     return "\n".join([f"[{table}]", *lines, ""])
 
 
@@ -299,7 +299,7 @@ def _names(cls: type) -> list[str]:
     return [f.name for f in dataclasses.fields(cls)]
 
 
-def _toml_text(value: Any) -> str:
+def to_toml_value(value: Any) -> str:
     """``value`` in TOML: as in JSON, but TOML knows no surrogate pairs and no bare DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -22,16 +22,21 @@ def sweeps(result: dict[str, Any], path: Path) -> None:
     for k, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), k + 1)
         rows = [row for row in result["results"] if row["sweep"] == name]
-        if name == "batch-size":
-            labels = [f"{row['batch_size']:,}" for row in rows]
-        else:
+        if name == "num-workers":
             labels = ["resident" if row["loader"] == "resident" else f"{row['num_workers']} workers" for row in rows]
+        elif name == "compile":
+            labels = ["compiled" if row["compiled"] else "as it is" for row in rows]
+        else:
+            key = name.replace("-", "_")
+            labels = [f"{row[key]:,}" if isinstance(row[key], int) else row[key] for row in rows]
         middle = [row["seconds_median"] for row in rows]
         low = [row["seconds_median"] - row["seconds_min"] for row in rows]
         high = [row["seconds_max"] - row["seconds_median"] for row in rows]
         axes.errorbar(labels, middle, yerr=[low, high], fmt="o-" if name == "batch-size" else "o", capsize=4)
         axes.set_title(f"One epoch of {result['rows']:,} ratings on {result['device']}")
-        axes.set_xlabel("batch size (resident loader)" if name == "batch-size" else "loader, at batches of 4,096")
+        axes.set_xlabel(
+            {"batch-size": "batch size (resident loader)", "num-workers": "loader, at batches of 4,096"}.get(name, name)
+        )
         axes.set_ylabel("seconds (median, min to max)")
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", rotation=30)

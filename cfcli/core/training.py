@@ -5,11 +5,12 @@ import ctypes
 import gc
 import logging
 import math
+import os
 import shutil
 import signal
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -77,16 +78,21 @@ class TrainedModel:
     warm_start: dict[str, Any] | None = None
 
 
+def devices() -> list[str]:
+    """Those of this machine, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [device for device, is_there in there.items() if is_there]
+
+
 def choose_device(wanted: str) -> str:
     """``auto`` as CUDA, else MPS, else CPU; others as they are.
 
     Raises:
         MachineError: this machine has no such device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        return next(device for device, is_there in there.items() if is_there)
-    if not there[wanted]:
+        return devices()[0]
+    if wanted not in devices():
         raise MachineError(f"device {wanted}: not on this machine; --device auto takes what is there")
     return wanted
 
@@ -149,21 +155,14 @@ def fit(
         batches, held = range(module.steps), range(1) if val.height else None
     else:
         device = choose_device(config.device)
-        batch_size = auto_batch_size(train.height) if config.batch_size == "auto" else config.batch_size
         deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
         held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
         rows = Rows.of(train)
         del train, val  # which is a third of all memory, where ratings are many
-        known = _known(rows, deviation, shape, config)
-        if uses_dataloader(config):
-            batches = rows.loader(batch_size, config.num_workers)
-        else:
-            batches = Batches(rows.to(device), batch_size * max(1, min(STEPS, MANY_RATINGS // batch_size)), config.seed)
-        torch.manual_seed(config.seed)
-        model = build(config, shape, known)
+        module = _by_adam(rows, deviation, shape, config, progress, device)
+        batches, batch_size = module.batches, module.batch_size
         if start is not None:
-            model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
-        module = _Module(model, config, progress, batches, batch_size)
+            module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal()
     module.fingerprint = fingerprint
@@ -214,6 +213,38 @@ def fit(
     )
 
 
+def time_apart(
+    train: pl.DataFrame, users: int, items: int, config: TrainConfig, passes: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of passes over what an epoch of adam consists of: over the loader alone, and over the steps alone, with
+    batches that are there already. One of each comes before that is not counted.
+
+    Raises:
+        MachineError: no such device.
+    """
+    device = choose_device(config.device)
+    low, high = float(train["rating"].min()), float(train["rating"].max())  # type: ignore[arg-type]
+    shape = Shape(users, items, low, high, (low + high) / 2)
+    module = _by_adam(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
+    module.on_train_epoch_start()
+    optimizer = module.configure_optimizers()
+    loader, steps = [], []
+    with _quiet(), _fast(config, module.batch_size * config.dim):
+        for _ in range(1 + passes):
+            times = [time.perf_counter()]
+            batches = list(module.batches)
+            times.append(time.perf_counter())
+            batches = [[column.to(device) for column in batch] for batch in batches]
+            times.append(time.perf_counter())
+            for batch in batches:
+                module.learn(optimizer, batch)
+            float(module.squares)  # waits for a device that works beside this
+            times.append(time.perf_counter())
+            loader.append(times[1] - times[0])
+            steps.append(times[3] - times[2])
+    return loader[1:], steps[1:]
+
+
 def uses_dataloader(config: TrainConfig) -> bool:
     """Whether batches come from PyTorch's DataLoader."""
     return config.loader == "dataloader" or config.num_workers > 0
@@ -232,7 +263,7 @@ class _Module(Resumable):
         self.model, self.batches, self.batch_size = model, batches, batch_size
         self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
         self.loss = gradients.loss
-        if config.compile:
+        if config.compiled:
             lightly.remove("torch._dynamo")
             self.loss = torch.compile(gradients.loss)
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
@@ -259,10 +290,12 @@ class _Module(Resumable):
         self.seen = self.val_seen = 0
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
+        self.learn(self.optimizers(use_pl_optimizer=False), batch)
+
+    def learn(self, optimizer: Any, batch: Sequence[Tensor]) -> None:
         """Some steps: Lightning takes half as long over a batch as a step of a small model does."""
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
         squares = torch.zeros((), device=self.device)
-        by_hand = self.device.type == "cpu" and not self.config.compile
+        by_hand = self.device.type == "cpu" and not self.config.compiled
         for user, item, rating in zip(*(torch.split(column, self.batch_size) for column in batch), strict=True):
             if by_hand:
                 squares += gradients.backward(self.model, user, item, rating, self.config.l2)
@@ -317,6 +350,22 @@ class _Module(Resumable):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
+
+
+def _by_adam(
+    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str
+) -> _Module:
+    if config.compiled and device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
+    batch_size = auto_batch_size(len(rows)) if config.batch_size == "auto" else config.batch_size
+    known = _known(rows, deviation, shape, config)
+    batches: Any
+    if uses_dataloader(config):
+        batches = rows.loader(batch_size, config.num_workers)
+    else:
+        batches = Batches(rows.to(device), batch_size * max(1, min(STEPS, MANY_RATINGS // batch_size)), config.seed)
+    torch.manual_seed(config.seed)
+    return _Module(build(config, shape, known), config, progress, batches, batch_size)
 
 
 def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig) -> Known:

@@ -39,6 +39,28 @@ def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0
     return Side(table, features, sizes, rank, Dice(seed, "cpu"))
 
 
+def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() -> None:
+    """Of a table whose users rate in three groups, so that few directions tell nearly all."""
+    random = np.random.default_rng(2)
+    same = random.integers(0, 3, (200, 1)) == random.integers(0, 3, (1, 90))
+    rated = random.random((200, 90)) < np.where(same, 0.6, 0.05)
+    rated[7], rated[:, 5] = False, False  # one user and one item without ratings
+    degrees = np.maximum(rated.sum(1, keepdims=True), 1), np.maximum(rated.sum(0, keepdims=True), 1)
+    u, size, vt = np.linalg.svd(rated * degrees[0] ** -0.25 * degrees[1] ** -0.25, full_matrices=False)
+    users, items, sizes = (part.numpy() for part in gibbs.implicit_features(csr_matrix(rated.astype(np.float32)), 0))
+    f = len(sizes)
+    assert f == int(rated.sum() ** 0.5 / 5)
+    np.testing.assert_allclose(sizes[:3], size[:3] ** 2, rtol=1e-4)
+    np.testing.assert_allclose(sizes, size[:f] ** 2, rtol=0.05)
+    np.testing.assert_allclose(users.T @ users, np.diag(sizes), atol=1e-3 * sizes[0])
+    np.testing.assert_allclose(items.T @ items, np.diag(sizes), atol=1e-3 * sizes[0])
+    for k in range(3):  # the groups; what is beyond them is noise, with values too near each other to be told apart
+        assert abs(users[:, k] @ u[:, k]) == pytest.approx(size[k], rel=1e-3)
+        assert abs(items[:, k] @ vt[k]) == pytest.approx(size[k], rel=1e-3)
+    assert not users[7].any()
+    assert not items[5].any()
+
+
 def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression() -> None:
     """v ~ N(inv(G) (a A'W(y - b) + Lambda m), inv(G)), G = Lambda + a A'WA, a and W the precisions of the user's and
     of the items' ratings: Bishop (2006), eq. 3.50, with weights."""

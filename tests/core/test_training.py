@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import planted
 import polars as pl
 import pytest
+import torch
 
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Silent, is_settled
@@ -422,3 +424,45 @@ def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], 
 def test_the_history_is_plain_numbers(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
     row = dataclasses.asdict(run(sides, epochs=1).best)
     assert {type(value) for value in row.values()} == {int, float}
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+def test_a_compiled_step_learns_the_same(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+    plain, compiled = (run(sides, epochs=2, batch_size=128, compiled=flag) for flag in (False, True))
+    assert compiled.best.val_mse == pytest.approx(plain.best.val_mse, rel=1e-3)
+    for name, value in plain.tensors.items():
+        np.testing.assert_allclose(compiled.tensors[name], value, atol=2e-3)
+
+
+def test_without_a_compiler_it_says_so(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(MachineError, match=r"no C\+\+ compiler"):
+        run(sides, compiled=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_those_asked_for_and_are_put_back(
+    threads: int, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    run(sides, Watch(batch=lambda done: seen.append(torch.get_num_threads())), threads=threads, epochs=1)
+    assert set(seen) == {threads}
+    assert torch.get_num_threads() == before
+
+
+def test_samples_of_many_ratings_end_when_they_gain_little(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if these were many: fewer sweeps an epoch, and what each adds to the mean is soon next to nothing."""
+    keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": 2e-3}
+    monkeypatch.setattr("cfcli.core.solvers.sampling.ROWS", sides[0].height // 2)
+    monkeypatch.setattr("cfcli.core.solvers.sampling.LEAST_GAIN", 0.01)
+    watch = Watch()
+    model = run(sides, watch, **keys)
+    assert watch.started == ("cpu", 4, 40) or watch.started == ("cpu", 5, 40)
+    errors = [row.val_mse or 0 for row in model.history]
+    assert len(errors) < 40
+    assert is_settled(errors, 1, 3, 0.01)
+    assert not is_settled(errors[:-1], 1, 3, 0.01)

@@ -18,17 +18,16 @@ class Resumable(lightning.LightningModule):
     Attributes:
         history: one row per epoch.
         fingerprint: of the data.
+        least_gain: share of the validation error that counts as an improvement.
         settled: whether the validation error stopped falling, which ends the training.
     """
-
-    LEAST_GAIN = 0.0  # share of the validation error that counts as an improvement
 
     def __init__(self, config: TrainConfig, progress: Progress) -> None:
         super().__init__()
         self.config, self.progress = config, progress
         self.history: list[Epoch] = []
         self.fingerprint = ""
-        self.settled = False
+        self.settled, self.least_gain = False, 0.0
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, as safe loading wants them."""
@@ -49,7 +48,7 @@ class Resumable(lightning.LightningModule):
         if not math.isfinite(row.train_mse if row.val_mse is None else row.val_mse):
             raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
         errors = [row.val_mse for row in self.history if row.val_mse is not None]
-        if is_settled(errors, self.config.min_epochs, self.config.patience, self.LEAST_GAIN):
+        if is_settled(errors, self.config.min_epochs, self.config.patience, self.least_gain):
             self.settled = self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

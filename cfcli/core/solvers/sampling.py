@@ -18,9 +18,11 @@ from cfcli.core.solvers.gibbs import Sampler
 from cfcli.core.solvers.resuming import Resumable
 
 BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
+BURN_IN_SWEEPS = 6  # at least, without a warm start
 THIN = 5  # sweeps for each that is kept; at most one epoch
 MANY_ROWS = 500_000  # carry factors of a larger rank
 SWEEPS, ROWS = 10, 2_000_000  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
+LEAST_GAIN = 1e-3  # of the validation error, with such fewer sweeps
 
 
 class Sampling(Resumable):
@@ -41,11 +43,13 @@ class Sampling(Resumable):
         super().__init__(config, progress)
         self.automatic_optimization = False
         self.bounds = bounds
-        self.steps = int(np.clip(SWEEPS * ROWS // train.height, 2, SWEEPS))  # an epoch
         user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
         rank = rank_for(train.height, config)
+        self.steps = int(np.clip(SWEEPS * ROWS // train.height, 2 if rank < 32 else 1, SWEEPS))  # an epoch
+        if self.steps < SWEEPS:  # the mean of samples gets better for ever, but by less and less
+            self.least_gain = LEAST_GAIN
         self.sampler = Sampler(user, item, rating, users, items, rank, config.dim, config.seed, device)
-        self.burn_in = BURN_IN
+        self.burn_in = max(BURN_IN, -(-BURN_IN_SWEEPS // self.steps))
         if start is not None:
             self.sampler.begin_from(start)
             self.burn_in = WARM_BURN_IN
