@@ -61,8 +61,7 @@ def bench(
     def watch(row: dict[str, Any]) -> None:
         rows.append(row)
         if not is_live():
-            label = f"batch {row['batch_size']:,}, {row['loader']}, {row['num_workers']} workers, {_machine(row)}"
-            console.say(f"{label}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
+            console.say(f"{_setting(row)}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
 
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
@@ -88,27 +87,35 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     return numbers
 
 
-def _machine(row: dict[str, Any]) -> str:
-    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    return f"{row['device']}, {threads}{', compiled' if row['compiled'] else ''}"
+def _setting(row: dict[str, Any]) -> str:
+    """What the sweep changed."""
+    if row["sweep"] == "num-workers":
+        return f"dataloader, {row['num_workers']} workers" if row["loader"] == "dataloader" else "resident"
+    return {
+        "batch-size": f"batches of {row['batch_size']:,}",
+        "threads": f"{row['threads']} thread" + "s" * (row["threads"] != 1),
+        "compile": "compiled" if row["compiled"] else "not compiled",
+        "device": row["device"],
+    }[row["sweep"]]
 
 
 def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"one epoch of {result['rows']:,} ratings; seconds", title_justify="left")
-    texts = ("sweep", "loader", "machine")
-    for name in (*texts, "workers", "batch size", "median", "min", "max", "loader alone", "steps alone", "ratings/s"):
-        table.add_column(name, justify="left" if name in texts else "right")
+    title = f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if any(row["sweep"] == "num-workers" for row in result["results"]):
+        table.caption = "resident and dataloader: at batches of 4,096"
+    for name in ("setting", "median", "range", "loader", "steps", "ratings/s"):
+        table.add_column(name, justify="left" if name == "setting" else "right")
     for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
         is_best = {key: row[key] for key in result["best"]} == result["best"]
         table.add_row(
-            row["sweep"],
-            row["loader"],
-            _machine(row),
-            str(row["num_workers"]),
-            f"{row['batch_size']:,}",
-            *(f"{row[f'seconds_{name}']:.3f}" for name in ("median", "min", "max", "loader", "steps")),
+            _setting(row),
+            f"{row['seconds_median']:.3f}",
+            f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
+            f"{row['seconds_loader']:.3f}",
+            f"{row['seconds_steps']:.3f}",
             f"{row['ratings_per_second']:,}",
             style="bold" if is_best else None,
             end_section=after is not None and after["sweep"] != row["sweep"],

@@ -147,22 +147,25 @@ def fit(
     module: _Module | Sampling
     batches: Any
     held: Any = None
-    if solver == "gibbs":
-        # Not every decomposition is there on MPS: only where it is asked for.
-        device = choose_device("cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device)
-        batch_size = train.height
-        module = Sampling(train, val, users, items, config, progress, (low, high), device, start)
-        batches, held = range(module.steps), range(1) if val.height else None
-    else:
-        device = choose_device(config.device)
-        deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
-        held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
-        rows = Rows.of(train)
-        del train, val  # which is a third of all memory, where ratings are many
-        module = _by_adam(rows, deviation, shape, config, progress, device)
-        batches, batch_size = module.batches, module.batch_size
-        if start is not None:
-            module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
+    with _fast(config, train.height * config.dim):
+        if solver == "gibbs":
+            # Not every decomposition is there on MPS: only where it is asked for.
+            on_cpu = config.device == "auto" and not torch.cuda.is_available()
+            device = choose_device("cpu" if on_cpu else config.device)
+            batch_size = train.height
+            module = Sampling(train, val, users, items, config, progress, (low, high), device, start)
+            batches, held = range(module.steps), range(1) if val.height else None
+            del train, val  # which are a third of all memory, where ratings are many
+        else:
+            device = choose_device(config.device)
+            deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
+            held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
+            rows = Rows.of(train)
+            del train, val
+            module = _by_adam(rows, deviation, shape, config, progress, device)
+            batches, batch_size = module.batches, module.batch_size
+            if start is not None:
+                module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal()
     module.fingerprint = fingerprint
