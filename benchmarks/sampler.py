@@ -19,6 +19,7 @@ from made_ratings import write_csv
 
 from cfcli.core.solvers import gibbs
 from cfcli.core.solvers.gibbs import Sampler
+from cfcli.core.solvers.implicit import implicit_features, leading
 
 FEATURES = (1, 10, 25, 50, 100, 200, None)
 
@@ -53,18 +54,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.ml_100k:
         folds = [fold(args.ml_100k, f"u{k}") for k in range(1, 6)]
-        chosen = gibbs.randomized_svd
         print("| features | RMSE u1..u5 | seconds |\n|---|---|---|")
         for n in FEATURES:
-
-            def svd(table, _, n=n, **keys):  # type: ignore[no-untyped-def]
-                return np.linalg.svd(table.toarray(), full_matrices=False) if n is None else chosen(table, n, **keys)
-
-            gibbs.randomized_svd = svd
+            gibbs.implicit_features = lambda table, seed, n=n: leading(table, n or min(table.shape), seed)
             begin = time.perf_counter()
             found = [rmse(*sides, seed) for seed, sides in enumerate(folds)]
             print(f"| {n or 'all'} | {np.mean(found):.4f} | {(time.perf_counter() - begin) / 5:.1f} |", flush=True)
-        gibbs.randomized_svd = chosen
+        gibbs.implicit_features = implicit_features
     if args.rows:
         print("| ratings | rank | set-up s | s a sweep | s a sweep, 1 M ratings | peak MB |\n|---|---|---|---|---|---|")
     for rows in sorted(args.rows):

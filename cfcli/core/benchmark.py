@@ -51,7 +51,7 @@ def bench(
     training = lightly.training()
     train = dataset.split("train").head(sample)
     if config.batch_size == "auto":
-        config = dataclasses.replace(config, batch_size=training.auto_batch_size(train.height))
+        config = dataclasses.replace(config, batch_size=training.adam.auto_batch_size(train.height))
     choices: dict[Sweep, list[dict[str, Any]]] = {
         "batch-size": [{"batch_size": size} for size in batch_sizes],
         "num-workers": [{"batch_size": 4096}]

@@ -84,7 +84,7 @@ def train(
             fingerprint=dataset.info["fingerprint"],
             rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
         )
-        training.free()
+        training.processor.free()
         if whole and fitted.stopped_by:
             raise StoppedError("stopped by a signal; the next training goes on from there", fitted.stopped_by)
         if whole:

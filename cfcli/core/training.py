@@ -1,16 +1,12 @@
 """Fitting a model on PyTorch Lightning's Trainer. The only module that imports Lightning (it takes seconds)."""
 
 import contextlib
-import ctypes
-import gc
 import logging
-import math
-import os
 import shutil
 import signal
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,27 +17,19 @@ import polars as pl
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from torch import Tensor
 
-from cfcli.core import lightly
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
-from cfcli.core.models import build, gradients
-from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models.base import Shape
 from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
+from cfcli.core.solvers import adam, processor
 from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
-from cfcli.core.solvers.gibbs import implicit_features
-from cfcli.core.solvers.resuming import Resumable
 from cfcli.core.solvers.sampling import Sampling
 
-FEATURES = 64  # of who rated what, for adam: each costs time at every step
 CHECKPOINT = "last.ckpt"
-STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
-SMALL_STEP = 1 << 16  # ratings times dimensions
 
 
 @dataclass(frozen=True)
@@ -97,11 +85,6 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def auto_batch_size(rows: int) -> int:
-    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each."""
-    return 1 << max(5, round(math.log2(max(rows, 1) / 100)))
-
-
 def fit(
     train: pl.DataFrame,
     val: pl.DataFrame,
@@ -144,10 +127,10 @@ def fit(
     mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, config.initial_rating if config.initial_rating is not None else mean)
     solver = config.fitted_by()
-    module: _Module | Sampling
+    module: adam.Descent | Sampling
     batches: Any
     held: Any = None
-    with _fast(config, train.height * config.dim):
+    with processor.fast(config, train.height * config.dim):
         if solver == "gibbs":
             # Not every decomposition is there on MPS: only where it is asked for.
             on_cpu = config.device == "auto" and not torch.cuda.is_available()
@@ -162,14 +145,14 @@ def fit(
             held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
             rows = Rows.of(train)
             del train, val
-            module = _by_adam(rows, deviation, shape, config, progress, device)
+            module = adam.descent(rows, deviation, shape, config, progress, device)
             batches, batch_size = module.batches, module.batch_size
             if start is not None:
                 module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal()
     module.fingerprint = fingerprint
-    with _quiet(), machine_errors(folder), _fast(config, batch_size * config.dim):
+    with _quiet(), machine_errors(folder), processor.fast(config, batch_size * config.dim):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=1,
@@ -228,11 +211,11 @@ def time_apart(
     device = choose_device(config.device)
     low, high = float(train["rating"].min()), float(train["rating"].max())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, (low + high) / 2)
-    module = _by_adam(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
+    module = adam.descent(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
     module.on_train_epoch_start()
     optimizer = module.configure_optimizers()
     loader, steps = [], []
-    with _quiet(), _fast(config, module.batch_size * config.dim):
+    with _quiet(), processor.fast(config, module.batch_size * config.dim):
         for _ in range(1 + passes):
             times = [time.perf_counter()]
             batches = list(module.batches)
@@ -248,137 +231,10 @@ def time_apart(
     return loader[1:], steps[1:]
 
 
-def uses_dataloader(config: TrainConfig) -> bool:
-    """Whether batches come from PyTorch's DataLoader."""
-    return config.loader == "dataloader" or config.num_workers > 0
-
-
 def raise_stopped(number: int) -> None:
     """Raises the error that says which signal ended the work."""
     name = signal.Signals(number).name
     raise StoppedError(f"stopped by {name} before the first epoch ended; nothing was kept", number)
-
-
-class _Module(Resumable):
-    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int) -> None:
-        super().__init__(config, progress)
-        self.automatic_optimization = False
-        self.model, self.batches, self.batch_size = model, batches, batch_size
-        self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
-        self.loss = gradients.loss
-        if config.compiled:
-            lightly.remove("torch._dynamo")
-            self.loss = torch.compile(gradients.loss)
-        self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
-        self.best_epoch = 0
-
-    def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        shapes = {name: value.shape for name, value in self.model.folded().items()}
-        if {name: value.shape for name, value in self.best.items()} != shapes:
-            raise ArtifactError("damaged: its best parameters are not those of the model")
-        if not 1 <= self.best_epoch <= len(self.history) or not all(v.isfinite().all() for v in self.best.values()):
-            raise ArtifactError("damaged: its best epoch is none")
-        torch.set_rng_state(state["generator"])
-        if isinstance(self.batches, Batches):
-            self.batches.epoch = len(self.history)
-
-    def on_train_epoch_start(self) -> None:
-        self.begin = time.perf_counter()
-        self.seconds: float | None = None
-        self.squares = torch.zeros((), device=self.device)
-        self.seen = self.val_seen = 0
-
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
-        self.learn(self.optimizers(use_pl_optimizer=False), batch)
-
-    def learn(self, optimizer: Any, batch: Sequence[Tensor]) -> None:
-        """Some steps: Lightning takes half as long over a batch as a step of a small model does."""
-        squares = torch.zeros((), device=self.device)
-        by_hand = self.device.type == "cpu" and not self.config.compiled
-        for user, item, rating in zip(*(torch.split(column, self.batch_size) for column in batch), strict=True):
-            if by_hand:
-                squares += gradients.backward(self.model, user, item, rating, self.config.l2)
-            else:
-                optimizer.zero_grad()
-                loss, found = self.loss(self.model, user, item, rating, self.config.l2)
-                loss.backward()  # type: ignore[no-untyped-call]
-                squares += found
-            optimizer.step()
-        self.squares += squares
-        self.seen += len(batch[2])
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.progress.batch(-(-self.seen // self.batch_size))
-
-    def on_validation_epoch_start(self) -> None:
-        self.seconds = time.perf_counter() - self.begin
-        self.model.settle_untrained()
-        self.tables = self.model.embeddings()
-        self.val_squares = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.val_absolutes = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.val_seen = 0
-
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
-        user, item, rating = batch
-        error = self.model.predict(self.tables, user, item) - rating
-        self.val_squares += error.square().sum()
-        self.val_absolutes += error.abs().sum()
-        self.val_seen += len(rating)
-
-    def on_train_epoch_end(self) -> None:
-        if self.seconds is None:  # nothing was validated
-            self.seconds = time.perf_counter() - self.begin
-            self.model.settle_untrained()
-        mse = float(self.squares) / max(self.seen, 1)
-        val_mse = float(self.val_squares) / self.val_seen if self.val_seen else None
-        row = Epoch(
-            epoch=self.current_epoch + 1,
-            train_mse=mse,
-            train_rmse=mse**0.5,
-            val_mse=val_mse,
-            val_rmse=val_mse**0.5 if val_mse is not None else None,
-            val_mae=float(self.val_absolutes) / self.val_seen if val_mse is not None else None,
-            learning_rate=self.config.learning_rate,
-            seconds=self.seconds,
-            ratings_per_second=self.seen / self.seconds,
-        )
-        self.finish(row)
-        if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
-            self.best, self.best_epoch = self.model.folded(), row.epoch
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
-        return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
-
-
-def _by_adam(
-    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str
-) -> _Module:
-    if config.compiled and device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
-    batch_size = auto_batch_size(len(rows)) if config.batch_size == "auto" else config.batch_size
-    known = _known(rows, deviation, shape, config)
-    batches: Any
-    if uses_dataloader(config):
-        batches = rows.loader(batch_size, config.num_workers)
-    else:
-        batches = Batches(rows.to(device), batch_size * max(1, min(STEPS, MANY_RATINGS // batch_size)), config.seed)
-    torch.manual_seed(config.seed)
-    return _Module(build(config, shape, known), config, progress, batches, batch_size)
-
-
-def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig) -> Known:
-    """What the training rows tell the model before any training."""
-    features = None
-    if config.implicit:
-        pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
-        features = implicit_features(csr_matrix(pairs, shape=(shape.users, shape.items)), config.seed, FEATURES)[:2]
-    degrees = torch.bincount(rows.user, minlength=shape.users), torch.bincount(rows.item, minlength=shape.items)
-    return Known(deviation or 1.0, degrees, features)
 
 
 @contextlib.contextmanager
@@ -396,35 +252,6 @@ def _told_apart(stop: StopOnSignal, resume: Path | None) -> Iterator[None]:
             raise
         why = str(error) if isinstance(error, ArtifactError) else f"damaged: no checkpoint ({type(error).__name__})"
         raise ArtifactError(f"{resume}: {why.removeprefix(f'{resume}: ')}; train again without --resume") from None
-
-
-@contextlib.contextmanager
-def _fast(config: TrainConfig, entries: int) -> Iterator[None]:
-    """With the processor set up for training by steps that each work on so many ``entries`` of vectors."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
-        # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them
-        # again costs as much as the step itself.
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
-    # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is 100 times slower.
-    torch.set_flush_denormal(True)
-    before = torch.get_num_threads()
-    # On small steps two threads win little, and lose much where other processes want the processors, too.
-    small = config.threads == "auto" and entries < SMALL_STEP
-    torch.set_num_threads(1 if small else before if config.threads == "auto" else config.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.set_flush_denormal(False)
-
-
-def free() -> None:
-    """Gives back what a fit that is over still holds: Lightning's Trainer and the module name each other."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextlib.contextmanager

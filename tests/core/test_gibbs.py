@@ -20,6 +20,7 @@ from cfcli.core.predictor import Predictor
 from cfcli.core.runs import Run
 from cfcli.core.solvers import gibbs
 from cfcli.core.solvers.gibbs import Dice, Sampler, Side
+from cfcli.core.solvers.implicit import implicit_features
 from cfcli.core.solvers.posterior import Posterior
 
 
@@ -35,7 +36,7 @@ def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5,
 
 def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
     table = csr_matrix((rating, (user, item)), shape=(users, items))
-    features, _, sizes = gibbs.implicit_features(table, 0)
+    features, _, sizes = implicit_features(table, 0)
     return Side(table, features, sizes, rank, Dice(seed, "cpu"))
 
 
@@ -47,7 +48,7 @@ def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() 
     rated[7], rated[:, 5] = False, False  # one user and one item without ratings
     degrees = np.maximum(rated.sum(1, keepdims=True), 1), np.maximum(rated.sum(0, keepdims=True), 1)
     u, size, vt = np.linalg.svd(rated * degrees[0] ** -0.25 * degrees[1] ** -0.25, full_matrices=False)
-    users, items, sizes = (part.numpy() for part in gibbs.implicit_features(csr_matrix(rated.astype(np.float32)), 0))
+    users, items, sizes = (part.numpy() for part in implicit_features(csr_matrix(rated.astype(np.float32)), 0))
     f = len(sizes)
     assert f == int(rated.sum() ** 0.5 / 5)
     np.testing.assert_allclose(sizes[:3], size[:3] ** 2, rtol=1e-4)

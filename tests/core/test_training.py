@@ -22,9 +22,10 @@ from cfcli.core.epochs import Epoch, Silent, is_settled
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.bias import BiasModel
 from cfcli.core.predictor import Predictor
+from cfcli.core.solvers.adam import auto_batch_size
 from cfcli.core.solvers.callbacks import SIGNALS
 from cfcli.core.solvers.gibbs import Sampler
-from cfcli.core.training import TrainedModel, auto_batch_size, choose_device, fit
+from cfcli.core.training import TrainedModel, choose_device, fit
 
 Fit = Callable[..., TrainedModel]
 

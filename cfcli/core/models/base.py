@@ -37,7 +37,7 @@ class Known:
     Attributes:
         deviation: standard deviation of the ratings, the unit of scores with the link ``identity``.
         degrees: numbers of ratings of users (U,) and of items (I,).
-        features: of users (U, F) and items (I, F), see :func:`cfcli.core.solvers.gibbs.implicit_features`.
+        features: of users (U, F) and items (I, F), see :func:`cfcli.core.solvers.implicit.implicit_features`.
     """
 
     deviation: float = 1.0

@@ -22,11 +22,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.models.start import Start
+from cfcli.core.solvers.implicit import implicit_features
 from cfcli.core.solvers.posterior import Posterior, nearest
 
 PADDED = 1 << 17  # ratings, with padding, that are worked on at once
-MOST_FEATURES = 200
-OVERSAMPLING, POWERS = 10, 5  # of the subspace that they are taken from
 JITTER = 1e-4  # what is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
 NU = 25.0  # weight of the prior of w, in ratings
@@ -263,36 +262,6 @@ class Sampler:
                 setattr(getattr(self, name), key, _on(value, self.dice.device) if key != "draws" else value)
         self.alpha, self.mse = state["alpha"], state["mse"]
         self.dice.generator.set_state(state["generator"].cpu())
-
-
-def implicit_features(table: csr_matrix, seed: int, most: int = MOST_FEATURES) -> tuple[Tensor, Tensor, Tensor]:
-    """Who rated what, in few numbers: features of users (U, F) and of items (I, F), and the diagonal (F,) of both their
-    Gram matrices.
-
-    The leading singular vectors of d_u^-1/4 d_i^-1/4 [u rated i], d the numbers of ratings, times their singular
-    values: a prior mean that is linear in all items rated, as far as these directions go. More of them cost time and,
-    measured, accuracy. By a randomised subspace iteration (Halko et al. 2011, algorithms 4.4 and 5.1).
-    """
-    rows, columns = (np.maximum(table.getnnz(axis), 1).astype(np.float32) ** -0.25 for axis in (1, 0))
-    value = np.repeat(rows, np.diff(table.indptr)) * columns[table.indices]
-    rated = csr_matrix((value, table.indices, table.indptr), shape=table.shape)
-    transposed = rated.T.tocsr()
-    f = max(1, min(most, int(table.nnz**0.5 / 5), min(table.shape) // 2))
-    v = torch.randn(table.shape[1], min(f + OVERSAMPLING, *table.shape), generator=torch.Generator().manual_seed(seed))
-    for _ in range(POWERS):
-        u, _ = torch.linalg.qr(_product(rated, v))
-        v, r = torch.linalg.qr(_product(transposed, u))
-    left, size, right = torch.linalg.svd(r.T)  # rated is nearly u r' v'
-    users, items, size = u @ left[:, :f] * size[:f], v @ right[:f].T * size[:f], size[:f]
-    # Exactly, whatever rounding left there.
-    users[torch.from_numpy(table.getnnz(1) == 0)], items[torch.from_numpy(table.getnnz(0) == 0)] = 0, 0
-    return users, items, size.square()
-
-
-def _product(table: csr_matrix, dense: Tensor) -> Tensor:
-    """As weighted sums of bags of rows: three times as fast as SciPy on two cores."""
-    index, begin, weight = (torch.from_numpy(x) for x in (table.indices, table.indptr[:-1], table.data))
-    return torch.nn.functional.embedding_bag(index, dense.contiguous(), begin, mode="sum", per_sample_weights=weight)
 
 
 def _on(value: Any, device: str) -> Any:
