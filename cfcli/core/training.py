@@ -18,6 +18,7 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 
+from cfcli.core import lightly
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
@@ -145,7 +146,7 @@ def fit(
             held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
             rows = Rows.of(train)
             del train, val
-            module = adam.descent(rows, deviation, shape, config, progress, device)
+            module = _by_adam(rows, deviation, shape, config, progress, device)
             batches, batch_size = module.batches, module.batch_size
             if start is not None:
                 module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
@@ -199,6 +200,14 @@ def fit(
     )
 
 
+def _by_adam(
+    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str
+) -> adam.Descent:
+    if config.compiled:
+        lightly.remove("torch._dynamo")
+    return adam.descent(rows, deviation, shape, config, progress, device)
+
+
 def time_apart(
     train: pl.DataFrame, users: int, items: int, config: TrainConfig, passes: int
 ) -> tuple[list[float], list[float]]:
@@ -211,7 +220,7 @@ def time_apart(
     device = choose_device(config.device)
     low, high = float(train["rating"].min()), float(train["rating"].max())  # type: ignore[arg-type]
     shape = Shape(users, items, low, high, (low + high) / 2)
-    module = adam.descent(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
+    module = _by_adam(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
     module.on_train_epoch_start()
     optimizer = module.configure_optimizers()
     loader, steps = [], []

@@ -12,7 +12,6 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from cfcli.core import lightly
 from cfcli.core.batches import Batches, Rows
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress
@@ -71,7 +70,6 @@ class Descent(Resumable):
         self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
         self.loss = gradients.loss
         if config.compiled:
-            lightly.remove("torch._dynamo")
             self.loss = torch.compile(gradients.loss)
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
