@@ -18,7 +18,7 @@ import polars as pl
 from made_ratings import write_csv
 
 from cfcli.core.solvers import gibbs
-from cfcli.core.solvers.gibbs import Sampler
+from cfcli.core.solvers.gibbs import Sampler, table_of
 from cfcli.core.solvers.implicit import implicit_features, leading
 
 FEATURES = (1, 10, 25, 50, 100, 200, None)
@@ -35,7 +35,7 @@ def fold(folder: Path, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def rmse(base: list[np.ndarray], test: list[np.ndarray], seed: int) -> float:
-    sampler = Sampler(*base, 943, 1682, 15, 16, seed)
+    sampler = Sampler(table_of(*base, 943, 1682), 15, 16, seed)
     for k in range(150):
         sampler.sweep()
         if k >= 30 and k % 5 == 4:
@@ -71,7 +71,7 @@ def main() -> None:
         rating = frame["rating"].cast(pl.Float32).to_numpy()
         for rank in (15, 31):
             begin = time.perf_counter()
-            sampler = Sampler(user, item, rating, int(user.max()) + 1, int(item.max()) + 1, rank, 16, 0)
+            sampler = Sampler(table_of(user, item, rating, int(user.max()) + 1, int(item.max()) + 1), rank, 16, 0)
             setup, seconds = time.perf_counter() - begin, []
             for _ in range(4):
                 begin = time.perf_counter()

@@ -61,7 +61,8 @@ def bench(
     def watch(row: dict[str, Any]) -> None:
         rows.append(row)
         if not is_live():
-            console.say(f"{_setting(row)}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
+            what = f"{row['sweep']} {benchmark.label(row)}"
+            console.say(f"{what}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
 
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
@@ -87,31 +88,23 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     return numbers
 
 
-def _setting(row: dict[str, Any]) -> str:
-    """What the sweep changed."""
-    if row["sweep"] == "num-workers":
-        return f"dataloader, {row['num_workers']} workers" if row["loader"] == "dataloader" else "resident"
-    return {
-        "batch-size": f"batches of {row['batch_size']:,}",
-        "threads": f"{row['threads']} thread" + "s" * (row["threads"] != 1),
-        "compile": "compiled" if row["compiled"] else "not compiled",
-        "device": row["device"],
-    }[row["sweep"]]
-
-
 def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
+
+    from cfcli.core.benchmark import label
 
     title = f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
     table = Table(title=title, title_justify="left", caption_justify="left")
     if any(row["sweep"] == "num-workers" for row in result["results"]):
         table.caption = "resident and dataloader: at batches of 4,096"
-    for name in ("setting", "median", "range", "loader", "steps", "ratings/s"):
-        table.add_column(name, justify="left" if name == "setting" else "right")
+    for name in ("sweep", "setting", "median", "range", "loader", "steps", "ratings/s"):
+        table.add_column(name, justify="left" if name == "sweep" else "right")
+    sweep = None
     for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
         is_best = {key: row[key] for key in result["best"]} == result["best"]
         table.add_row(
-            _setting(row),
+            row["sweep"] if row["sweep"] != sweep else "",
+            label(row),
             f"{row['seconds_median']:.3f}",
             f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
             f"{row['seconds_loader']:.3f}",
@@ -120,4 +113,5 @@ def _table(result: dict[str, Any]) -> Any:
             style="bold" if is_best else None,
             end_section=after is not None and after["sweep"] != row["sweep"],
         )
+        sweep = row["sweep"]
     return table

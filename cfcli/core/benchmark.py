@@ -76,6 +76,19 @@ def bench(
     }
 
 
+def label(row: dict[str, Any]) -> str:
+    """What the sweep changed for a row of the results."""
+    if row["sweep"] == "num-workers":
+        return "resident" if row["loader"] == "resident" else f"{row['num_workers']} workers"
+    labels: dict[str, str] = {
+        "batch-size": f"{row['batch_size']:,}",
+        "threads": f"{row['threads']} thread" + "s" * (row["threads"] != 1),
+        "compile": "compiled" if row["compiled"] else "not compiled",
+        "device": str(row["device"]),
+    }
+    return labels[row["sweep"]]
+
+
 def write_csv(result: dict[str, Any], path: Path) -> None:
     """Writes the results, one row each."""
     with publishing.file(path) as stream:

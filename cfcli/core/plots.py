@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cfcli.core import publishing
+from cfcli.core import benchmark, publishing
 from cfcli.core.errors import MachineError
 
 
@@ -22,13 +22,7 @@ def sweeps(result: dict[str, Any], path: Path) -> None:
     for k, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), k + 1)
         rows = [row for row in result["results"] if row["sweep"] == name]
-        if name == "num-workers":
-            labels = ["resident" if row["loader"] == "resident" else f"{row['num_workers']} workers" for row in rows]
-        elif name == "compile":
-            labels = ["compiled" if row["compiled"] else "as it is" for row in rows]
-        else:
-            key = name.replace("-", "_")
-            labels = [f"{row[key]:,}" if isinstance(row[key], int) else row[key] for row in rows]
+        labels = [benchmark.label(row) for row in rows]
         middle = [row["seconds_median"] for row in rows]
         low = [row["seconds_median"] - row["seconds_min"] for row in rows]
         high = [row["seconds_max"] - row["seconds_median"] for row in rows]

@@ -28,6 +28,7 @@ from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
 from cfcli.core.solvers import adam, processor
 from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
+from cfcli.core.solvers.gibbs import table_of
 from cfcli.core.solvers.sampling import Sampling
 
 CHECKPOINT = "last.ckpt"
@@ -137,9 +138,13 @@ def fit(
             on_cpu = config.device == "auto" and not torch.cuda.is_available()
             device = choose_device("cpu" if on_cpu else config.device)
             batch_size = train.height
-            module = Sampling(train, val, users, items, config, progress, (low, high), device, start)
+            user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
+            table = table_of(user, item, rating, users, items)
+            del train, user, item, rating  # which would be a fifth of all memory, where ratings are many
+            module = Sampling(table, val, config, progress, (low, high), device, start)
+            del table  # too, once the sampler has it by users and by items
             batches, held = range(module.steps), range(1) if val.height else None
-            del train, val  # which are a third of all memory, where ratings are many
+            del val
         else:
             device = choose_device(config.device)
             deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from cfcli.core.prediction import standard_deviation
 from cfcli.core.predictor import Predictor
 from cfcli.core.runs import Run
 from cfcli.core.solvers import gibbs
-from cfcli.core.solvers.gibbs import Dice, Sampler, Side
+from cfcli.core.solvers.gibbs import Dice, Sampler, Side, table_of
 from cfcli.core.solvers.implicit import implicit_features
 from cfcli.core.solvers.posterior import Posterior
 
@@ -35,9 +35,9 @@ def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5,
 
 
 def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
-    table = csr_matrix((rating, (user, item)), shape=(users, items))
-    features, _, sizes = implicit_features(table, 0)
-    return Side(table, features, sizes, rank, Dice(seed, "cpu"))
+    ratings = table_of(user, item, rating, users, items)
+    features, _, sizes = implicit_features(ratings, 0)
+    return Side(ratings, features, sizes, rank, Dice(seed, "cpu"))
 
 
 def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() -> None:
@@ -136,7 +136,7 @@ def test_blocks_hold_every_rating_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sampled(rating: np.ndarray, seed: int = 0, sweeps: int = 60) -> Sampler:
     user, item, _, _ = planted()
-    sampler = Sampler(user, item, rating, 60, 45, 3, 3, seed)
+    sampler = Sampler(table_of(user, item, rating, 60, 45), 3, 3, seed)
     for k in range(sweeps):
         sampler.sweep()
         if k >= 20:
@@ -222,7 +222,7 @@ def test_features_that_tell_nothing_do_no_harm() -> None:
     user, item, rating, truth = planted()
     errors = []
     for features in (1, None):
-        sampler = Sampler(user, item, rating, 60, 45, 3, 3, 0)
+        sampler = Sampler(table_of(user, item, rating, 60, 45), 3, 3, 0)
         for side in (sampler.users, sampler.items):
             if features:
                 side.features = torch.zeros_like(side.features)
@@ -239,7 +239,7 @@ def test_noisy_users_are_found_and_weigh_less() -> None:
     random = np.random.default_rng(2)
     loud = user % 2 == 1
     rating = truth[user, item] + random.normal(0, 1, len(user)) * np.where(loud, 1.5, 0.2)
-    sampler = Sampler(user, item, rating.astype(np.float32), 200, 80, 3, 3, 0)
+    sampler = Sampler(table_of(user, item, rating, 200, 80), 3, 3, 0)
     for k in range(60):
         sampler.sweep()
         if k >= 20:
@@ -300,7 +300,7 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
 def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
     user, item, rating, _ = planted(users=150, items=100, share=0.4)
     held = np.random.default_rng(5).random(len(user)) < 0.3
-    sampler = Sampler(user[~held], item[~held], rating[~held], 150, 100, 3, 3, 0)
+    sampler = Sampler(table_of(user[~held], item[~held], rating[~held], 150, 100), 3, 3, 0)
     for k in range(120):
         sampler.sweep()
         if k >= 40:

@@ -15,7 +15,7 @@ from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
 from cfcli.core.models.base import Known, Shape
 from cfcli.core.runs import Run
-from cfcli.core.solvers.gibbs import Sampler
+from cfcli.core.solvers.gibbs import Sampler, table_of
 
 GIBBS = {"solver": "gibbs", "dim": 3, "epochs": 4}
 ADAM = {"solver": "adam", "learning_rate": 0.02, "dim": 3, "epochs": 8}
@@ -100,7 +100,8 @@ def test_a_sampler_begins_where_another_stood(
     user, item = train["user"].to_numpy(), train["item"].to_numpy()
     rating = train["rating"].to_numpy()
     known = (user >= 6) & (item >= 4)  # their ids fall with their numbers
-    sampler = Sampler(user, item, rating, nights[1].info["users"], nights[1].info["items"], rank, 3, 0)
+    ratings = table_of(user, item, rating, nights[1].info["users"], nights[1].info["items"])
+    sampler = Sampler(ratings, rank, 3, 0)
     sampler.known_items = sampler.items.vectors
     pairs = torch.from_numpy(user[known].astype(np.int64)), torch.from_numpy(item[known].astype(np.int64))
 

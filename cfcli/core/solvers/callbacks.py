@@ -6,7 +6,7 @@ import io
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import pytorch_lightning as lightning
 import torch
@@ -70,16 +70,31 @@ class Checkpoints(Checkpoint):
         self.next = end + 20 * (end - begin)
 
 
+class _Hashed:
+    """A stream to write to, and the sha256 of what was written."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.sha256, self.flush = stream, hashlib.sha256(), stream.flush
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.stream.write(data)
+
+
 class CheckpointFiles(TorchCheckpointIO):
     """Lightning's checkpoints, written as all files are and with their sha256 as the last bytes: Lightning's own
     writer goes through $TMPDIR, swallows permission errors and leaves torn files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         with publishing.file(Path(path)) as stream:
-            stream.write(content.getbuffer())
-            stream.write(hashlib.sha256(content.getbuffer()).digest())
+            hashed = _Hashed(stream)
+            try:
+                torch.save(checkpoint, cast(IO[bytes], hashed))
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # which torch's writer makes an assertion of its own of
+                    raise error.__context__ from None
+                raise
+            stream.write(hashed.sha256.digest())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         with machine_errors(Path(path)):

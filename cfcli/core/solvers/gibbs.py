@@ -89,7 +89,7 @@ class Side:
         self.precision = 5.0  # of B's entries, in units of Lambda
         self.degree = torch.from_numpy(np.diff(table.indptr)).to(dice.device)
         self.squares = float(n)  # errors of the last sweep, squared and summed
-        self.blocks = [block.to(dice.device) for block in _blocks(table)]
+        self.blocks = [block.to(dice.device) for block in _blocks(table, rank + 1)]
 
     def sweep(self, other: "Side", alpha: float) -> Tensor:
         """Draws hyperparameters, the regression, all vectors and all w in turn, given the other side; returns the
@@ -152,13 +152,16 @@ class Side:
         return self.features @ self.regression
 
 
+def table_of(user: NDArray[Any], item: NDArray[Any], rating: NDArray[np.float32], users: int, items: int) -> csr_matrix:
+    """The ratings (U, I) of pairs (N,)."""
+    return csr_matrix((rating.astype(np.float32), (user, item)), shape=(users, items))
+
+
 class Sampler:
     """Draws samples of the posterior.
 
     Args:
-        user, item: indices (N,) of the training rows.
-        rating: (N,).
-        users, items: numbers of them.
+        table: ratings of the training rows, see :func:`table_of`; left standardised.
         rank: of the sampled factors.
         dim: of the model that will be asked for.
 
@@ -169,14 +172,11 @@ class Sampler:
         posterior: what is kept.
     """
 
-    def __init__(
-        self, user: NDArray[Any], item: NDArray[Any], rating: NDArray[np.float32], users: int, items: int, rank: int,
-        dim: int, seed: int, device: str = "cpu",
-    ) -> None:  # fmt: skip
+    def __init__(self, table: csr_matrix, rank: int, dim: int, seed: int, device: str = "cpu") -> None:
         self.dice = Dice(seed, device)
-        self.mean, self.scale, self.n = float(rating.mean()), float(rating.std()) or 1.0, len(rating)
-        z = ((rating - self.mean) / self.scale).astype(np.float32)
-        table = csr_matrix((z, (user, item)), shape=(users, items))
+        self.mean, self.scale, self.n = float(table.data.mean()), float(table.data.std()) or 1.0, table.nnz
+        table.data -= self.mean
+        table.data /= self.scale
         of_users, of_items, sizes = (part.to(device) for part in implicit_features(table, seed))
         self.users = Side(table, of_users, sizes, rank, self.dice)
         self.items = Side(table.T.tocsr(), of_items, sizes, rank, self.dice)
@@ -274,15 +274,16 @@ def _with_zero_row(x: Tensor) -> Tensor:
     return torch.nn.functional.pad(x, (0, 0, 0, 1))
 
 
-def _blocks(table: csr_matrix) -> Iterator[_Block]:
-    """Entities by degree, in blocks padded to the largest of each, which has at most a quarter more than the least."""
+def _blocks(table: csr_matrix, k: int) -> Iterator[_Block]:
+    """Entities by degree, in blocks padded to the largest of each, which has at most a quarter more than the least; so
+    many in one that neither their ratings nor a quarter of the rows of their (K, K) are more than ``PADDED``."""
     degree = np.diff(table.indptr)
     by_degree = np.argsort(degree, kind="stable")
     sizes = degree[by_degree]
     first = 0
     while first < len(sizes):
         most = np.searchsorted(sizes, max(8, 1.25 * sizes[first]), side="right")
-        fits = np.arange(1, most - first + 1) * np.maximum(sizes[first:most], 1) <= PADDED
+        fits = np.arange(1, most - first + 1) * np.maximum(sizes[first:most], max(k // 4, 1)) <= PADDED
         last = first + max(int(fits.sum()), 1)
         ids = by_degree[first:last]
         length = max(int(degree[ids].max()), 1)

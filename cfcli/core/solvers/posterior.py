@@ -37,10 +37,11 @@ class Posterior:
     def add(self, users: Tensor, items: Tensor) -> None:
         """Takes a product into the mean: ``users`` (U, K) and ``items`` (I, K), the bias last."""
         self.biases = [bias + new[:, -1] for bias, new in zip(self.biases, (users, items), strict=True)]
-        self.sides = [torch.cat([old, new[:, :-1]], 1) for old, new in zip(self.sides, (users, items), strict=True)]
-        self.n += 1
-        if self.sides[0].shape[1] > 2 * self.rank:
+        if self.sides[0].shape[1] + users.shape[1] - 1 > 2 * self.rank:
             self.sides = nearest(self.sides, self.roots, self.rank)
+        for k, new in enumerate((users, items)):  # one after the other: both are large
+            self.sides[k] = torch.cat([self.sides[k], new[:, :-1]], 1)
+        self.n += 1
 
     def keep(self, vectors: list[Tensor], variances: list[Tensor], noise: float) -> None:
         """Keeps a draw as it is; with it the variances of users' and of items' ratings, and that of a rating."""
@@ -57,12 +58,12 @@ class Posterior:
         What the average user or item adds to all ratings is in the biases. Dimensions are ordered by what they
         explain, in a rotation and with signs of their own.
         """
-        (left, right), biases = (self.sides[0] / self.n, self.sides[1]), [bias / self.n for bias in self.biases]
-        share = [root.square() / root.square().sum() for root in self.roots]
-        average = (right * share[1]).sum(0)
-        biases[0], right = biases[0] + left @ average, right - average
-        average = (left * share[0]).sum(0)
-        biases[1], left = biases[1] + right @ average, left - average
+        (left, right), biases = (self.sides[0], self.sides[1] / self.n), [bias / self.n for bias in self.biases]
+        share = [root.square().T / root.square().sum() for root in self.roots]
+        average = share[1] @ right
+        biases[0], right = biases[0] + (left @ average.T)[:, 0], right - average
+        average = share[0] @ left
+        biases[1], left = biases[1] + (right @ average.T)[:, 0], left - average
         sides = nearest([left, right], self.roots, dim)
         p, q = nearest(sides, [torch.ones_like(root) for root in self.roots], dim)  # the same in its plain rotation
         sign = torch.where(q.gather(0, q.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0)

@@ -9,18 +9,17 @@ import torch
 
 from cfcli.core.config import TrainConfig
 
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # of malloc.h
 SMALL_STEP = 1 << 16  # ratings times dimensions
 
 
 @contextlib.contextmanager
 def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     """With the processor set up for training by steps that each work on so many ``entries`` of vectors."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
-        # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them
-        # again costs as much as the step itself.
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+    # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them again
+    # costs as much as the step itself.
+    _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 30)
+    _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
     # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is 100 times slower.
     torch.set_flush_denormal(True)
     before = torch.get_num_threads()
@@ -32,10 +31,17 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         torch.set_flush_denormal(False)
+        # Once set, they no longer adapt: to what they adapt to where blocks are large.
+        _glibc("mallopt", M_MMAP_THRESHOLD, 32 << 20)
+        _glibc("mallopt", M_TRIM_THRESHOLD, 64 << 20)
 
 
 def free() -> None:
     """Gives back what a fit that is over still holds: Lightning's Trainer and the module name each other."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
+        getattr(ctypes.CDLL("libc.so.6"), function)(*arguments)

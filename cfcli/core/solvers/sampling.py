@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.config import TrainConfig
@@ -29,26 +30,25 @@ class Sampling(Resumable):
     """Draws samples, and validates their running mean.
 
     Args:
-        train, val: columns ``user``, ``item``, ``rating``.
-        users, items: numbers of them.
+        table: what :func:`cfcli.core.solvers.gibbs.table_of` makes of the training rows; left standardised.
+        val: columns ``user``, ``item``, ``rating``.
         bounds: of predictions.
         device: for the tensors.
         start: what to begin with, if not at random.
     """
 
     def __init__(
-        self, train: pl.DataFrame, val: pl.DataFrame, users: int, items: int, config: TrainConfig, progress: Progress,
+        self, table: csr_matrix, val: pl.DataFrame, config: TrainConfig, progress: Progress,
         bounds: tuple[float, float], device: str, start: Start | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config, progress)
         self.automatic_optimization = False
         self.bounds = bounds
-        user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
-        rank = rank_for(train.height, config)
-        self.steps = int(np.clip(SWEEPS * ROWS // train.height, 2 if rank < 32 else 1, SWEEPS))  # an epoch
+        rank = rank_for(table.nnz, config)
+        self.steps = int(np.clip(SWEEPS * ROWS // table.nnz, 2 if rank < 32 else 1, SWEEPS))  # an epoch
         if self.steps < SWEEPS:  # the mean of samples gets better for ever, but by less and less
             self.least_gain = LEAST_GAIN
-        self.sampler = Sampler(user, item, rating, users, items, rank, config.dim, config.seed, device)
+        self.sampler = Sampler(table, rank, config.dim, config.seed, device)
         self.burn_in = max(BURN_IN, -(-BURN_IN_SWEEPS // self.steps))
         if start is not None:
             self.sampler.begin_from(start)
@@ -106,7 +106,8 @@ class Sampling(Resumable):
         return None
 
     def result(self) -> tuple[dict[str, NDArray[np.float32]], Epoch]:
-        """The posterior mean as one MF, and the last epoch with the validation errors of that MF."""
+        """The posterior mean as one MF, and the last epoch with the validation errors of that MF. Ends the sampling."""
+        self.sampler.users.blocks = self.sampler.items.blocks = []  # room for the products' decomposition
         tensors = self.sampler.tensors(self.config.dim)
         if not len(self.val_rating):
             return tensors, self.history[-1]
