@@ -12,6 +12,7 @@ from cfcli.core.errors import MachineError
 
 def result(*sweeps: str) -> dict[str, Any]:
     row = {"seconds_min": 0.1, "seconds_median": 0.2, "seconds_max": 0.4, "num_workers": 0, "loader": "resident"}
+    row |= {"threads": 1, "compiled": False, "device": "cpu"}
     rows = [row | {"sweep": sweep, "batch_size": size} for sweep in sweeps for size in (256, 512)]
     return {"device": "cpu", "rows": 1000, "results": rows}
 
