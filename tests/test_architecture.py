@@ -25,7 +25,10 @@ ROWS = [
     ["evaluation", "neighbors", "embeddings"],
     ["store", "gate"],
     ["retraining", "verification", "textfile"],
-    ["benchmark", "plots"],
+    ["benchmark", "diagnostics"],
+    ["charts", "commands", "itemmap"],
+    ["plots", "svg"],
+    ["report"],
 ]
 HEAVY = {"torch", "pytorch_lightning", "sklearn", "matplotlib", "pandas", "pyarrow", "polars", "numpy"}
 

@@ -19,6 +19,7 @@ from cfcli.cli import (
     predict,
     prepare,
     recommend,
+    report,
     retrain,
     rollback,
     similar,
@@ -126,6 +127,7 @@ app.command("predict")(predict.predict)
 app.command("recommend")(recommend.recommend)
 app.command("export-embeddings")(export_embeddings.export_embeddings)
 app.command("similar")(similar.similar)
+app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("retrain")(retrain.retrain)
 app.command("rollback")(rollback.rollback)

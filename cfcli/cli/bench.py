@@ -54,7 +54,7 @@ def bench(
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 
-    from cfcli.core import benchmark, plots
+    from cfcli.core import benchmark, charts, plots
 
     rows: list[dict[str, Any]] = []
 
@@ -75,7 +75,7 @@ def bench(
         benchmark.write_config(result, write_config)
     console.table(_table(result), result)
     if plot:
-        plots.sweeps(result, plot)
+        plots.draw(charts.sweeps(result), plot)
 
 
 def _numbers(flag: str, text: str, least: int) -> list[int]:

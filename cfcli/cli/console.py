@@ -3,10 +3,15 @@
 import json as jsonlib
 import os
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from cfcli.core.charts import Chart
 
 
 def safe(text: object) -> str:
@@ -55,3 +60,13 @@ class Out:
             print(jsonlib.dumps(data, ensure_ascii=True))
         elif not self.quiet:
             self.stdout.print(renderable)
+
+    def pictures(self, charts: "Sequence[Chart]", folder: Path) -> None:
+        """Draws charts into a folder, or says why not."""
+        from cfcli.core import plots
+        from cfcli.core.errors import MachineError
+
+        try:
+            plots.write(charts, folder)
+        except MachineError as error:
+            self.note(f"no pictures: {error}")

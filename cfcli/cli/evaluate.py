@@ -1,5 +1,6 @@
 """``cfcli evaluate``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, safe
+from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.errors import ConfigError
 
 
@@ -21,35 +23,47 @@ def evaluate(
     ] = "none",
     max_mse: Annotated[float | None, typer.Option(help="Exit with 6 if the MSE is above this.")] = None,
     per_row: Annotated[Path | None, typer.Option(help="Write every row's predictions, as CSV or Parquet.")] = None,
+    no_plots: options.NoPlots = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Judge a run on rows it was not trained on, beside the baselines: mean, user mean, item mean, damped biases.
 
-    Creates nothing, but for --per-row.
+    Creates pictures in the run's folder plots, and --per-row.
 
     Example: cfcli evaluate --min-gain-over bias
     """
     if per_row and per_row.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--per-row {per_row}: the name must end in .csv or .parquet")
 
-    from cfcli.core import evaluation
+    from cfcli.core import charts, diagnostics, evaluation
     from cfcli.core.runs import Run
     from cfcli.core.sources import Source
 
     source = Source.of(ratings) if ratings else None
-    result, rows = evaluation.evaluate(Run.load(run), split=split, source=source, data=data)
+    loaded = Run.load(run)
+    result, rows = evaluation.evaluate(loaded, split=split, source=source, data=data)
     if per_row:
         from cfcli.core import outputs
 
         outputs.write([rows], str(per_row))
-    Out(json, quiet).table(_table(result), result)
+    console = Out(json, quiet)
+    console.table(_table(result), result)
+    to_show = can_draw(sys.stdout) and not (json or quiet)
+    if to_show or not no_plots:
+        found = charts.of_judgement(diagnostics.diagnose(loaded, rows))
+        if to_show:
+            console.stdout.print(chart(found[0]))
+        if not no_plots:
+            console.pictures(found, loaded.path / "plots")
     evaluation.check_bars(result, min_gain_over, max_mse)
 
 
 def _table(result: dict[str, Any]) -> Any:
     from rich.console import Group
     from rich.table import Table
+
+    from cfcli.core.charts import LABELS
 
     table = Table(
         title=f"{safe(result['run'])} on {result['n']:,} rows of {safe(result['split'])}", title_justify="left"
@@ -62,8 +76,7 @@ def _table(result: dict[str, Any]) -> Any:
         table.add_row(name, *cells, "" if part.get("r2") is None else f"{part['r2']:.4f}", f"{n:,}", **style)
 
     for name, part in result["baselines"].items():
-        label = {"mean": "global mean", "bias": "damped biases"}.get(name, name.replace("_", " "))
-        row(label, part, result["n"], end_section=name == "bias")
+        row(LABELS[name], part, result["n"], end_section=name == "bias")
     row("model", result["model"], result["n"], style="bold")
     for name, text in (("warm", "  warm rows"), ("cold", "  cold rows")):
         row(text, result[name], result[name]["n"])

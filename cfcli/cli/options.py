@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from cfcli.core.config import PrepareConfig, TrainConfig
+from cfcli.core.config import TRAIN_FLAGS, PrepareConfig, TrainConfig
 from cfcli.core.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -23,6 +23,7 @@ Store = Annotated[
 Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="Wait for another process at work there.")]
 Items = Annotated[Path | None, typer.Option("--items", help="Titles (and genres) by item id: movies.csv, u.item...")]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
+NoPlots = Annotated[bool, typer.Option("--no-plots", help="Draw no pictures.")]
 ExcelSafe = Annotated[
     bool, typer.Option("--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas.")
 ]
@@ -39,12 +40,7 @@ METAVARS = {
 Keys = dict[str, type]  # the configuration that each key belongs to
 Command = Callable[..., None]
 PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)), PrepareConfig)
-TRAIN: Keys = dict.fromkeys(
-    (
-        "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size",
-        "learning_rate", "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
-    ), TrainConfig,
-)  # fmt: skip
+TRAIN: Keys = dict.fromkeys(TRAIN_FLAGS, TrainConfig)
 
 
 def takes(keys: Keys) -> Callable[[Command], Command]:

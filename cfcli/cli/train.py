@@ -1,5 +1,6 @@
 """``cfcli train``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,10 +8,12 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
+from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config import TrainConfig, resolve, resolve_resumed
 
 if TYPE_CHECKING:
     from cfcli.core.epochs import Epoch
+    from cfcli.core.runs import Run
 
 
 @options.takes(options.TRAIN)
@@ -24,12 +27,13 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN")
     ] = None,
+    no_plots: options.NoPlots = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a model on a dataset, stop when the validation error no longer falls, keep the best epoch.
 
-    Creates a run directory (weights, id maps, metrics by epoch, configuration) and prints its path.
+    Creates a run directory (weights, id maps, metrics by epoch, configuration, pictures) and prints its path.
 
     runs/latest points at the newest.
 
@@ -58,6 +62,7 @@ def train(
         console.note("no validation rows: the last epoch was kept, and no early stopping")
     best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"
     console.say(f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s")
+    _draw(console, runs.Run(path, info), no_plots)
     keys = "model solver dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
     if (path / runs.CHECKPOINT).exists():
@@ -65,6 +70,17 @@ def train(
     if stopped_by:
         console.note(f"stopped by signal {stopped_by}; the best epoch so far was kept")
         raise typer.Exit(128 + stopped_by)
+
+
+def _draw(console: Out, run: "Run", no_plots: bool) -> None:
+    """The losses: as pictures, and on a terminal."""
+    from cfcli.core import charts
+
+    loss = charts.loss(run.history, run.info["best_epoch"])
+    if is_live() and can_draw(sys.stderr):
+        console.say(chart(loss))
+    if not no_plots:
+        console.pictures([loss, charts.steps(run.trace, run.history)], run.path / "plots")
 
 
 class Progress:

@@ -172,6 +172,10 @@ ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
     "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled",
 )  # fmt: skip
+TRAIN_FLAGS = (
+    "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size", "learning_rate",
+    "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
+)  # fmt: skip
 MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "threads")  # when a run is resumed
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
 

@@ -25,7 +25,7 @@ from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError, refuse_few_addresses
 from cfcli.core.models.bias import BiasModel
-from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, Run, short
+from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, STEPS, Run, short
 
 if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
@@ -139,7 +139,7 @@ def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iter
 
 
 def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
-    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest without the files."""
+    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest."""
     train = dataset.split("train")
     user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
     bias = BiasModel.fit(user, item, rating, model.shape.users, model.shape.items)
@@ -156,6 +156,8 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
     _save(tensors, folder / "model.safetensors")
     write_table(train.sort("user", "item"), folder / SEEN)
     (folder / "metrics.csv").write_text(pl.DataFrame([asdict(row) for row in model.history]).write_csv())
+    trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
+    (folder / STEPS).write_text(trace.write_csv())
     best = model.best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
     info: dict[str, Any] = {
@@ -192,9 +194,8 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
     }
     if model.samples is not None:
         _save(model.samples, folder / SAMPLES)
-    names = [*FILES, SEEN, *([SAMPLES] if model.samples is not None else [])]
-    manifests.write(folder / MANIFEST, info, manifests.listing(folder, names))
-    return info
+    names = [*FILES, STEPS, SEEN, *([SAMPLES] if model.samples is not None else [])]
+    return manifests.write(folder / MANIFEST, info, manifests.listing(folder, names))
 
 
 def _save(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:

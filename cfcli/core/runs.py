@@ -32,6 +32,7 @@ SCHEMA = {
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
 SEEN = "seen.parquet"
+STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 
 
@@ -139,8 +140,16 @@ class Run:
 
     @property
     def history(self) -> pl.DataFrame:
-        """One row per epoch, as :class:`cfcli.core.training.Epoch` has them."""
+        """One row per epoch, as :class:`cfcli.core.epochs.Epoch` has them."""
         return pl.read_csv(self.path / "metrics.csv", glob=False)
+
+    @property
+    def trace(self) -> pl.DataFrame:
+        """Columns ``step`` and ``train_mse``: the error of the training rows of a step and those since the row before;
+        empty where the run kept none."""
+        if STEPS not in self.info["files"]:
+            return pl.DataFrame(schema=["step", "train_mse"])
+        return pl.read_csv(self.path / STEPS, glob=False)
 
     def seen(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """What each user rated in training: user u's items are ``items[starts[u]:starts[u + 1]]``; returns ``starts``

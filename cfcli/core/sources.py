@@ -54,12 +54,14 @@ class Source:
         open: gives its bytes as they lie on disk.
         columns: values that hold for all its rows, from a folder's name (``user_id=7/part-0.parquet``).
         path: the file, or the folder that was given, if it lies on a disk.
+        dataset: the name of the known dataset that it is from.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[IO[bytes]]]
     columns: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    dataset: str | None = None
 
     @classmethod
     def of(cls, path: str | Path) -> "Source":

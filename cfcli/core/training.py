@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class TrainedModel:
             others, so that a prediction for them falls back on what is known of their partner.
         shape: of the data.
         history: one row per epoch.
+        trace: the training error by step, see :class:`cfcli.core.solvers.resuming.Resumable`.
         best: the row whose parameters these are.
         device, batch_size, seconds: what was used, and how long the fit took.
         stopped_by: number of the signal that ended it early, or None.
@@ -66,6 +67,7 @@ class TrainedModel:
     noise: float = 1.0
     samples: dict[str, NDArray[Any]] | None = None
     warm_start: dict[str, Any] | None = None
+    trace: list[tuple[int, float]] = field(default_factory=list)
 
 
 def devices() -> list[str]:
@@ -202,6 +204,7 @@ def fit(
         noise=noise,
         samples=samples,
         warm_start=start.told if start is not None else None,
+        trace=module.trace,
     )
 
 
@@ -238,7 +241,7 @@ def time_apart(
             times.append(time.perf_counter())
             for batch in batches:
                 module.learn(optimizer, batch)
-            float(module.squares)  # waits for a device that works beside this
+            float(module.learned[-1][1])  # waits for a device that works beside this
             times.append(time.perf_counter())
             loader.append(times[1] - times[0])
             steps.append(times[3] - times[2])

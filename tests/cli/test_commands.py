@@ -95,7 +95,8 @@ def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
     run = project / result["run"]
     assert pl.read_csv(run / "metrics.csv").height == 3
     assert {p.name for p in run.iterdir()} == {
-        "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet", "seen.parquet", "run.json",
+        "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet", "seen.parquet",
+        "steps.csv", "run.json", "plots",
     }  # fmt: skip
     assert (project / "runs" / "latest").resolve() == run.resolve()
     assert not (project / "lightning_logs").exists()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cfcli.core import plots
+from cfcli.core import charts, plots
+from cfcli.core.charts import Chart, Series
 from cfcli.core.errors import MachineError
 
 
@@ -22,7 +23,7 @@ def test_a_panel_per_sweep_is_drawn(tmp_path: Path) -> None:
     width = []
     for sweeps in (["batch-size"], ["batch-size", "num-workers"]):
         path = tmp_path / "new" / "x.png"
-        plots.sweeps(result(*sweeps), path)
+        plots.draw(charts.sweeps(result(*sweeps)), path)
         data = path.read_bytes()
         assert data.startswith(b"\x89PNG\r\n\x1a\n")
         width.append(int.from_bytes(data[16:20], "big"))
@@ -30,8 +31,24 @@ def test_a_panel_per_sweep_is_drawn(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["x.png"]
 
 
+@pytest.mark.parametrize("kind", ["line", "points", "bars"])
+@pytest.mark.parametrize("labels", [None, ["a", "b\n1", "c"]])
+def test_what_a_chart_has_is_on_the_axes(kind: Any, labels: list[str] | None) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    y, ends = [1.0, None, 3.0], [0.5, None, 2.5]
+    series = [Series("one", y, kind=kind, low=ends, high=[1.5, None, 3.5]), Series("two", [2, 2, 2], kind=kind)]
+    axes = figure.subplots()
+    plots._panel(axes, Chart("x", "A title", "across", "up", series, labels, True, (1, "here")))
+    assert (axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()) == ("A title", "across", "up")
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"one", "two", "here"}
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > 3.5
+    if labels:
+        assert [text.get_text() for text in axes.get_xticklabels()] == labels
+
+
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MachineError, match=r"pip install 'cfcli\[plot\]'"):
-        plots.sweeps(result("batch-size"), tmp_path / "x.png")
+        plots.write(charts.sweeps(result("batch-size")), tmp_path / "plots")
     assert not list(tmp_path.iterdir())

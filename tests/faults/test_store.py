@@ -794,7 +794,10 @@ def test_the_lock_of_a_killed_process_is_free_at_once(
 
 # F19, F22, F23: the same, elsewhere, and from another time
 
-MADE = ("config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet", "seen.parquet")
+MADE = (
+    "config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet", "seen.parquet",
+    "steps.csv",
+)  # fmt: skip
 
 
 def files_of(run: Path) -> dict[str, str]:

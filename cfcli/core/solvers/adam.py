@@ -91,8 +91,9 @@ class Descent(Resumable):
     def on_train_epoch_start(self) -> None:
         self.begin = time.perf_counter()
         self.seconds: float | None = None
-        self.squares = torch.zeros((), device=self.device)
         self.seen = self.val_seen = 0
+        # Of each batch: ratings, and squared errors summed; a number of Python's would wait for the device.
+        self.learned: list[tuple[int, Tensor]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         self.learn(self.optimizers(use_pl_optimizer=False), batch)
@@ -110,8 +111,8 @@ class Descent(Resumable):
                 loss.backward()  # type: ignore[no-untyped-call]
                 squares += found
             optimizer.step()
-        self.squares += squares
         self.seen += len(batch[2])
+        self.learned.append((len(batch[2]), squares))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.progress.batch(-(-self.seen // self.batch_size))
@@ -135,7 +136,8 @@ class Descent(Resumable):
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
             self.model.settle_untrained()
-        mse = float(self.squares) / max(self.seen, 1)
+        squares = torch.stack([found for _, found in self.learned]).tolist() if self.learned else []
+        mse = math.fsum(squares) / max(self.seen, 1)
         val_mse = float(self.val_squares) / self.val_seen if self.val_seen else None
         row = Epoch(
             epoch=self.current_epoch + 1,
@@ -148,9 +150,17 @@ class Descent(Resumable):
             seconds=self.seconds,
             ratings_per_second=self.seen / self.seconds,
         )
-        self.finish(row)
+        self.finish(row, self._steps(squares))
         if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
             self.best, self.best_epoch = self.model.folded(), row.epoch
+
+    def _steps(self, squares: list[float]) -> list[tuple[int, float]]:
+        """The epoch's part of the trace, a row for each batch, of its summed ``squares``."""
+        seen, steps = 0, []
+        for (n, _), total in zip(self.learned, squares, strict=True):
+            seen += n
+            steps.append((self.current_epoch * self.steps + -(-seen // self.batch_size), total / n))
+        return steps
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)

@@ -65,12 +65,12 @@ class Sampling(Resumable):
         self.val_sum = state["val_sum"].to(self.val_sum)
 
     def on_train_epoch_start(self) -> None:
-        self.begin, self.squares, self.done = time.perf_counter(), 0.0, 0
+        self.begin = time.perf_counter()
+        self.drawn: list[tuple[int, float]] = []  # number and training error of each sample
 
     def training_step(self, batch: Any, index: int) -> None:
         self.sampler.sweep()
-        self.squares += self.sampler.mse
-        self.done += 1
+        self.drawn.append((self.current_epoch * self.steps + index + 1, self.sampler.mse))
         if self.current_epoch >= self.burn_in and (index + 1) % min(THIN, self.steps) == 0:
             products = self.sampler.keep()
             for product in products:
@@ -85,7 +85,7 @@ class Sampling(Resumable):
         self.error = self._error(now)
 
     def on_train_epoch_end(self) -> None:
-        mse = self.squares / max(self.done, 1)
+        mse = sum(found for _, found in self.drawn) / max(len(self.drawn), 1)
         seconds = time.perf_counter() - self.begin
         row = Epoch(
             epoch=self.current_epoch + 1,
@@ -96,11 +96,11 @@ class Sampling(Resumable):
             val_mae=None,
             learning_rate=0.0,
             seconds=seconds,
-            ratings_per_second=self.sampler.n * self.done / seconds,
+            ratings_per_second=self.sampler.n * len(self.drawn) / seconds,
         )
         if len(self.val_rating):
             row = _judged(row, self.error)
-        self.finish(row)
+        self.finish(row, self.drawn)
 
     def configure_optimizers(self) -> None:
         return None

@@ -1,0 +1,158 @@
+"""What a chart shows, however it is drawn: as PNG (:mod:`cfcli.core.plots`), in a report or on a terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from cfcli.core import benchmark
+
+SCALE = "on the scale of the ratings"
+LABELS = {"mean": "global mean", "user_mean": "user mean", "item_mean": "item mean", "bias": "damped biases"}
+RUNNING = 50  # entries of the trace that a line over steps is the mean of, at most a tenth of them
+
+
+@dataclass(frozen=True)
+class Series:
+    """One set of values.
+
+    Attributes:
+        name: for the legend.
+        y: values, None where there is none.
+        x: places on a numeric axis; else they are those of the chart's labels.
+        kind: how it is drawn.
+        low, high: ends of an interval around each value.
+        muted: stands behind the others.
+    """
+
+    name: str
+    y: Sequence[float | None]
+    x: Sequence[float] | None = None
+    kind: Literal["line", "points", "bars"] = "line"
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One pair of axes.
+
+    Attributes:
+        name: of its file.
+        title: what it shows, in a sentence.
+        x, y: what the axes are, with units.
+        series: from one on; those that are bars stand side by side.
+        labels: of a horizontal axis of categories; a newline in them begins a second line.
+        zero: the vertical axis begins at 0.
+        mark: a place on the horizontal axis, and what is there.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    series: Sequence[Series]
+    labels: Sequence[str] | None = None
+    zero: bool = False
+    mark: tuple[float, str] | None = None
+
+
+def loss(history: pl.DataFrame, best: int) -> Chart:
+    """The errors of training and validation rows by epoch, of :attr:`cfcli.core.runs.Run.history`."""
+    epochs = history["epoch"].to_list()
+    series = [Series("training", history["train_mse"].to_list(), epochs, muted=True)]
+    if history["val_mse"].dtype.is_numeric() and history["val_mse"].null_count() < history.height:
+        series.append(Series("validation", history["val_mse"].to_list(), epochs))
+    return Chart("loss", "Loss by epoch", "epoch", "mean squared error", series, mark=(best, f"best epoch {best}"))
+
+
+def steps(trace: pl.DataFrame, history: pl.DataFrame) -> Chart:
+    """The errors of training rows by step, of :attr:`cfcli.core.runs.Run.trace`, with a running mean, and those of
+    validation rows where epochs ended."""
+    places, errors = trace["step"].to_list(), trace["train_mse"]
+    series = [Series("training, a step", errors.to_list(), places, muted=True)]
+    if len(by_epoch := loss(history, 1).series) > 1:
+        ends = [places[-1] / history.height * epoch for epoch in history["epoch"]]
+        series.append(Series("validation", by_epoch[1].y, ends))
+    running = errors.rolling_mean(max(1, min(RUNNING, trace.height // 10)), min_samples=1, center=True)
+    series.append(Series("training, running mean", running.to_list(), places))
+    return Chart("steps", "Training loss by step", "step", "mean squared error", series)
+
+
+def predictions(of: Mapping[str, list[dict[str, Any]]]) -> Chart:
+    """How often ratings and predictions have each value: ``by_rating`` of :func:`cfcli.core.diagnostics.diagnose`, by
+    the name of the run; of runs that were judged by the same rows."""
+    rows = next(iter(of.values()))
+    series = [Series("ratings", [row["ratings"] for row in rows], kind="bars", muted=True)]
+    series += [Series(name, [row["predictions"] for row in found], kind="bars") for name, found in of.items()]
+    title = "Ratings, and predictions by the nearest rating"
+    return Chart("predictions", title, "rating", "rows", series, [row["label"] for row in rows], True)
+
+
+def error_by_rating(of: Mapping[str, list[dict[str, Any]]]) -> Chart:
+    """Root mean squared errors of biases and models by what the rating was, of the same."""
+    return _error("error_by_rating", "Error by the true rating", "rating, and rows with it", of, "ratings")
+
+
+def error_by_activity(of: Mapping[str, list[dict[str, Any]]], who: str) -> Chart:
+    """Root mean squared errors of biases and models by how many training ratings the ``user`` or ``item`` has:
+    ``by_user`` or ``by_item``."""
+    title = "Error by how much the user has rated" if who == "user" else "Error by how often the item was rated"
+    return _error(f"error_by_{who}", title, f"training ratings of the {who}, and rows", of, "n")
+
+
+def calibration(of: Mapping[str, list[dict[str, float]]]) -> Chart:
+    """How many ratings lie within the interval that should hold them."""
+    expected = [100 * row["level"] for row in next(iter(of.values()))]
+    series = [Series("as promised", expected, expected, muted=True)]
+    series += [Series(name, [100 * row["share"] for row in found], expected) for name, found in of.items()]
+    title = "Calibration: ratings inside their predicted intervals"
+    return Chart("calibration", title, "interval, %", "ratings inside, %", series, zero=True)
+
+
+def ladder(baselines: Mapping[str, dict[str, float]], models: Mapping[str, dict[str, float]]) -> Chart:
+    """Root mean squared errors with their intervals, of :func:`cfcli.core.diagnostics.intervals`."""
+    rungs = [*baselines, *models]
+
+    def series(name: str, of: Mapping[str, dict[str, float]], muted: bool) -> Series:
+        rmse, low, high = ([of[rung][key] if rung in of else None for rung in rungs] for key in ("rmse", "low", "high"))
+        return Series(name, rmse, kind="points", low=low, high=high, muted=muted)
+
+    both = [series("baselines", baselines, True), series("models" if len(models) > 1 else "model", models, False)]
+    title = "RMSE beside the baselines, with 95 % intervals"
+    return Chart("ladder", title, "", f"RMSE, {SCALE}", both, [LABELS.get(rung, rung) for rung in rungs])
+
+
+def of_judgement(diagnosis: dict[str, Any]) -> list[Chart]:
+    """The pictures of what :func:`cfcli.core.diagnostics.diagnose` returns."""
+    rows, levels = {"model": diagnosis["by_rating"]}, diagnosis["calibration"]
+    return [predictions(rows), error_by_rating(rows)] + ([calibration({"model": levels})] if levels else [])
+
+
+def sweeps(result: dict[str, Any]) -> list[Chart]:
+    """What :func:`cfcli.core.benchmark.bench` returns: the median epoch with its spread, one chart per sweep."""
+    charts = []
+    for name in dict.fromkeys(row["sweep"] for row in result["results"]):
+        rows = [row for row in result["results"] if row["sweep"] == name]
+        series = Series(
+            "median, least to most",
+            [row["seconds_median"] for row in rows],
+            kind="points",
+            low=[row["seconds_min"] for row in rows],
+            high=[row["seconds_max"] for row in rows],
+        )
+        x = {"batch-size": "batch size (resident loader)", "num-workers": "loader, at batches of 4,096"}.get(name, name)
+        title = f"One epoch of {result['rows']:,} ratings on {result['device']}"
+        charts.append(Chart(name, title, x, "seconds", [series], [benchmark.label(row) for row in rows], True))
+    return charts
+
+
+def _error(name: str, title: str, x: str, of: Mapping[str, list[dict[str, Any]]], n: str) -> Chart:
+    rows = next(iter(of.values()))
+    there = [k for k, row in enumerate(rows) if row["rmse"] is not None]
+    series = [Series("damped biases", [rows[k]["bias_rmse"] for k in there], kind="points", muted=True)]
+    series += [Series(run, [found[k]["rmse"] for k in there], kind="points") for run, found in of.items()]
+    labels = [f"{rows[k]['label']}\n{rows[k][n]:,}" for k in there]
+    return Chart(name, title, x, f"RMSE, {SCALE}", series, labels, True)

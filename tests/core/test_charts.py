@@ -1,0 +1,75 @@
+"""What charts show."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cfcli.core import charts
+from cfcli.core.solvers import resuming
+
+HISTORY = pl.DataFrame({"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]})
+ROWS = [
+    {"label": "1", "ratings": 3, "predictions": 0, "n": 3, "prediction": 1.5, "rmse": 0.5, "bias_rmse": 0.75},
+    {"label": "2", "ratings": 0, "predictions": 3, "n": 0, "prediction": None, "rmse": None, "bias_rmse": None},
+]
+
+
+def test_loss_marks_the_best_epoch() -> None:
+    chart = charts.loss(HISTORY, 2)
+    assert [(s.name, s.y, s.x) for s in chart.series] == [
+        ("training", [3.0, 2.0, 1.0], [1, 2, 3]),
+        ("validation", [3.5, 2.5, 2.75], [1, 2, 3]),
+    ]
+    assert chart.mark == (2, "best epoch 2")
+
+
+@pytest.mark.parametrize("kind", [pl.Float64, pl.String])
+def test_without_validation_there_is_one_line(kind: Any) -> None:
+    chart = charts.loss(HISTORY.with_columns(val_mse=pl.lit(None, kind)), 3)
+    assert [series.name for series in chart.series] == ["training"]
+
+
+def test_steps_have_a_running_mean_and_the_validation_where_epochs_end() -> None:
+    trace = pl.DataFrame({"step": [10 * k for k in range(1, 31)], "train_mse": [float(k % 2) for k in range(30)]})
+    chart = charts.steps(trace, HISTORY)
+    training, validation, running = chart.series
+    assert training.x == running.x == trace["step"].to_list()
+    assert validation.x == [100, 200, 300]
+    assert running.y[10:13] == pytest.approx([2 / 3, 1 / 3, 2 / 3])  # of three: a tenth of 30
+
+
+def test_a_trace_of_many_steps_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cfcli.core.config import TrainConfig
+    from cfcli.core.epochs import Epoch, Silent
+
+    monkeypatch.setattr(resuming, "TRACED", 2)
+    module = resuming.Resumable(TrainConfig(), Silent())
+    row = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
+    module.finish(row, [(1, 4.0), (2, 2.0), (3, 1.0)])
+    assert module.trace == [(2, 3.0), (3, 1.0)]
+    module.finish(row, [])
+    assert module.trace == [(2, 3.0), (3, 1.0)]
+
+
+def test_ratings_without_rows_have_no_error() -> None:
+    assert charts.predictions({"model": ROWS}).series[0].y == [3, 0]
+    chart = charts.error_by_rating({"a": ROWS, "b": ROWS})
+    assert [series.name for series in chart.series] == ["damped biases", "a", "b"]
+    assert (chart.labels, chart.series[1].y) == (["1\n3"], [0.5])
+
+
+def test_the_ladder_has_baselines_first() -> None:
+    rung = {"rmse": 1.0, "low": 0.9, "high": 1.1}
+    chart = charts.ladder({"mean": rung, "bias": rung}, {"x": rung, "y": rung})
+    assert chart.labels == ["global mean", "damped biases", "x", "y"]
+    assert chart.series[0].y == [1.0, 1.0, None, None]
+    assert chart.series[1].low == [None, None, 0.9, 0.9]
+
+
+def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
+    of = {"by_rating": ROWS, "calibration": None}
+    assert [chart.name for chart in charts.of_judgement(of)] == ["predictions", "error_by_rating"]
+    of["calibration"] = [{"level": 0.5, "share": 0.25}]
+    chart = charts.of_judgement(of)[2]
+    assert (chart.name, chart.series[1].x, chart.series[1].y) == ("calibration", [50], [25])
