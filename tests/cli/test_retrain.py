@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import planted
@@ -184,7 +185,7 @@ def test_verify_reads_to_the_last_byte(place: Path, tmp_path: Path) -> None:
     assert done.stdout == f"{digest}\n"
     done = run_cfcli("verify", "models/current", "--expect-sha256", digest, "--json", cwd=place)
     found = json.loads(done.stdout)
-    assert (found["kind"], found["sha256"], found["files"]) == ("run", digest, 7)
+    assert (found["kind"], found["sha256"], found["files"]) == ("run", digest, 8)
     assert run_cfcli("verify", "models/current", "--expect-sha256", "0" * 64, cwd=place).returncode == 7
     done = run_cfcli("verify", "models/data", "--json", cwd=place)
     assert json.loads(done.stdout)["kind"] == "dataset"
@@ -193,8 +194,7 @@ def test_verify_reads_to_the_last_byte(place: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run.json", "gate.json", "samples.safetensors", "seen.parquet", "metrics.csv"])
 def test_verify_names_the_file_that_changed(name: str, place: Path, tmp_path: Path) -> None:
-    for path in (place / "models" / "current").resolve().iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(place / "models" / "current", tmp_path, dirs_exist_ok=True)
     content = bytearray((tmp_path / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)

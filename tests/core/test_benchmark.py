@@ -8,7 +8,7 @@ import pytest
 import torch
 from shell import write_ratings
 
-from cfcli.core import benchmark, plots, preparation
+from cfcli.core import benchmark, charts, plots, preparation
 from cfcli.core.config import PrepareConfig, TrainConfig, resolve
 from cfcli.core.ratings import Source
 
@@ -81,5 +81,5 @@ def test_other_sweeps_change_one_thing_each(sweep: Any, tmp_path: Path) -> None:
 
 def test_the_sweeps_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures come with the extra 'plot'")
-    plots.sweeps(RESULT, tmp_path / "b.png")
+    plots.draw(charts.sweeps(RESULT), tmp_path / "b.png")
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")

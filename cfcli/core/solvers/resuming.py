@@ -82,7 +82,7 @@ class Resumable(lightning.LightningModule):
         if found["settings"] != self.settings():
             raise ArtifactError("is of another run, or config.toml was changed")
         self.history = [Epoch(**row) for row in found["history"]]
-        self.trace = found["trace"]
+        self.trace = [(int(step), float(mse)) for step, mse in found["trace"]]
         self.load_state(found["state"])
         # A limit of time is for one go, not for all of them.
         checkpoint["callbacks"] = {k: v for k, v in checkpoint["callbacks"].items() if not k.startswith("Timer")}
