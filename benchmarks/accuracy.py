@@ -56,7 +56,7 @@ def measure(
         run("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
         for seed in seeds:
             out = folder / f"run-{len(list(folder.iterdir()))}-{time.time_ns()}"
-            _, wall, cpu, peak = run("train", "--data", data, *flags, "--seed", seed, "--out", out, "-q")
+            _, wall, cpu, peak = run("train", "--data", data, *flags, "--no-plots", "--seed", seed, "--out", out, "-q")
             report = json.loads(run("evaluate", out, "--json", "-q")[0])
             found.append((report["model"]["rmse"], wall, cpu, peak))
     rmse, wall, cpu, peak = zip(*found, strict=True)

@@ -198,12 +198,12 @@ def measure(name: str, commands: list[list[object]], data: Path, repeats: int) -
 
 
 def own_commands(data: Path, val_size: str, flags: list[str]) -> list[list[object]]:
-    """The three commands that a user would type."""
+    """The three commands that a user would type, without pictures as no other tool draws any."""
     prepared, trained = data / OUT / "data", data / OUT / "run"
     sizes = ["--val-size", val_size, "--test-size", "0"]
     return [
         [CFCLI, "prepare", data / "train.csv", *sizes, "--out", prepared, "-q"],
-        [CFCLI, "train", "--data", prepared, *flags, "--out", trained, "-q"],
+        [CFCLI, "train", "--data", prepared, *flags, "--no-plots", "--out", trained, "-q"],
         [CFCLI, "predict", trained, data / "test.csv", "--out", data / OUT / "predictions.csv", "-q"],
     ]
 
