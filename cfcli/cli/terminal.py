@@ -50,12 +50,14 @@ def _lines(spec: "Chart", styles: list[str]) -> list[Text]:
 
 
 def _bars(spec: "Chart", styles: list[str]) -> list[Text]:
+    from cfcli.core.charts import short
+
     most = max(value or 0 for series in spec.series for value in series.y) or 1
     labels = [label.partition("\n")[0] for label in spec.labels or ()]
     width = max(2 * len(styles), *map(len, labels))
     rows = []
     for row in reversed(range(HEIGHT)):
-        text = Text(f"{most if row == HEIGHT - 1 else 0:>8,.4g} " if row in (0, HEIGHT - 1) else " " * 9)
+        text = Text(f"{short(most if row == HEIGHT - 1 else 0, most):>8} " if row in (0, HEIGHT - 1) else " " * 9)
         for k in range(len(labels)):
             for series, style in zip(spec.series, styles, strict=True):
                 filled = round((series.y[k] or 0) / most * HEIGHT * 8) - 8 * row

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from cfcli.core import benchmark
@@ -11,6 +12,7 @@ from cfcli.core import benchmark
 SCALE = "on the scale of the ratings"
 LABELS = {"mean": "global mean", "user_mean": "user mean", "item_mean": "item mean", "bias": "damped biases"}
 RUNNING = 50  # entries of the trace that a line over steps is the mean of, at most a tenth of them
+NAME = 12  # letters of a run's name below an axis
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,21 @@ class Chart:
     mark: tuple[float, str] | None = None
 
 
+def number(value: float | None) -> str:
+    """As people write it: whole where it is large, else five digits of it; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:,.5g}"
+
+
+def short(value: float, most: float) -> str:
+    """The same, to stand beside an axis that goes up to ``most``: ``5k`` where that is 10,000 or more."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value and abs(most) >= max(size, 1e4):
+            return f"{value / size:,.6g}{unit}"
+    return f"{value:,.6g}"
+
+
 def loss(history: pl.DataFrame, best: int) -> Chart:
     """The errors of training and validation rows by epoch, of :attr:`cfcli.core.runs.Run.history`."""
     epochs = history["epoch"].to_list()
@@ -72,12 +89,15 @@ def steps(trace: pl.DataFrame, history: pl.DataFrame) -> Chart:
     """The errors of training rows by step, of :attr:`cfcli.core.runs.Run.trace`, with a running mean, and those of
     validation rows where epochs ended."""
     places, errors = trace["step"].to_list(), trace["train_mse"]
-    series = [Series("training, a step", errors.to_list(), places, muted=True)]
+    series = [Series("training", errors.to_list(), places, muted=True)]
     if len(by_epoch := loss(history, 1).series) > 1:
         ends = [places[-1] / history.height * epoch for epoch in history["epoch"]]
         series.append(Series("validation", by_epoch[1].y, ends))
-    running = errors.rolling_mean(max(1, min(RUNNING, trace.height // 10)), min_samples=1, center=True)
-    series.append(Series("training, running mean", running.to_list(), places))
+    sums, place = np.append(0.0, np.cumsum(errors)), np.arange(trace.height)
+    # As wide on both sides, so that a steep beginning is not flattened.
+    half = np.minimum(min(RUNNING, trace.height // 10) // 2, np.minimum(place, place[::-1]))
+    running = (sums[place + half + 1] - sums[place - half]) / (2 * half + 1)
+    series.append(Series("training, running mean", running.tolist(), places))
     return Chart("steps", "Training loss by step", "step", "mean squared error", series)
 
 
@@ -100,7 +120,7 @@ def error_by_activity(of: Mapping[str, list[dict[str, Any]]], who: str) -> Chart
     """Root mean squared errors of biases and models by how many training ratings the ``user`` or ``item`` has:
     ``by_user`` or ``by_item``."""
     title = "Error by how much the user has rated" if who == "user" else "Error by how often the item was rated"
-    return _error(f"error_by_{who}", title, f"training ratings of the {who}, and rows", of, "n")
+    return _error(f"error_by_{who}", title, f"training ratings of the {who}, from; and rows", of, "n")
 
 
 def calibration(of: Mapping[str, list[dict[str, float]]]) -> Chart:
@@ -114,15 +134,17 @@ def calibration(of: Mapping[str, list[dict[str, float]]]) -> Chart:
 
 def ladder(baselines: Mapping[str, dict[str, float]], models: Mapping[str, dict[str, float]]) -> Chart:
     """Root mean squared errors with their intervals, of :func:`cfcli.core.diagnostics.intervals`."""
-    rungs = [*baselines, *models]
+    rungs = {**baselines, **models}
 
     def series(name: str, of: Mapping[str, dict[str, float]], muted: bool) -> Series:
         rmse, low, high = ([of[rung][key] if rung in of else None for rung in rungs] for key in ("rmse", "low", "high"))
         return Series(name, rmse, kind="points", low=low, high=high, muted=muted)
 
-    both = [series("baselines", baselines, True), series("models" if len(models) > 1 else "model", models, False)]
-    title = "RMSE beside the baselines, with 95 % intervals"
-    return Chart("ladder", title, "", f"RMSE, {SCALE}", both, [LABELS.get(rung, rung) for rung in rungs])
+    # Each run has the colour that it has in the other charts. Names begin with a time or with what runs have in common.
+    found = [series("baselines", baselines, True)] + [series(name, {name: models[name]}, False) for name in models]
+    labels = [LABELS[name] for name in baselines]
+    labels += [name if len(name) <= NAME else "…" + name[1 - NAME :] for name in models]
+    return Chart("ladder", "RMSE beside the baselines, with 95 % intervals", "", f"RMSE, {SCALE}", found, labels)
 
 
 def of_judgement(diagnosis: dict[str, Any]) -> list[Chart]:
@@ -154,5 +176,9 @@ def _error(name: str, title: str, x: str, of: Mapping[str, list[dict[str, Any]]]
     there = [k for k, row in enumerate(rows) if row["rmse"] is not None]
     series = [Series("damped biases", [rows[k]["bias_rmse"] for k in there], kind="points", muted=True)]
     series += [Series(run, [found[k]["rmse"] for k in there], kind="points") for run, found in of.items()]
-    labels = [f"{rows[k]['label']}\n{rows[k][n]:,}" for k in there]
+    labels = [f"{rows[k]['label']}\n{_about(rows[k][n])}" for k in there]
     return Chart(name, title, x, f"RMSE, {SCALE}", series, labels, True)
+
+
+def _about(n: int) -> str:
+    return f"{n:,}" if n < 10_000 else short(float(f"{n:.3g}"), n)

@@ -31,8 +31,8 @@ def diagnose(run: Run, table: pl.DataFrame) -> dict[str, Any]:
         - ``by_rating``: for each rating, or each of 20 bins of ratings: its ``label``; ``ratings`` and ``predictions``,
           the rows that have it, or are nearest to it; of the former ``prediction``, their mean, and ``rmse`` and
           ``bias_rmse``, of the model and of damped biases (None without rows).
-        - ``by_user``, ``by_item``: for each range of numbers of training ratings: ``label``, ``n`` rows, ``rmse``,
-          ``bias_rmse``.
+        - ``by_user``, ``by_item``: for each range of numbers of training ratings: ``label``, where it begins, ``n``
+          rows, ``rmse``, ``bias_rmse``.
         - ``calibration``: of a run with samples, for each ``level`` p the ``share`` of ratings that lie in the central
           interval of p of the normal distribution around their predictions; else None.
     """
@@ -86,8 +86,8 @@ def _by_activity(n: NDArray[Any], squares: Numbers, bias_squares: Numbers) -> li
     place = np.digitize(n, ACTIVITY) - 1
     rows = []
     for k in np.unique(place):
-        low, high, of = ACTIVITY[k], ACTIVITY[k + 1] - 1, place == k
-        label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        low, of = int(ACTIVITY[k]), place == k
+        label = f"{low // 1000}k+" if low >= 1000 else f"{low}+" if low else "0"
         rows.append({"label": label, "n": int(of.sum()), **_errors(squares[of], bias_squares[of])})
     return rows
 

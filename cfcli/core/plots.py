@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core import publishing
-from cfcli.core.charts import Chart
+from cfcli.core.charts import Chart, short
 from cfcli.core.errors import MachineError
 
 COLOURS = (
@@ -24,11 +24,16 @@ WIDTH, HEIGHT, DPI = 6, 4, 120  # inches of a panel, and their pixels
 MANY = 12  # labels of an axis that need room for themselves
 
 
+class NoMatplotlib(MachineError):
+    """There is nothing to draw with."""
+
+
 def write(charts: Sequence[Chart], folder: Path) -> None:
     """A file for each chart, by its name.
 
     Raises:
-        MachineError: Matplotlib is not installed, or a file cannot be written.
+        NoMatplotlib: it is not installed.
+        MachineError: a file cannot be written.
     """
     for chart in charts:
         draw([chart], folder / f"{chart.name}.png")
@@ -38,12 +43,13 @@ def draw(charts: Sequence[Chart], path: Path) -> None:
     """Charts side by side.
 
     Raises:
-        MachineError: Matplotlib is not installed, or the file cannot be written.
+        NoMatplotlib: it is not installed.
+        MachineError: the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MachineError("Matplotlib is not installed; install it with: pip install 'cfcli[plot]'") from None
+        raise NoMatplotlib("Matplotlib is not installed; install it with: pip install 'cfcli[plot]'") from None
     figure = Figure(figsize=(WIDTH * len(charts), HEIGHT), layout="constrained")
     for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
         _panel(axes, chart)
@@ -78,7 +84,7 @@ def _panel(axes: Any, chart: Chart) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if chart.zero:
         axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.yaxis.set_major_formatter(lambda value, _: short(value, axes.get_ylim()[1]))
     axes.set_title(chart.title, fontsize="medium", loc="left")
     axes.set_xlabel(chart.x)
     axes.set_ylabel(chart.y)

@@ -3,7 +3,7 @@
 const runs = JSON.parse(document.getElementById("items").textContent);
 const by = (id) => document.getElementById(id);
 const canvas = by("canvas"), context = canvas.getContext("2d");
-const search = by("search"), hits = by("hits"), panel = by("panel"), tip = by("tip");
+const search = by("search"), hits = by("hits"), tip = by("tip");
 const HITS = 8, REACH = 14;  // items listed, and pixels from which a dot is hit
 
 for (const run of runs) {
@@ -14,6 +14,7 @@ for (const run of runs) {
 }
 let run = runs[0], chosen = null, over = -1, genre = null;
 let view = { scale: 1, x: 0, y: 0 };  // pixels = place * scale + offset
+let seen = null;  // the map's size, and how it is seen whole
 
 /** "Godfather, The (1972)" is found as "the godfather", too. */
 function spellings(title) {
@@ -73,6 +74,7 @@ function paint() {
   const here = chosen === null ? undefined : run.place.get(chosen), named = [];
   if (here !== undefined) {
     context.strokeStyle = ink;
+    context.globalAlpha = 0.6;
     for (const [other] of neighbours(run, here)) {
       named.push(other);
       context.lineWidth = 1;
@@ -81,6 +83,7 @@ function paint() {
       context.lineTo(across(other), down(other));
       context.stroke();
     }
+    context.globalAlpha = 1;
     context.lineWidth = 3;
     context.beginPath();
     context.arc(across(here), down(here), radius(here) + 4, 0, 7);
@@ -88,17 +91,19 @@ function paint() {
     named.unshift(here);
   }
   const taken = [];
-  context.font = "12px system-ui, sans-serif";
-  context.lineWidth = 3;
+  context.lineWidth = 4;
   context.lineJoin = "round";
   context.strokeStyle = colour("--back");
   context.fillStyle = ink;
   for (const k of [...named, ...run.id.keys()]) {
     if (taken.length >= Math.min(40, width * height / 9000)) break;
-    if (!inside(k) || (!has(k) && !named.includes(k))) continue;
+    if (!inside(k) || down(k) < 8 || down(k) > height - 8 || (!has(k) && !named.includes(k))) continue;
+    context.font = `${k === here ? "bold " : ""}12px system-ui, sans-serif`;
     const text = run.label[k].length > 34 ? run.label[k].slice(0, 33) + "…" : run.label[k];
-    const wide = context.measureText(text).width, begin = across(k) + radius(k) + (k === here ? 9 : 3);
-    const left = Math.max(2, Math.min(begin, width - wide - 2));
+    const wide = context.measureText(text).width, away = radius(k) + (k === here ? 9 : 3);
+    let left = across(k) + away;
+    if (left + wide > width - 2) left = across(k) - away - wide;  // beside its dot, on the other side
+    if (left < 2) left = Math.max(2, (width - wide) / 2);
     const box = [left, down(k) - 7, left + wide, down(k) + 7];
     if (taken.some((b) => b[0] < box[2] && b[2] > box[0] && b[1] < box[3] && b[3] > box[1])) continue;
     taken.push(box);
@@ -115,6 +120,20 @@ function zoomBy(factor, x, y) {
 const zoomMiddle = (factor) => zoomBy(factor, canvas.clientWidth / 2, canvas.clientHeight / 2);
 function moveBy(x, y) { view.x += x; view.y += y; draw(); }
 function showAll() { view = fit(); draw(); }
+
+/** What is in the middle stays there, as large beside the whole: on another screen, and on paper. */
+function resized() {
+  const width = canvas.clientWidth, height = canvas.clientHeight, whole = fit();
+  if (seen) {
+    const real = whole.scale / seen.scale;
+    view = {
+      scale: view.scale * real, x: width / 2 - (seen.width / 2 - view.x) * real,
+      y: height / 2 - (seen.height / 2 - view.y) * real,
+    };
+  } else view = whole;
+  seen = { width, height, scale: whole.scale };
+  paint();
+}
 
 function nearest(x, y) {
   let best = -1, least = REACH * REACH;
@@ -135,7 +154,7 @@ function hover(event) {
   tip.style.top = `${event.offsetY + 16 + tip.offsetHeight > canvas.clientHeight ? event.offsetY - tip.offsetHeight - 8 : event.offsetY + 16}px`;
 }
 
-const counts = (of, k) => `${of.n[k].toLocaleString("en")} training ratings, mean ${of.mean[k]}`;
+const counts = (of, k) => `${of.n[k].toLocaleString("en")} training ratings, mean ${of.mean[k].toFixed(2)}`;
 const pointers = new Map();
 let moved = 0;
 canvas.addEventListener("pointerdown", (event) => {
@@ -183,9 +202,9 @@ canvas.addEventListener("keydown", (event) => {
 by("in").addEventListener("click", () => zoomMiddle(1.5));
 by("out").addEventListener("click", () => zoomMiddle(1 / 1.5));
 by("all").addEventListener("click", showAll);
-new ResizeObserver(showAll).observe(canvas);
-for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", paint);
-addEventListener("beforeprint", paint);
+new ResizeObserver(resized).observe(canvas);
+for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", resized);
+addEventListener("beforeprint", resized);
 
 // ---- an item and its neighbours ----
 
@@ -195,18 +214,19 @@ function neighbours(of, k) {
   return pairs;
 }
 
-/** Through the address, so that the browser's Back goes back on the walk. */
+/** With an address, so that the browser's Back goes back on the walk; but at once: it tells of it only later. */
 function go(id) {
-  const target = `#item=${encodeURIComponent(id)}`;
-  if (location.hash === target) show(id); else location.hash = target;
+  location.hash = `#item=${encodeURIComponent(id)}`;
+  show(id);
 }
 
 function show(id) {
   chosen = id;
   const here = run.place.get(id), known = here === undefined ? runs.find((r) => r.place.has(id)) : run;
   if (!known) return;
-  const k = known.place.get(id);
-  panel.replaceChildren(element("h3", {}, known.label[k]));
+  const k = known.place.get(id), panel = element("div");
+  const walked = by("about").contains(document.activeElement);
+  by("chosen").textContent = known.label[k];
   const lines = [`id ${id}`, counts(known, k)];
   if (known.genres && known.genres[k]) lines.unshift(known.genres[k].split("|").join(", "));
   panel.append(...lines.map((line) => element("p", { class: "small" }, line)));
@@ -225,6 +245,8 @@ function show(id) {
     }
     panel.append(list.children.length ? list : element("p", { class: "small" }, "Nobody who rated it rated others."));
   }
+  by("about").replaceChildren(...panel.children);
+  if (walked) by("chosen").focus();  // the button that had the focus is gone
   if (here !== undefined) reveal(here);
   draw();
 }
@@ -240,7 +262,7 @@ function reveal(k) {
 
 function follow() {
   const found = location.hash.match(/^#item=(.*)$/);
-  if (found) show(decodeURIComponent(found[1]));
+  if (found && decodeURIComponent(found[1]) !== chosen) show(decodeURIComponent(found[1]));
 }
 addEventListener("hashchange", follow);
 
@@ -262,11 +284,11 @@ function list() {
   active = found.length ? Math.max(0, Math.min(active, found.length - 1)) : -1;
   hits.replaceChildren(...found.map((k, place) => {
     const item = element("li", { role: "option", id: `hit${place}`, "aria-selected": String(place === active) },
-      run.label[k], element("span", { class: "small" }, ` ${run.n[k].toLocaleString("en")}`));
+      run.label[k], element("span", { class: "small" }, ` ${run.n[k].toLocaleString("en")} ratings`));
     item.addEventListener("pointerdown", (event) => { event.preventDefault(); take(place); });
     return item;
   }));
-  if (!found.length && search.value.trim()) hits.append(element("li", { "aria-disabled": "true" }, "nothing found"));
+  if (!found.length && search.value.trim()) hits.append(element("li", { role: "option", "aria-disabled": "true" }, "nothing found"));
   hits.hidden = !search.value.trim();
   search.setAttribute("aria-expanded", String(!hits.hidden));
   if (active >= 0) search.setAttribute("aria-activedescendant", `hit${active}`);
@@ -315,5 +337,5 @@ if (by("which")) {
   });
 }
 legend();
-showAll();
+resized();
 follow();

@@ -16,6 +16,7 @@ import cfcli
 from cfcli.core import charts, svg
 from cfcli.core.charts import Chart
 from cfcli.core.commands import prepare_command, train_command
+from cfcli.core.config import TrainConfig, as_dict
 from cfcli.core.dataset import Dataset
 from cfcli.core.diagnostics import diagnose, intervals
 from cfcli.core.errors import ArtifactError, InputError
@@ -85,6 +86,7 @@ def report(runs: Sequence[Run], *, data: Path | None = None, most: int = 10_000)
         figures=_figures(_groups(parts), len(parts) == 1),
         differences=_differences(parts),
         settings=_settings(parts),
+        shown=sorted({(len(part.items["id"]), part.items["items"]) for part in parts}),
         baselines=[(name, charts.LABELS[name]) for name in BASELINES],
         prepare_command=prepare_command,
         train_command=train_command,
@@ -180,18 +182,19 @@ def _differences(parts: Sequence[Part]) -> list[dict[str, float]]:
     return found
 
 
-def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool]]:
-    """Each setting of training, its value in each run, and whether those differ."""
+def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool, bool]]:
+    """Each setting of training, its value in each run, whether those differ, and whether all are the default."""
+    default = as_dict(TrainConfig())
     names = list(dict.fromkeys(name for part in parts for name in part.run.info["config"]))
     rows = []
     for name in names:
-        values = [_shown(part.run.info["config"].get(name)) for part in parts]
-        rows.append((name, values, len(set(values)) > 1))
+        values = [_shown(part.run.info["config"].get(name, default.get(name))) for part in parts]
+        rows.append((name, values, len(set(values)) > 1, set(values) == {_shown(default.get(name))}))
     return rows
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool) or value is None:
         return {None: "-", True: "yes", False: "no"}[value]
@@ -213,16 +216,18 @@ def _figure(chart: Chart) -> Markup:
             '<details><summary>Numbers</summary><div class="scroll"><table><thead><tr>{}</tr></thead>'
             "<tbody>{}</tbody></table></div></details>"
         ).format(head, body)
-    return Markup("<figure><figcaption>{}</figcaption>{}{}</figure>").format(chart.title, svg.draw(chart), table)
+    return Markup("<figure><figcaption>{}</figcaption>{}{}{}</figure>").format(
+        chart.title, svg.legend(chart), svg.draw(chart), table
+    )
 
 
 def _row(chart: Chart, place: Any, columns: Sequence[Mapping[Any, int]]) -> Markup:
-    cells = [_cell("th", place.replace("\n", ", ") if isinstance(place, str) else f"{place:,.6g}")]
+    cells = [_cell("th", place.replace("\n", ", ") if isinstance(place, str) else charts.number(place))]
     for series, column in zip(chart.series, columns, strict=True):
         value = series.y[column[place]] if place in column else None
-        text = "" if value is None else f"{value:,.5g}"
+        text = charts.number(value)
         if value is not None and series.low is not None and series.high is not None:
-            text += f" ({series.low[column[place]]:,.5g} to {series.high[column[place]]:,.5g})"
+            text += f" ({charts.number(series.low[column[place]])} to {charts.number(series.high[column[place]])})"
         cells.append(_cell("td", text))
     return Markup("<tr>{}</tr>").format(Markup("").join(cells))
 

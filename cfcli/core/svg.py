@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from cfcli.core.charts import Chart, Series
+from cfcli.core.charts import Chart, Series, number, short
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 34, 58  # margins, for axes and legend
+WIDTH, HEIGHT = 480, 280
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 58  # margins, for the axes
 TICKS = 5  # about, an axis
 COLOURS = 6  # that the style sheet has
-LINE, LETTER = 13, 6.2  # height of a line of text, width of a letter
+LINE, LETTER = 13, 7.3  # height of a line of text, width of a letter, as large as they are on a phone
 ROWS = 3  # of labels below an axis
 
 
@@ -32,7 +32,7 @@ def draw(chart: Chart) -> Markup:
     low, high = min([y_ticks[0], *ys]), max([y_ticks[-1], *ys])
     across = _Scale(min(xs, default=0.0), max(xs, default=1.0), LEFT, WIDTH - RIGHT)
     up = _Scale(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [_axes(chart, across, up, y_ticks), _legend(chart)]
+    parts = [_axes(chart, across, up, y_ticks)]
     bars = [series for series in chart.series if series.kind == "bars"]
     for series, x, style in zip(chart.series, places, _styles(chart), strict=True):
         if series.kind == "bars":
@@ -52,6 +52,17 @@ def draw(chart: Chart) -> Markup:
         )
     head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, chart.title)
     return head + Markup("").join(parts) + Markup("</svg>")
+
+
+def legend(chart: Chart) -> Markup:
+    """What has which colour, as a list: a name may be long, and a page knows how to break lines."""
+    if len(chart.series) < 2:
+        return Markup("")
+    entries = [
+        Markup('<li><i class="{}"></i>{}</li>').format(style, series.name)
+        for series, style in zip(chart.series, _styles(chart), strict=True)
+    ]
+    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(entries))
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -92,41 +103,33 @@ def _axes(chart: Chart, across: _Scale, up: _Scale, y_ticks: list[float]) -> Mar
             Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
                 LEFT, WIDTH - RIGHT, up(value), up(value)
             )
-            + _text(LEFT - 6, up(value) + 4, f"{value:,.6g}", "end")
+            + _text(LEFT - 6, up(value) + 4, short(value, y_ticks[-1]), "end")
         )
-    bottom = HEIGHT - BOTTOM
+    bottom, rows = HEIGHT - BOTTOM, 1
     if chart.labels is None:
         low = across.low
         high = low + (WIDTH - RIGHT - LEFT) / across.size
         for value in ticks(low, high):
-            parts.append(_text(across(value), bottom + LINE + 3, f"{value:,.6g}", "middle"))
+            parts.append(_text(across(value), bottom + LINE + 3, short(value, high), "middle"))
     else:
         lines = [label.split("\n") for label in chart.labels]
         widest = max((len(line) for label in lines for line in label), default=0)
         every = max(1, math.ceil(LETTER * widest / (across(1) - across(0))))
         staggered = every > 1 and max(map(len, lines)) == 1 and every <= ROWS  # rather than left out
+        rows = max([every if staggered else 1, *map(len, lines)])
         for k, label in enumerate(lines):
             if staggered or k % every == 0:
                 first = k % every if staggered else 0
                 for row, line in enumerate(label, first + 1):
-                    parts.append(_text(across(k), bottom + LINE * row + 3, line, "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, chart.x, "middle", "axis"))
+                    x = min(across(k), WIDTH - LETTER * len(line) / 2)
+                    parts.append(_text(x, bottom + LINE * row + 3, line, "middle"))
+    below = min(bottom + LINE * (rows + 1) + 9, HEIGHT - 4)
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, below, chart.x, "middle", "axis"))
     parts.append(
         Markup('<text class="axis" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
             (TOP + bottom) / 2, chart.y
         )
     )
-    return Markup("").join(parts)
-
-
-def _legend(chart: Chart) -> Markup:
-    if len(chart.series) < 2:
-        return Markup("")
-    parts, x = [], float(LEFT)
-    for series, style in zip(chart.series, _styles(chart), strict=True):
-        parts.append(Markup('<rect class="{} fill" x="{}" y="10" width="12" height="8"/>').format(style, x))
-        parts.append(_text(x + 17, 18, series.name, "start"))
-        x += 17 + LETTER * len(series.name) + 16
     return Markup("").join(parts)
 
 
@@ -170,8 +173,8 @@ def _line(chart: Chart, series: Series, style: str, xs: Sequence[float], across:
 
 
 def _title(chart: Chart, series: Series, k: int, value: float) -> Markup:
-    place = chart.labels[k].partition("\n")[0] if chart.labels is not None else f"{(series.x or range(k + 1))[k]:,.6g}"
-    return Markup("<title>{}</title>").format(f"{series.name}, {place}: {value:,.5g}")
+    place = chart.labels[k].partition("\n")[0] if chart.labels is not None else number((series.x or range(k + 1))[k])
+    return Markup("<title>{}</title>").format(f"{series.name}, {place}: {number(value)}")
 
 
 def _text(x: float, y: float, text: str, anchor: str, style: str = "") -> Markup:

@@ -125,6 +125,20 @@ def test_by_keyboard_alone(visit: Visit) -> None:
     first = visit.neighbours()[0]
     page.keyboard.press("Enter")
     assert visit.heading() == first
+    assert page.evaluate("document.activeElement.id") == "chosen"  # so that the walk goes on from here
+    page.keyboard.press("Tab")
+    second = visit.neighbours()[0]
+    page.keyboard.press("Enter")
+    assert visit.heading() == second
+
+
+def test_it_answers_at_once(visit: Visit) -> None:
+    """Not only when the browser tells of the new address: who is quick would act on what was there before."""
+    visit.page.fill("#search", "toy story")
+    visit.page.keyboard.press("Enter")
+    first = visit.neighbours()[0]
+    read = "(document.querySelector('#panel ol button').click(), document.querySelector('#panel h3').textContent)"
+    assert visit.page.evaluate(read) == first
 
 
 def pixels(page: Any) -> str:
@@ -157,6 +171,21 @@ def test_the_map_moves_zooms_and_answers(visit: Visit) -> None:
     page.click("#legend button >> nth=0")
     assert page.get_attribute("#legend button >> nth=0", "aria-pressed") == "true"
     assert pixels(page) != chosen
+
+
+def test_another_size_shows_the_same_place(visit: Visit) -> None:
+    page = visit.page
+    place = "[(canvas.clientWidth / 2 - view.x) / view.scale, (view.y - canvas.clientHeight / 2) / view.scale, zoom()]"
+    page.click("#in")
+    page.focus("#canvas")
+    page.keyboard.press("ArrowLeft")
+    before = page.evaluate(place)
+    page.set_viewport_size({"width": 700, "height": 600})
+    pixels(page)
+    assert page.evaluate(place) == pytest.approx(before)
+    page.click("#all")
+    pixels(page)
+    assert page.evaluate("zoom()") == 1
 
 
 def test_it_is_seen_in_light_and_in_dark(browser: Any, reports: Path) -> None:

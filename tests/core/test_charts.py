@@ -37,6 +37,7 @@ def test_steps_have_a_running_mean_and_the_validation_where_epochs_end() -> None
     assert training.x == running.x == trace["step"].to_list()
     assert validation.x == [100, 200, 300]
     assert running.y[10:13] == pytest.approx([2 / 3, 1 / 3, 2 / 3])  # of three: a tenth of 30
+    assert (running.y[0], running.y[-1]) == (0, 1)  # no mean of one side only
 
 
 def test_a_trace_of_many_steps_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +65,16 @@ def test_the_ladder_has_baselines_first() -> None:
     chart = charts.ladder({"mean": rung, "bias": rung}, {"x": rung, "y": rung})
     assert chart.labels == ["global mean", "damped biases", "x", "y"]
     assert chart.series[0].y == [1.0, 1.0, None, None]
-    assert chart.series[1].low == [None, None, 0.9, 0.9]
+    assert [(series.name, series.low) for series in chart.series[1:]] == [
+        ("x", [None, None, 0.9, None]),
+        ("y", [None, None, None, 0.9]),
+    ]
+    assert charts.ladder({}, {"20260102T030405Z-mf": rung}).labels == ["…T030405Z-mf"]
+
+
+def test_many_rows_are_told_in_short() -> None:
+    rows = [{**ROWS[0], "n": n} for n in (9999, 12_345, 2_000_000)]
+    assert charts.error_by_activity({"model": rows}, "user").labels == ["1\n9,999", "1\n12.3k", "1\n2M"]
 
 
 def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
@@ -73,3 +83,23 @@ def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
     of["calibration"] = [{"level": 0.5, "share": 0.25}]
     chart = charts.of_judgement(of)[2]
     assert (chart.name, chart.series[1].x, chart.series[1].y) == ("calibration", [50], [25])
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "beside_an_axis"),
+    [
+        (0.86801, "0.86801", "0.86801"),
+        (0.1 + 0.2, "0.3", "0.3"),
+        (9000, "9,000", "9,000"),
+        (50_000, "50,000", "50k"),
+        (4e6, "4,000,000", "4M"),
+        (1_234_567, "1,234,567", "1.23457M"),
+    ],
+)
+def test_large_numbers_are_read_without_powers(value: float, text: str, beside_an_axis: str) -> None:
+    assert (charts.number(value), charts.short(value, value)) == (text, beside_an_axis)
+
+
+def test_an_axis_has_one_unit() -> None:
+    assert [charts.short(value, 10_000) for value in (0, 5000, 10_000)] == ["0", "5k", "10k"]
+    assert charts.short(-500_000, 2e6) == "-0.5M"

@@ -39,8 +39,8 @@ def test_rows_are_counted_by_rating_and_by_the_nearest_prediction(run: Run) -> N
 
 def test_rows_are_grouped_by_training_ratings_of_users_and_items(run: Run) -> None:
     found = diagnostics.diagnose(run, judged(run))
-    assert [(row["label"], row["n"]) for row in found["by_user"]] == [("0", 1), ("1 to 4", 2)]  # c; a and b
-    assert [(row["label"], row["n"]) for row in found["by_item"]] == [("0", 1), ("1 to 4", 2)]  # 3; 1 and 2
+    assert [(row["label"], row["n"]) for row in found["by_user"]] == [("0", 1), ("1+", 2)]  # c; a and b
+    assert [(row["label"], row["n"]) for row in found["by_item"]] == [("0", 1), ("1+", 2)]  # 3; 1 and 2
     prediction, rating = 1 + 4 / (1 + np.exp(-np.array([2.0, -1.0, 0.0]))), np.array([2.0, 4, 5])
     squares = (rating - prediction) ** 2
     assert found["by_user"][1]["rmse"] == pytest.approx(squares[:2].mean() ** 0.5, rel=1e-6)
@@ -51,7 +51,7 @@ def test_rows_are_grouped_by_training_ratings_of_users_and_items(run: Run) -> No
 def test_ids_that_the_run_does_not_know_have_no_ratings(run: Run) -> None:
     _, table = evaluation.evaluate(run, source=text_source("user,item,rating\nzz,1,3\na,yy,3\n"))
     found = diagnostics.diagnose(run, table)
-    assert [(row["label"], row["n"]) for row in found["by_user"]] == [("0", 1), ("1 to 4", 1)]
+    assert [(row["label"], row["n"]) for row in found["by_user"]] == [("0", 1), ("1+", 1)]
     assert found["calibration"] is None
 
 

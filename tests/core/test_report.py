@@ -81,6 +81,9 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
     assert f"{result['model']['rmse']:.4f}" in page.sections["errors"]
     assert f"{run.info['epochs']}, best {run.info['best_epoch']}" in page.sections["training"]
     assert "--solver gibbs --dim 3" in page.sections["again"]
+    by_default = page.sections["training"].partition("As by default")[2]
+    assert "patience 3, " in by_default
+    assert "dim" not in by_default
     titles = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert [title for title in titles if title.startswith(("Calib", "Loss", "RMSE", "Ratings", "Error"))] == [
         "RMSE beside the baselines, with 95 % intervals",

@@ -63,4 +63,20 @@ def test_labels_that_have_no_room_are_staggered_or_left_out() -> None:
 
     assert shown(["a", "b", "c"]) == (3, 1)
     assert shown([f"a longer label {k}" for k in range(6)]) == (6, 2)
-    assert shown([f"a label that is very much longer than its place {k}" for k in range(6)]) == (2, 1)
+    assert shown([f"a label that is longer than its place {k}" for k in range(6)]) == (2, 1)
+
+
+def test_labels_stay_in_their_frame() -> None:
+    chart = Chart("x", "T", "", "y", [Series("s", [1.0] * 3)], ["a", "b", "a label of the length of two"])
+    last = [t for t in ElementTree.fromstring(svg.draw(chart)).iter("text") if t.text and t.text.startswith("a label")]
+    assert float(last[0].get("x", "")) + svg.LETTER * len(last[0].text or "") / 2 <= svg.WIDTH
+
+
+def test_a_legend_is_text_beside_its_colours() -> None:
+    several = [Series("a <b>", [1.0], muted=True), Series("b", [1.0])]
+    items = ElementTree.fromstring(svg.legend(Chart("x", "T", "", "y", several, ["p"]))).findall("li")
+    assert [("".join(item.itertext()), item.find("i").get("class")) for item in items] == [  # type: ignore[union-attr]
+        ("a <b>", "muted"),
+        ("b", "c1"),
+    ]
+    assert svg.legend(Chart("x", "T", "", "y", several[:1])) == ""
