@@ -75,7 +75,10 @@ def bench(
         benchmark.write_config(result, write_config)
     console.table(_table(result), result)
     if plot:
-        plots.draw(charts.sweeps(result), plot)
+        try:
+            plots.draw(charts.sweeps(result), plot)
+        except plots.NoMatplotlib as error:
+            console.note(f"no picture: {error}")
 
 
 def _numbers(flag: str, text: str, least: int) -> list[int]:

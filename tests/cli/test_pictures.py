@@ -85,6 +85,18 @@ def test_without_matplotlib_one_line_says_so(run: Path, tmp_path: Path) -> None:
     assert done.stderr.count("no pictures") == 1
 
 
+def test_a_benchmark_goes_on_without_its_picture(run: Path, tmp_path: Path) -> None:
+    words = "bench --sweep batch-size --batch-sizes 512 --repeats 1 --plot".split()
+    done = run_cfcli(*words, "x.png", "--quiet", "--json", cwd=run.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (run.parent / "x.png").read_bytes().startswith(PNG)
+    done = run_cfcli(*words, "y.png", "--json", cwd=run.parent, env=without_matplotlib(tmp_path))
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["rows"] > 0
+    assert done.stderr.count("no picture: Matplotlib is not installed") == 1
+    assert not (run.parent / "y.png").exists()
+
+
 def test_no_plots_draws_none(run: Path, tmp_path: Path) -> None:
     env = without_matplotlib(tmp_path)
     for args in (["evaluate", run, "--no-plots"], ["train", "--epochs", "1", "--out", "new", "--no-plots"]):

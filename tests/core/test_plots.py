@@ -8,7 +8,6 @@ import pytest
 
 from cfcli.core import charts, plots
 from cfcli.core.charts import Chart, Series
-from cfcli.core.errors import MachineError
 
 
 def result(*sweeps: str) -> dict[str, Any]:
@@ -49,6 +48,6 @@ def test_what_a_chart_has_is_on_the_axes(kind: Any, labels: list[str] | None) ->
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MachineError, match=r"pip install 'cfcli\[plot\]'"):
+    with pytest.raises(plots.NoMatplotlib, match=r"pip install 'cfcli\[plot\]'"):
         plots.write(charts.sweeps(result("batch-size")), tmp_path / "plots")
     assert not list(tmp_path.iterdir())
