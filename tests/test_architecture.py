@@ -11,6 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["config", "ids", "publishing", "manifests"],
+    ["ranks"],
     ["sources", "lines", "columns", "checks", "splits", "spool"],
     ["text", "parquet", "ratings", "items", "selection", "tables", "dataset", "batches", "movielens", "preparation"],
     ["models"],

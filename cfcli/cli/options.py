@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from cfcli.core.config import TRAIN_FLAGS, PrepareConfig, TrainConfig
+from cfcli.core.config import TOGETHER_FLAGS, TRAIN_FLAGS, PrepareConfig, TrainConfig
 from cfcli.core.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -41,6 +41,7 @@ Keys = dict[str, type]  # the configuration that each key belongs to
 Command = Callable[..., None]
 PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)), PrepareConfig)
 TRAIN: Keys = dict.fromkeys(TRAIN_FLAGS, TrainConfig)
+TOGETHER: Keys = dict.fromkeys(TOGETHER_FLAGS, TrainConfig)
 
 
 def takes(keys: Keys) -> Callable[[Command], Command]:

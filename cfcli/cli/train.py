@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cfcli.core.runs import Run
 
 
-@options.takes(options.TRAIN)
+@options.takes(options.TRAIN | options.TOGETHER)
 def train(
     *,
     data: options.Data = Path("data"),
@@ -39,7 +39,7 @@ def train(
 
     Example: cfcli train --model ncf --dim 5
     """
-    from cfcli.core import fitting, runs
+    from cfcli.core import fitting, ranks, runs
     from cfcli.core.dataset import Dataset
 
     checkpoint, killed = None, None
@@ -49,15 +49,17 @@ def train(
         checkpoint = begun / runs.CHECKPOINT
     else:
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
+    settings = ranks.launched(settings)
     dataset = Dataset.load(data)
-    console = Out(json, quiet)
+    console = Out(json, quiet or ranks.rank(settings) > 0)
     if resume:
         console.say(f"goes on with {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
     with Progress(console, settings) as progress:
-        path, info, stopped_by = fitting.train(
-            dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over
-        )
+        trained = fitting.train(dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over)
+    if trained is None:  # the first process says what came of it
+        return
+    path, info, stopped_by = trained
     if info["val"]["mse"] is None:
         console.note("no validation rows: the last epoch was kept, and no early stopping")
     best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"

@@ -27,7 +27,7 @@ Model = Literal["mf", "ncf"]
 Solver = Literal["auto", "adam", "gibbs"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Link = Literal["identity", "sigmoid"]
-Loader = Literal["resident", "dataloader"]
+Loader = Literal["resident", "stream", "dataloader"]
 
 
 def _key(default: Any, help: str) -> Any:
@@ -129,6 +129,8 @@ class TrainConfig:
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
     loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
     num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
+    devices: int = _key(1, "Processes on each machine that train one model together, by adam; on CUDA one a GPU.")
+    num_nodes: int = _key(1, "Machines with that many processes each.")
     threads: int | Literal["auto"] = _key("auto", "CPU threads; auto takes all, but one where adam's steps are small.")
     compiled: bool = _key(False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU.")
     warm_start: str | None = _key(None, "Begin with the vectors of this run; new users and items get the mean.")
@@ -137,7 +139,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self)
-        _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank", "threads")
+        _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank", "threads", "devices", "num_nodes")
         if self.solver == "gibbs" and (others := self.only_adam()):
             raise ConfigError(f"solver gibbs fits mf with biases and knows no {', '.join(others)}; leave it out")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
@@ -150,6 +152,8 @@ class TrainConfig:
             raise ConfigError(f"hidden: {','.join(map(str, self.hidden))} has a width below 1")
         if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
             raise ConfigError(f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}")
+        if self.ranks > 1 and (self.loader == "dataloader" or (self.num_workers and self.loader != "stream")):
+            raise ConfigError("loader dataloader serves one process; with --devices leave it and --num-workers out")
         self.max_seconds()
 
     def only_adam(self) -> list[str]:
@@ -161,6 +165,11 @@ class TrainConfig:
         """The solver, once ``auto`` is settled."""
         return self.solver if self.solver != "auto" else "adam" if self.only_adam() else "gibbs"
 
+    @property
+    def ranks(self) -> int:
+        """Processes that train one model together, on all machines."""
+        return self.devices * self.num_nodes
+
     def max_seconds(self) -> float | None:
         """``max_time`` in seconds."""
         if self.max_time is None:
@@ -170,13 +179,15 @@ class TrainConfig:
 
 ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
-    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled",
+    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled", "devices", "num_nodes",
 )  # fmt: skip
 TRAIN_FLAGS = (
     "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size", "learning_rate",
     "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
 )  # fmt: skip
-MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "threads")  # when a run is resumed
+TOGETHER_FLAGS = ("devices", "num_nodes")  # of trainings by several processes, which no night's work is
+# When a run is resumed.
+MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "devices", "num_nodes", "threads")
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}
 
 

@@ -31,6 +31,10 @@ class MachineError(CfcliError):
     exit_code = 4
 
 
+class LostError(MachineError):
+    """Another process of the same training ended before its time; what is on disk can be gone on with."""
+
+
 class LockedError(CfcliError):
     """Another process is writing the same thing."""
 

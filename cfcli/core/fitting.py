@@ -19,12 +19,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 import cfcli
-from cfcli.core import lightly, manifests, publishing, warm_start
+from cfcli.core import lightly, manifests, publishing, ranks, warm_start
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
-from cfcli.core.errors import ArtifactError, ConfigError, MachineError, StoppedError, refuse_few_addresses
+from cfcli.core.errors import (
+    ArtifactError,
+    CfcliError,
+    ConfigError,
+    LostError,
+    MachineError,
+    StoppedError,
+    refuse_few_addresses,
+)  # fmt: skip
 from cfcli.core.models.bias import BiasModel
+from cfcli.core.models.start import Start
 from cfcli.core.runs import CHECKPOINT, FILES, FORMAT, LATEST, MANIFEST, RUNS, SAMPLES, SEEN, STEPS, Run, short
 
 if TYPE_CHECKING:
@@ -37,8 +46,8 @@ PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 def train(
     dataset: Dataset, config: TrainConfig, out: Path | None = None, progress: Progress | None = None, *,
     resume: Path | None = None, keep: bool = False, whole: bool = False,
-) -> tuple[Path, dict[str, Any], int | None]:  # fmt: skip
-    """Trains a model and writes the run.
+) -> tuple[Path, dict[str, Any], int | None] | None:  # fmt: skip
+    """Trains a model and writes the run. Where several processes train it together, each is to call this.
 
     Args:
         out: its folder; by default one in ``runs``.
@@ -48,7 +57,8 @@ def train(
             one that was ended by ``max_time``.
 
     Returns:
-        The run's path, its manifest, and the number of the signal that stopped it early, if one did.
+        The run's path, its manifest, and the number of the signal that stopped it early, if one did; None in processes
+        but the first, which writes it.
 
     Raises:
         ConfigError: something is at ``out`` already, or the run to begin with has another model.
@@ -58,6 +68,7 @@ def train(
         ArtifactError: a checkpoint that is damaged, or of other data.
         GateError: the loss diverged.
         StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
+        LostError: another process of the training ended before its time.
     """
     refuse_few_addresses(
         ADDRESSES,
@@ -67,23 +78,20 @@ def train(
     start = None
     if config.warm_start:
         start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)
+    if rank := ranks.rank(config):
+        try:
+            _fit(dataset, config, None, None, start, resume)
+        except CfcliError as error:
+            error.args = (f"process {rank}: {error}",)
+            raise
+        return None
     with create(out, config, keep=keep) as (path, folder):
-        # Torch makes its compiler's cache when it is imported, used or not: let it take a folder that is there.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
-        training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
-        fitted = training.fit(
-            dataset.split("train"),
-            dataset.split("val"),
-            dataset.info["users"],
-            dataset.info["items"],
-            config,
-            (folder / CHECKPOINT).parent,
-            progress,
-            start=start,
-            resume=resume,
-            fingerprint=dataset.info["fingerprint"],
-            rating_range=(dataset.info["rating_scale"]["min"], dataset.info["rating_scale"]["max"]),
-        )
+        try:
+            training, fitted = _fit(dataset, config, (folder / CHECKPOINT).parent, progress, start, resume)
+        except LostError as error:
+            there = (folder / CHECKPOINT).exists()
+            hint = f"; 'cfcli train --resume {path}' goes on from its last checkpoint" if there else ""
+            raise LostError(f"{error}{hint}") from error
         training.processor.free()
         if whole and fitted.stopped_by:
             raise StoppedError("stopped by a signal; the next training goes on from there", fitted.stopped_by)
@@ -91,6 +99,30 @@ def train(
             shutil.rmtree((folder / CHECKPOINT).parent, ignore_errors=True)
         info = write(folder, path, dataset, config, fitted)
     return path, info, fitted.stopped_by
+
+
+def _fit(
+    dataset: Dataset, config: TrainConfig, folder: Path | None, progress: Progress | None, start: Start | None,
+    resume: Path | None,
+) -> "tuple[Any, TrainedModel]":  # fmt: skip
+    """The module of training, and what it made of the dataset."""
+    # Torch makes its compiler's cache when it is imported, used or not: let it take a folder that is there.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
+    training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
+    scale = dataset.info["rating_scale"]
+    return training, training.fit(
+        dataset.split("train"),
+        dataset.split("val"),
+        dataset.info["users"],
+        dataset.info["items"],
+        config,
+        folder,
+        progress,
+        start=start,
+        resume=resume,
+        fingerprint=dataset.info["fingerprint"],
+        rating_range=(scale["min"], scale["max"]),
+    )
 
 
 def new_path(model: str) -> Path:

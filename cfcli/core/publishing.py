@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from cfcli.core.errors import LockedError, MachineError, StoppedError
+from cfcli.core.errors import LockedError, LostError, MachineError, StoppedError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 TRASH = ".trash-"
@@ -27,8 +27,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``; when the block ends well it becomes ``target``, else it goes away.
 
     The folder is locked, and its owner's alone, while it is open. One left by a killed process is cleared or, with
-    ``keep``, taken over, and then a signal leaves it, too; a folder that stands at ``target`` by then is replaced, its
-    dot files kept.
+    ``keep``, taken over, and then a signal leaves it, too; so does, always, the loss of another process. A folder that
+    stands at ``target`` by then is replaced, its dot files kept.
 
     Raises:
         LockedError: another process is writing the same target.
@@ -49,7 +49,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _sync(staging)
             _swap(staging, target)
     except BaseException as error:
-        if not (keep and isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)):
+        stopped = keep and isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
+        if not stopped and not isinstance(error, LostError):
             shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:

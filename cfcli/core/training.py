@@ -18,15 +18,15 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 
-from cfcli.core import lightly
-from cfcli.core.batches import Batches, Rows
+from cfcli.core import lightly, ranks
+from cfcli.core.batches import ALONE, Batches, Rows, Share
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.base import Shape
 from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
-from cfcli.core.solvers import adam, processor
+from cfcli.core.solvers import adam, processor, together
 from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.solvers.gibbs import table_of
 from cfcli.core.solvers.sampling import Sampling
@@ -95,7 +95,7 @@ def fit(
     users: int,
     items: int,
     config: TrainConfig,
-    folder: Path,
+    folder: Path | None,
     progress: Progress | None = None,
     *,
     start: Start | None = None,
@@ -108,7 +108,8 @@ def fit(
     Args:
         train, val: columns ``user``, ``item``, ``rating``; without validation rows the last epoch is the best.
         users, items: numbers of them.
-        folder: for the checkpoint, which is removed unless a signal or ``max_time`` ended the fit.
+        folder: for the checkpoint, which is removed unless a signal or ``max_time`` ended the fit; None on all ranks
+            but the first.
         start: what to begin with, if not at random.
         resume: the checkpoint to go on from, made with the same data and settings; ends and device may differ.
         fingerprint: of the data, which a checkpoint must share.
@@ -119,8 +120,10 @@ def fit(
         MachineError: no such device, no space.
         ArtifactError: a checkpoint that is damaged, or of other data.
         GateError: the loss diverged.
+        LostError: another rank ended before its time.
     """
     begin = time.perf_counter()
+    share = Share(ranks.rank(config), config.ranks)
     progress = progress or Silent()
     if train.height < 2 or train["user"].n_unique() < 2 or train["item"].n_unique() < 2:
         raise InputError("too little to train on: needs at least 2 users and 2 items with training ratings")
@@ -150,36 +153,40 @@ def fit(
         else:
             device = choose_device(config.device)
             deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
-            held = Batches(Rows.of(val).to(device), 1 << 16) if val.height else None
+            if val.height:
+                held = Batches(Rows.of(val).part(share.of(val.height)).to(device), 1 << 16)
             rows = Rows.of(train)
             del train, val
-            module = _by_adam(rows, deviation, shape, config, progress, device)
+            module = _by_adam(rows, deviation, shape, config, progress, device, share)
+            del rows
             batches, batch_size = module.batches, module.batch_size
             if start is not None:
                 module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
-    stop = StopOnSignal()
+    stop = StopOnSignal(share.ranks)
     module.fingerprint = fingerprint
-    with _quiet(), machine_errors(folder), processor.fast(config, batch_size * config.dim):
+    with _quiet(), machine_errors(folder or Path()), processor.fast(config, batch_size * config.dim):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
-            devices=1,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=together.Replicas() if share.ranks > 1 else "auto",
             max_epochs=config.epochs,
             min_epochs=0,  # the module sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
-            callbacks=[stop, Checkpoints(folder / CHECKPOINT)],
+            callbacks=[stop, Checkpoints(folder / CHECKPOINT if folder else None)],
             plugins=[CheckpointFiles()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with stop, _told_apart(stop, resume):
+        with stop, _told_apart(stop, resume), together.losses():
             trainer.fit(module, batches, held, ckpt_path=resume, weights_only=True)
     history = module.history
     if stop.received and not history:
         raise_stopped(stop.received)
-    if module.settled or (not stop.received and len(history) >= config.epochs):
+    if folder and (module.settled or (not stop.received and len(history) >= config.epochs)):
         shutil.rmtree(folder, ignore_errors=True)
     if isinstance(module, Sampling):
         tensors, best = module.result()
@@ -209,11 +216,12 @@ def fit(
 
 
 def _by_adam(
-    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str
-) -> adam.Descent:
+    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str,
+    share: Share = ALONE,
+) -> adam.Descent:  # fmt: skip
     if config.compiled:
         lightly.remove("torch._dynamo")
-    return adam.descent(rows, deviation, shape, config, progress, device)
+    return adam.descent(rows, deviation, shape, config, progress, device, share)
 
 
 def time_apart(

@@ -4,8 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cfcli.core.batches import Batch, Batches, Rows
+from cfcli.core.batches import Batch, Batches, Rows, Share
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +55,28 @@ def test_pytorchs_loader_yields_the_same_rows(rows: Rows) -> None:
     assert sorted(joined(found)) == joined(list(Batches(rows, 5)))
     assert joined(found) != joined(list(Batches(rows, 5)))
     assert [column.dtype for column in found[0]] == [torch.int32, torch.int32, torch.float32]
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 9), st.integers(1, 4))
+@settings(deadline=None)
+def test_ranks_share_each_step_of_one(n: int, ranks: int, size: int, steps: int) -> None:
+    rows = Rows.of(pl.DataFrame({"user": range(n), "item": range(n), "rating": [0.0] * n}))
+    alone = [step for user, _, _ in Batches(rows, size * steps, 7) for step in user.split(size)]
+    shares = [Share(rank, ranks) for rank in range(ranks)]
+    of = [share.of(n) for share in shares]
+    assert [k for rows_of in of for k in rows_of] == list(range(n))
+    assert max(map(len, of)) - min(map(len, of)) <= 1
+    together: list[list[torch.Tensor]] = [[] for _ in alone]
+    for share in shares:
+        batches = Batches(rows.part(share.of(n)), size * steps, 7, share, n, size)
+        found = []
+        for batch in batches:
+            user, item, rating, *split = batch
+            assert torch.equal(user, item)
+            assert len(user) == len(rating)
+            own, all_of = split or ([len(part) for part in user.split(size)],) * 2  # one rank has no others
+            found += user.split(own)
+            assert [len(alone[len(found) - len(own) + k]) for k in range(len(own))] == all_of
+        for k, step in enumerate(found):
+            together[k].append(step)
+    assert [sorted(torch.cat(step).tolist()) for step in together] == [sorted(step.tolist()) for step in alone]

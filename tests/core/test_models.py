@@ -1,5 +1,7 @@
 """What the models compute, before and without any training."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,25 @@ def test_the_fast_gradient_is_that_of_autograd(
     for name, gradient in expected.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str)
+@pytest.mark.parametrize("way", [gradients.backward, lambda *args: gradients.loss(*args)[0].backward()])
+def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], way: Any) -> None:
+    generator = torch.Generator().manual_seed(3)
+    degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
+    z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60))
+    model = build(TrainConfig(dim=D, **keys), Shape(90, 60, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
+    user, item = (torch.randint(0, n, (100,), generator=generator, dtype=torch.int32) for n in (90, 60))
+    rating = torch.rand(100, generator=generator) * 4 + 1
+
+    def gradient(part: slice, total: int | None = None) -> torch.Tensor:
+        model.zero_grad()
+        way(model, user[part], item[part], rating[part], 1.5, total)
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    parts = [slice(0, 70), slice(70, 99), slice(99, 100)]
+    torch.testing.assert_close(sum(gradient(part, 100) for part in parts), gradient(slice(None)), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

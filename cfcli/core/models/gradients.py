@@ -13,14 +13,19 @@ from torch.nn.functional import embedding, embedding_bag
 from cfcli.core.models.base import Factors
 
 
-def loss(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+def loss(
+    model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None
+) -> tuple[Tensor, Tensor]:
     """The mean squared error in units of the model plus ``l2`` times the penalties, to be differentiated by autograd;
-    and the sum of the squared errors."""
+    and the sum of the squared errors. Of a step of ``total`` ratings these may be a part: then the losses of all parts
+    sum up to that of the step."""
     prediction, penalty = model(user, item)
     square = (prediction - rating).square()
     loss = square.mean() * model.unit**-2  # which makes loss and l2 the same for ratings of any scale
     if l2:
         loss = loss + l2 * (penalty.mean() + model.penalty())
+    if total is not None:
+        loss = loss * (len(rating) / total)
     return loss, square.detach().sum()
 
 
@@ -74,13 +79,15 @@ class _Side:
 
 
 @torch.no_grad()
-def backward(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float) -> Tensor:
+def backward(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None) -> Tensor:
     """Sets the gradients of all parameters to those of :func:`loss`; returns the sum of the squared errors.
 
     Args:
         user, item: indices, (B,), int32.
         rating: (B,).
+        total: ratings of the whole step, of which these may be a part.
     """
+    total = total or len(rating)
     users, items = _Side(model, "user", user), _Side(model, "item", item)
     p, q = embedding(users.place, users.embeddings), embedding(items.place, items.embeddings)
     product = torch.linalg.vecdot(p, q)
@@ -94,14 +101,14 @@ def backward(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: flo
     if model.biases:
         score = score + model.biases_of(user, item)
     error = model.ratings(score) - rating
-    slope = error * (2 / (model.unit * len(rating)))
+    slope = error * (2 / (model.unit * total))
     if model.link == "sigmoid":
         share = torch.sigmoid(score)
         slope *= share * (1 - share)
     weight = model.head_backward(head, product, slope)
     if l2:
         with torch.enable_grad():
-            penalty = l2 * model.penalty()
+            penalty = l2 * (len(rating) / total) * model.penalty()
         if penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
     for side, other, row in ((users, items, p), (items, users, q)):
@@ -111,7 +118,7 @@ def backward(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: flo
         if model.features:
             of_map = side.features.T @ grad
             side.map.grad = of_map if side.map.grad is None else side.map.grad.add_(of_map)
-        pull = (2 * l2 / len(rating)) * side.count * side.share
+        pull = (2 * l2 / total) * side.count * side.share
         side.put(side.whole, grad.addcmul_(pull[:, None], side.own))
         if model.biases:
             side.put(side.bias, side.sums(slope[:, None])[:, 0] + pull * side.of(side.bias))

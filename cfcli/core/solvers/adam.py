@@ -1,5 +1,6 @@
 """Fitting any model by gradients, with Adam (Kingma and Ba 2015), under Lightning's Trainer."""
 
+import itertools
 import math
 import os
 import shutil
@@ -12,13 +13,14 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from cfcli.core.batches import Batches, Rows
+from cfcli.core.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress
 from cfcli.core.errors import ArtifactError, MachineError
 from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
-from cfcli.core.solvers.implicit import implicit_features
+from cfcli.core.solvers import together
+from cfcli.core.solvers.implicit import helpful, implicit_features
 from cfcli.core.solvers.resuming import Resumable
 
 FEATURES = 64  # of who rated what: each costs time at every step
@@ -36,24 +38,35 @@ def uses_dataloader(config: TrainConfig) -> bool:
 
 
 def descent(
-    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str
-) -> "Descent":
+    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str,
+    share: Share = ALONE,
+) -> "Descent":  # fmt: skip
     """All that an epoch needs, on a device.
+
+    Args:
+        rows: of all ranks.
+        share: this rank's, which it keeps.
 
     Raises:
         MachineError: nothing to compile with.
     """
     if config.compiled and device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
-    batch_size = auto_batch_size(len(rows)) if config.batch_size == "auto" else config.batch_size
-    known = _known(rows, deviation, shape, config)
+    total = len(rows)
+    batch_size = auto_batch_size(total) if config.batch_size == "auto" else config.batch_size
+    known = _known(rows, deviation, shape, config, share)
     batches: Any
     if uses_dataloader(config):
         batches = rows.loader(batch_size, config.num_workers)
     else:
-        batches = Batches(rows.to(device), batch_size * max(1, min(STEPS, MANY_RATINGS // batch_size)), config.seed)
+        steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
+        rows = rows.part(share.of(total)) if share.ranks > 1 else rows
+        batches = Batches(rows.to(device), batch_size * steps, config.seed, share, total, batch_size)
     torch.manual_seed(config.seed)
-    return Descent(build(config, shape, known), config, progress, batches, batch_size)
+    model = build(config, shape, known)
+    if share.rank:
+        torch.manual_seed(config.seed + share.rank)  # no two ranks drop the same units
+    return Descent(model, config, progress, batches, batch_size, share)
 
 
 class Descent(Resumable):
@@ -61,13 +74,18 @@ class Descent(Resumable):
 
     Args:
         batches: of the training rows; each is cut into steps of ``batch_size``.
+        share: this rank's of them; ranks take each step together.
     """
 
-    def __init__(self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int) -> None:
+    def __init__(
+        self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int,
+        share: Share = ALONE,
+    ) -> None:  # fmt: skip
         super().__init__(config, progress)
+        self.share = share
         self.automatic_optimization = False
         self.model, self.batches, self.batch_size = model, batches, batch_size
-        self.steps = -(-len(batches.rows) // batch_size) if isinstance(batches, Batches) else len(batches)
+        self.steps = -(-batches.total // batch_size) if isinstance(batches, Batches) else len(batches)
         self.loss = gradients.loss
         if config.compiled:
             self.loss = torch.compile(gradients.loss)
@@ -75,7 +93,10 @@ class Descent(Resumable):
         self.best_epoch = 0
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
+        # Another number of threads would find the same features but for rounding, which turns those of like size.
+        features = {name: value for name, value in self.model.named_buffers() if name.endswith("_features")}
+        state = {"best": self.best, "best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
+        return state | {"features": features}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
@@ -84,52 +105,59 @@ class Descent(Resumable):
             raise ArtifactError("damaged: its best parameters are not those of the model")
         if not 1 <= self.best_epoch <= len(self.history) or not all(v.isfinite().all() for v in self.best.values()):
             raise ArtifactError("damaged: its best epoch is none")
-        torch.set_rng_state(state["generator"])
+        if not self.share.rank:
+            torch.set_rng_state(state["generator"])
+        for name, value in state["features"].items():
+            self.model.get_buffer(name).copy_(value)
         if isinstance(self.batches, Batches):
             self.batches.epoch = len(self.history)
 
     def on_train_epoch_start(self) -> None:
         self.begin = time.perf_counter()
         self.seconds: float | None = None
-        self.seen = self.val_seen = 0
+        self.seen = 0
+        self.val_sums, self.val_seen = torch.zeros(2, device=self.device), 0  # of squared errors and of absolute ones
         # Of each batch: ratings, and squared errors summed; a number of Python's would wait for the device.
         self.learned: list[tuple[int, Tensor]] = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
+    def training_step(self, batch: Batch | SharedBatch, index: int) -> None:
         self.learn(self.optimizers(use_pl_optimizer=False), batch)
 
-    def learn(self, optimizer: Any, batch: Sequence[Tensor]) -> None:
+    def learn(self, optimizer: Any, batch: Sequence[Any]) -> None:
         """Some steps: Lightning takes half as long over a batch as a step of a small model does."""
+        user, item, rating, *shared = batch
+        sizes, totals = shared or (self.batch_size, itertools.repeat(None))
+        steps = zip(*(torch.split(column, sizes) for column in (user, item, rating)), strict=True)
         squares = torch.zeros((), device=self.device)
         by_hand = self.device.type == "cpu" and not self.config.compiled
-        for user, item, rating in zip(*(torch.split(column, self.batch_size) for column in batch), strict=True):
-            if by_hand:
-                squares += gradients.backward(self.model, user, item, rating, self.config.l2)
+        for (user, item, rating), total in zip(steps, totals, strict=False):
+            optimizer.zero_grad()
+            if not len(rating):  # no rating of this step is this rank's
+                pass
+            elif by_hand:
+                squares += gradients.backward(self.model, user, item, rating, self.config.l2, total)
             else:
-                optimizer.zero_grad()
-                loss, found = self.loss(self.model, user, item, rating, self.config.l2)
+                loss, found = self.loss(self.model, user, item, rating, self.config.l2, total)
                 loss.backward()  # type: ignore[no-untyped-call]
                 squares += found
+            if self.share.ranks > 1:
+                together.sum_gradients(self.model.parameters())
             optimizer.step()
         self.seen += len(batch[2])
         self.learned.append((len(batch[2]), squares))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.progress.batch(-(-self.seen // self.batch_size))
+        self.progress.batch(-(-self.seen * self.share.ranks // self.batch_size))
 
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
         self.model.settle_untrained()
         self.tables = self.model.embeddings()
-        self.val_squares = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.val_absolutes = torch.zeros((), dtype=torch.float32, device=self.device)
-        self.val_seen = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         user, item, rating = batch
         error = self.model.predict(self.tables, user, item) - rating
-        self.val_squares += error.square().sum()
-        self.val_absolutes += error.abs().sum()
+        self.val_sums += torch.stack([error.square().sum(), error.abs().sum()])
         self.val_seen += len(rating)
 
     def on_train_epoch_end(self) -> None:
@@ -137,28 +165,32 @@ class Descent(Resumable):
             self.seconds = time.perf_counter() - self.begin
             self.model.settle_untrained()
         squares = torch.stack([found for _, found in self.learned]).tolist() if self.learned else []
-        mse = math.fsum(squares) / max(self.seen, 1)
-        val_mse = float(self.val_squares) / self.val_seen if self.val_seen else None
+        k, values = len(squares), [*squares, *(n for n, _ in self.learned), *self.val_sums.tolist(), self.val_seen]
+        sums = together.sums(values, self.share, self.device)
+        squares, counts, (val_squares, val_absolutes, val_seen) = sums[:k], sums[k : 2 * k], sums[2 * k :]
+        seen = sum(counts)
+        mse = math.fsum(squares) / max(seen, 1)
+        val_mse = val_squares / val_seen if val_seen else None
         row = Epoch(
             epoch=self.current_epoch + 1,
             train_mse=mse,
             train_rmse=mse**0.5,
             val_mse=val_mse,
             val_rmse=val_mse**0.5 if val_mse is not None else None,
-            val_mae=float(self.val_absolutes) / self.val_seen if val_mse is not None else None,
+            val_mae=val_absolutes / val_seen if val_seen else None,
             learning_rate=self.config.learning_rate,
             seconds=self.seconds,
-            ratings_per_second=self.seen / self.seconds,
+            ratings_per_second=seen / self.seconds,
         )
-        self.finish(row, self._steps(squares))
+        self.finish(row, self._steps(squares, counts))
         if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
             self.best, self.best_epoch = self.model.folded(), row.epoch
 
-    def _steps(self, squares: list[float]) -> list[tuple[int, float]]:
-        """The epoch's part of the trace, a row for each batch, of its summed ``squares``."""
+    def _steps(self, squares: list[float], counts: list[float]) -> list[tuple[int, float]]:
+        """The epoch's part of the trace, a row for each batch: of its summed squared errors and number of ratings."""
         seen, steps = 0, []
-        for (n, _), total in zip(self.learned, squares, strict=True):
-            seen += n
+        for total, n in zip(squares, counts, strict=True):
+            seen += int(n)
             steps.append((self.current_epoch * self.steps + -(-seen // self.batch_size), total / n))
         return steps
 
@@ -167,10 +199,14 @@ class Descent(Resumable):
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 
-def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig) -> Known:
-    """What the training rows tell the model before any training."""
-    features = None
-    if config.implicit:
+def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig, share: Share) -> Known:
+    """What the training rows tell the model before any training. Ranks but the first get the features from it when
+    the training starts."""
+    features: Any = None
+    if config.implicit and share.rank:
+        f = helpful(len(rows), (shape.users, shape.items), FEATURES)
+        features = torch.zeros(shape.users, f), torch.zeros(shape.items, f)
+    elif config.implicit:
         pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
         features = implicit_features(csr_matrix(pairs, shape=(shape.users, shape.items)), config.seed, FEATURES)[:2]
     degrees = torch.bincount(rows.user, minlength=shape.users), torch.bincount(rows.item, minlength=shape.items)

@@ -16,56 +16,82 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from cfcli.core import manifests, publishing
 from cfcli.core.errors import ArtifactError
 from cfcli.core.publishing import machine_errors
+from cfcli.core.solvers import together
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopOnSignal(Callback):
-    """On SIGINT, SIGTERM or SIGHUP the fit ends after the running batch; a second signal kills at once. Lightning's
-    own handler would end the process with exit code 0 on SIGTERM."""
+    """On SIGINT, SIGTERM or SIGHUP the fit ends after the running batch, on all ranks, whichever got it; a second
+    signal kills at once. Lightning's own handler would end a process with exit code 0 on SIGTERM, and hang several.
 
-    received = 0
+    Args:
+        ranks: how many there are. With several, a signal that comes while they find each other waits for the training,
+            also in those that are still to be started, which inherit that.
+    """
+
+    received = 0  # by any rank
+    noted = 0  # by this one
     started = False
+
+    def __init__(self, ranks: int = 1) -> None:
+        self.ranks = ranks
 
     def __enter__(self) -> None:
         # Before Lightning puts its own in their place: those must not come back when the fit is over.
         self._former = {number: signal.getsignal(number) for number in SIGNALS}
+        if self.ranks > 1:
+            self._install()
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def __exit__(self, *args: object) -> None:
         for number, handler in self._former.items():
             with contextlib.suppress(ValueError):
                 signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.started = True
+        self._install()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def _install(self) -> None:
         for number in SIGNALS:
             with contextlib.suppress(ValueError):  # not in the main thread: signals are not ours to take
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: object) -> None:
-        if self.received:
+        if self.noted:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.received = number
+        self.noted = number
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        self.received = together.largest(self.noted, trainer.strategy.root_device)
         if self.received:
             trainer.should_stop = True
 
 
 class Checkpoints(Checkpoint):
-    """Saves a checkpoint when an epoch ends that ran to its end, seldom enough to cost a twentieth of the time."""
+    """Saves a checkpoint when an epoch ends that ran to its end, seldom enough to cost a twentieth of the time.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: for it; None on ranks but the first, which writes for all.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self.path, self.next = path, 0.0
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        if (begin := time.monotonic()) < self.next or batches < trainer.num_training_batches:
+        begin = time.monotonic()
+        due = trainer.strategy.broadcast(begin >= self.next)  # all ranks save together
+        if not due or batches < trainer.num_training_batches:
             return
-        with machine_errors(self.path):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        trainer.save_checkpoint(self.path)
+        if self.path is not None:
+            with machine_errors(self.path):
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trainer.save_checkpoint(self.path)  # type: ignore[arg-type]
         end = time.monotonic()
         self.next = end + 20 * (end - begin)
 

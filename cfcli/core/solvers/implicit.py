@@ -10,8 +10,13 @@ OVERSAMPLING, POWERS = 10, 5  # of the subspace that they are taken from
 
 
 def implicit_features(table: csr_matrix, seed: int, most: int = MOST_FEATURES) -> tuple[Tensor, Tensor, Tensor]:
-    """As many of :func:`leading` as help: more of them cost time and, measured, accuracy."""
-    return leading(table, max(1, min(most, int(table.nnz**0.5 / 5), min(table.shape) // 2)), seed)
+    """As many of :func:`leading` as help."""
+    return leading(table, helpful(table.nnz, table.shape, most), seed)
+
+
+def helpful(rows: int, shape: tuple[int, int], most: int) -> int:
+    """How many features of so many ratings help: more of them cost time and, measured, accuracy."""
+    return max(1, min(most, int(rows**0.5 / 5), min(shape) // 2))
 
 
 def leading(table: csr_matrix, f: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

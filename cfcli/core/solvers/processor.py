@@ -25,7 +25,8 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     before = torch.get_num_threads()
     # On small steps two threads win little, and lose much where other processes want the processors, too.
     small = config.threads == "auto" and entries < SMALL_STEP
-    torch.set_num_threads(1 if small else before if config.threads == "auto" else config.threads)
+    share = max(1, before // config.devices)
+    torch.set_num_threads(1 if small else share if config.threads == "auto" else config.threads)
     try:
         yield
     finally:

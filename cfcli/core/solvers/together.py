@@ -1,0 +1,71 @@
+"""What the ranks of one training do together, with torch.distributed under Lightning's strategies."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.overrides.distributed import _sync_module_states
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from cfcli.core.batches import Share
+from cfcli.core.errors import LostError
+
+SMALL = 1 << 18  # entries
+
+
+class Replicas(DDPStrategy):
+    """Lightning's data-parallel strategy: each rank has the whole model. It is not wrapped in DistributedDataParallel,
+    which sums what autograd computes, and holds all gradients a second time for that: see :func:`sum_gradients`."""
+
+    def configure_ddp(self) -> None:
+        assert self.model is not None
+        _sync_module_states(self.model)
+
+
+@contextlib.contextmanager
+def losses() -> Iterator[None]:
+    """Turns what a rank meets when another is gone into a LostError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise LostError("another process of this training ended: killed, or out of memory?") from error
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Makes each gradient the sum of those of all ranks; none counts as zeros."""
+    small: list[Tensor] = []
+    parts: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            (small if parameter.numel() < SMALL else parts).append(parameter.grad)
+    if small:  # to ask the others once takes longer than to copy these
+        parts.append(torch.cat([grad.flatten() for grad in small]))
+    for work in [dist.all_reduce(part, async_op=True) for part in parts]:
+        work.wait()
+    if small:
+        for grad, part in zip(small, torch.split(parts[-1], [grad.numel() for grad in small]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+
+def sums(values: Sequence[float], share: Share, device: torch.device) -> list[float]:
+    """Of each value over all ranks."""
+    if share.ranks == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def largest(value: int, device: torch.device) -> int:
+    """Of the values of all ranks."""
+    if not dist.is_initialized():
+        return value
+    tensor = torch.tensor(value, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)

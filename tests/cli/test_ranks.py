@@ -1,0 +1,217 @@
+"""One training by several processes: the same model as one makes, stopped and lost together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from shell import CFCLI, run_cfcli, write_ratings
+
+TRAIN = ("train", "--solver", "adam", "--dim", "4", "--no-plots", "--patience", "900")
+ODD = ("--batch-size", "111", "--epochs", "2")  # whose last batch has one rating: no work for one of two ranks
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of one training row more than a multiple of 111 and of one validation row, and a run of
+    one process."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_ratings(folder / "all.csv", share=0.7)
+    ratings = pl.read_csv(folder / "all.csv")
+    for name, rows in (("train", ratings[:2332]), ("val", ratings[2332:2333]), ("test", ratings[2333:])):
+        rows.write_csv(folder / f"{name}.csv")
+    given = "--val-file", "val.csv", "--test-file", "test.csv"
+    for args in (("prepare", "train.csv", *given), (*TRAIN, *ODD, "--out", "one")):
+        done = run_cfcli(*args, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "data" / "dataset.json").read_text())["train"] % 111 == 1
+    return folder
+
+
+def metrics(run: Path) -> np.ndarray:
+    return pl.read_csv(run / "metrics.csv").select("epoch", "train_mse", "val_mse", "val_mae").to_numpy()
+
+
+def test_two_ranks_train_what_one_does(place: Path) -> None:
+    done = run_cfcli(*TRAIN, *ODD, "--devices", 2, "--out", "two", cwd=place)
+    assert (done.returncode, done.stdout) == (0, "two\n"), done.stderr
+    assert done.stderr.count("epoch") == 4  # the first alone speaks: a line of settings, two epochs, the best
+    np.testing.assert_allclose(metrics(place / "two"), metrics(place / "one"), rtol=1e-5)
+    pairs = "userId,movieId\n" + "".join(f"{u},{i}\n" for u in range(1, 50) for i in range(1, 60, 7))
+    answers = []
+    for run in ("one", "two"):
+        assert run_cfcli("verify", run, cwd=place).returncode == 0
+        answer = run_cfcli("predict", run, "-", cwd=place, input=pairs)
+        answers.append(pl.read_csv(answer.stdout.encode())["prediction"].to_numpy())
+    np.testing.assert_allclose(*answers, rtol=1e-5)
+
+
+def torchrun(ranks: int, *command: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
+    done = subprocess.run([*launcher, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+GRADIENTS = """
+import sys, torch
+from pathlib import Path
+from cfcli.core import ranks
+from cfcli.core.config import TrainConfig
+from cfcli.core.dataset import Dataset
+from cfcli.core.solvers import together
+from cfcli.core import training
+config = ranks.launched(TrainConfig(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
+rank, found = ranks.rank(config), []
+summed = together.sum_gradients
+def noted(parameters):
+    parameters = list(parameters)
+    summed(parameters)
+    found.append(torch.cat([p.grad.flatten() for p in parameters]))
+together.sum_gradients = noted
+data = Dataset.load(Path("data"))
+shape = data.info["users"], data.info["items"]
+fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else Path("checkpoints"))
+parameters = torch.cat([torch.from_numpy(tensor).flatten() for tensor in fitted.tensors.values()])
+torch.save([torch.stack(found), parameters], f"{rank}.pt")
+"""
+
+
+def test_gradients_are_the_same_on_all_ranks(place: Path) -> None:
+    (place / "gradients.py").write_text(GRADIENTS)
+    torchrun(2, "gradients.py", cwd=place)
+    import torch
+
+    (gradients, parameters), (others, same) = (torch.load(place / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert len(gradients) == 22
+    assert gradients.abs().max() > 0
+    assert torch.equal(gradients, others)
+    assert torch.equal(parameters, same)
+
+
+def test_torchrun_starts_the_ranks(place: Path) -> None:
+    done = torchrun(2, CFCLI, *TRAIN, *ODD, "--out", "torchrun", cwd=place)
+    assert done.stdout == "torchrun\n"
+    assert json.loads((place / "torchrun" / "run.json").read_text())["config"]["devices"] == 2
+    np.testing.assert_allclose(metrics(place / "torchrun"), metrics(place / "one"), rtol=1e-5)
+
+
+def test_srun_starts_the_ranks(place: Path) -> None:
+    """As far as its environment goes, which is what one sees of it."""
+    step = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    step |= {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "cfcli", "SLURM_NODELIST": "127.0.0.1"}
+    command = [CFCLI, *TRAIN, *ODD, "--out", "srun"]
+    ranks = [
+        subprocess.Popen(
+            command,
+            cwd=place,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["srun\n", ""]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    np.testing.assert_allclose(metrics(place / "srun"), metrics(place / "one"), rtol=1e-5)
+
+
+Begun = Callable[[str], tuple["subprocess.Popen[str]", int]]
+
+
+@pytest.fixture
+def begun(place: Path) -> Iterator[Begun]:
+    """Starts a training by two ranks without end, and waits for its first epochs: the process and the pid of the
+    second."""
+    started = []
+
+    def begin(out: str) -> tuple["subprocess.Popen[str]", int]:
+        command = [CFCLI, *TRAIN, "--epochs", "1000000", "--devices", "2", "--out", out]
+        first = subprocess.Popen(
+            command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started.append(first)
+        assert first.stderr
+        while "epoch   3" not in (line := first.stderr.readline()):
+            assert line, "it ended"
+        children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        return first, int(children[0])
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def ends(process: "subprocess.Popen[str]", within: float) -> str:
+    """What it still says on stderr; all of its group must be gone by then."""
+    begin = time.monotonic()
+    errors = process.communicate(timeout=within)[1]
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < begin + within:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+    return errors
+
+
+@pytest.mark.parametrize("to", ["group", "first", "second"])
+def test_a_signal_to_any_rank_stops_all_at_the_same_step(to: str, place: Path, begun: Begun) -> None:
+    first, second = begun(f"stopped-{to}")
+    if to == "group":
+        os.killpg(first.pid, signal.SIGTERM)
+    else:
+        os.kill(first.pid if to == "first" else second, signal.SIGTERM)
+    ends(first, 15)
+    assert first.returncode == 143
+    run = place / f"stopped-{to}"
+    assert json.loads((run / "run.json").read_text())["status"] == "stopped"
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert run_cfcli("evaluate", run.name, "--no-plots", cwd=place).returncode == 0
+    if to != "second":
+        return
+    done = run_cfcli("train", "--resume", run.name, "--epochs", len(metrics(run)) + 2, "--out", "more", cwd=place)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun: Begun) -> None:
+    first, second = begun("lost")
+    os.kill(second, signal.SIGKILL)
+    error = ends(first, 15)
+    assert first.returncode == 4
+    assert error.splitlines()[-1] == (
+        "error: another process of this training ended: killed, or out of memory?; "
+        "'cfcli train --resume lost' goes on from its last checkpoint"
+    )
+    assert not (place / "lost").exists()
+    done = run_cfcli("train", "--resume", "lost", "--epochs", "1", "--out", "short", "--no-plots", cwd=place)
+    assert done.returncode == 0, done.stderr
+    epochs = len(metrics(place / "short")) + 2  # it had more by then than it was asked for
+    for ranks in (1, 3):
+        again = ("--epochs", epochs, "--devices", ranks, "--out", f"on-{ranks}", "--no-plots")
+        done = run_cfcli("train", "--resume", "lost", *again, cwd=place)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(metrics(place / "on-1"), metrics(place / "on-3"), rtol=1e-5)
+    whole = ("--epochs", epochs, "--out", "whole")
+    assert run_cfcli(*TRAIN, *whole, cwd=place).returncode == 0
+    np.testing.assert_allclose(metrics(place / "on-3"), metrics(place / "whole"), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--devices", "2", "--solver", "gibbs"), "knows no devices"),
+        (("--devices", "0"), "devices: 0 is below 1"),
+        (("--devices", "2", "--loader", "dataloader"), "one process"),
+    ],
+)
+def test_what_ranks_cannot_do_is_said_at_once(flags: tuple[str, ...], says: str, place: Path) -> None:
+    done = run_cfcli("train", *flags, cwd=place)
+    assert done.returncode == 2
+    assert says in done.stderr
