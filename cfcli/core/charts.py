@@ -94,9 +94,9 @@ def steps(trace: pl.DataFrame, history: pl.DataFrame) -> Chart:
         ends = [places[-1] / history.height * epoch for epoch in history["epoch"]]
         series.append(Series("validation", by_epoch[1].y, ends))
     sums, place = np.append(0.0, np.cumsum(errors)), np.arange(trace.height)
-    # As wide on both sides, so that a steep beginning is not flattened.
-    half = np.minimum(min(RUNNING, trace.height // 10) // 2, np.minimum(place, place[::-1]))
-    running = (sums[place + half + 1] - sums[place - half]) / (2 * half + 1)
+    half = np.minimum(min(RUNNING, trace.height // 10) // 2, place)  # or a steep beginning would seem flat
+    end = np.minimum(place + half + 1, trace.height)
+    running = (sums[end] - sums[place - half]) / (end - place + half)
     series.append(Series("training, running mean", running.tolist(), places))
     return Chart("steps", "Training loss by step", "step", "mean squared error", series)
 

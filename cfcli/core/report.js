@@ -61,9 +61,9 @@ function paint() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const colours = run.legend.map((_, k) => colour(`--g${k}`)), muted = colour("--muted"), ink = colour("--ink");
-  const inside = (k) => across(k) > -9 && across(k) < width + 9 && down(k) > -9 && down(k) < height + 9;
+  const inside = (k, edge) => across(k) > edge && across(k) < width - edge && down(k) > edge && down(k) < height - edge;
   for (let k = run.id.length - 1; k >= 0; k--) {  // those rated most on top
-    if (!inside(k)) continue;
+    if (!inside(k, -9)) continue;
     context.globalAlpha = has(k) ? 0.75 : 0.07;
     context.fillStyle = run.colour[k] < 0 ? muted : colours[run.colour[k]];
     context.beginPath();
@@ -97,13 +97,13 @@ function paint() {
   context.fillStyle = ink;
   for (const k of [...named, ...run.id.keys()]) {
     if (taken.length >= Math.min(40, width * height / 9000)) break;
-    if (!inside(k) || down(k) < 8 || down(k) > height - 8 || (!has(k) && !named.includes(k))) continue;
+    if (!inside(k, 8) || (!has(k) && !named.includes(k))) continue;
     context.font = `${k === here ? "bold " : ""}12px system-ui, sans-serif`;
     const text = run.label[k].length > 34 ? run.label[k].slice(0, 33) + "…" : run.label[k];
     const wide = context.measureText(text).width, away = radius(k) + (k === here ? 9 : 3);
     let left = across(k) + away;
     if (left + wide > width - 2) left = across(k) - away - wide;  // beside its dot, on the other side
-    if (left < 2) left = Math.max(2, (width - wide) / 2);
+    if (left < 2) left = Math.max(2, width - wide - 2);
     const box = [left, down(k) - 7, left + wide, down(k) + 7];
     if (taken.some((b) => b[0] < box[2] && b[2] > box[0] && b[1] < box[3] && b[3] > box[1])) continue;
     taken.push(box);
