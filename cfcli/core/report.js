@@ -90,23 +90,22 @@ function paint() {
     context.stroke();
     named.unshift(here);
   }
-  const taken = [];
+  const taken = [], letters = Math.min(34, Math.floor(width / 14));
   context.lineWidth = 4;
   context.lineJoin = "round";
   context.strokeStyle = colour("--back");
   context.fillStyle = ink;
-  for (const k of [...named, ...run.id.keys()]) {
+  for (const k of new Set([...named, ...run.id.keys()])) {
     if (taken.length >= Math.min(40, width * height / 9000)) break;
     if (!inside(k, 8) || (!has(k) && !named.includes(k))) continue;
     context.font = `${k === here ? "bold " : ""}12px system-ui, sans-serif`;
-    const text = run.label[k].length > 34 ? run.label[k].slice(0, 33) + "…" : run.label[k];
+    const text = run.label[k].length > letters ? run.label[k].slice(0, letters - 1) + "…" : run.label[k];
     const wide = context.measureText(text).width, away = radius(k) + (k === here ? 9 : 3);
-    let left = across(k) + away;
-    if (left + wide > width - 2) left = across(k) - away - wide;  // beside its dot, on the other side
-    if (left < 2) left = Math.max(2, width - wide - 2);
-    const box = [left, down(k) - 7, left + wide, down(k) + 7];
-    if (taken.some((b) => b[0] < box[2] && b[2] > box[0] && b[1] < box[3] && b[3] > box[1])) continue;
-    taken.push(box);
+    const left = [across(k) + away, across(k) - away - wide].find((begin) =>  // beside its dot, where there is room
+      begin > 1 && begin + wide < width - 1 &&
+      !taken.some((box) => box[0] < begin + wide && box[1] > begin && Math.abs(box[2] - down(k)) < 14));
+    if (left === undefined) continue;
+    taken.push([left, left + wide, down(k)]);
     context.strokeText(text, left, down(k) + 4);
     context.fillText(text, left, down(k) + 4);
   }
