@@ -127,8 +127,12 @@ class TrainConfig:
     initial_rating: float | None = _key(None, "Rating that an untrained model predicts; default the training mean.")
     rating_range: tuple[float, float] | None = _key(None, "Predictions stay in LO,HI; default the training ratings'.")
     device: Device = _key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
-    loader: Loader = _key("resident", "resident: batches cut from tensors; dataloader: PyTorch's, row by row.")
-    num_workers: int = _key(0, "Worker processes of a DataLoader (and so --loader dataloader).")
+    loader: Loader = _key(
+        "resident", "resident: batches cut from tensors; stream: from the disk; dataloader: PyTorch's, row by row."
+    )
+    num_workers: int = _key(
+        0, "Worker processes that read for --loader stream; else for --loader dataloader, which it asks for."
+    )
     devices: int = _key(1, "Processes on each machine that train one model together, by adam; on CUDA one a GPU.")
     num_nodes: int = _key(1, "Machines with that many processes each.")
     threads: int | Literal["auto"] = _key("auto", "CPU threads; auto takes all, but one where adam's steps are small.")

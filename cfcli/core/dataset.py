@@ -11,6 +11,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core import manifests
+from cfcli.core.blocks import Blocks
 from cfcli.core.errors import ArtifactError
 from cfcli.core.ids import IdMap, are_integers
 from cfcli.core.splits import NAMES
@@ -72,6 +73,13 @@ class Dataset:
         table = read_table(self.path / f"{name}.parquet", columns, self.info[name], only=not times)
         check_range(self.path / f"{name}.parquet", table, self.info["users"], self.info["items"])
         return table
+
+    def blocks(self, name: str) -> Blocks:
+        """The rows of ``train``, ``val`` or ``test``, block by block."""
+        found = Blocks(self.path / f"{name}.parquet", self.info["users"], self.info["items"])
+        if len(found) != self.info[name]:
+            raise ArtifactError(f"{found.path}: damaged: has {len(found)} rows, not {self.info[name]}")
+        return found
 
     def id_maps(self) -> tuple[IdMap, IdMap]:
         """The id maps of users and items."""

@@ -1,6 +1,7 @@
 """From a dataset to a run on disk."""
 
 import contextlib
+import itertools
 import os
 import platform
 import resource
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 import cfcli
 from cfcli.core import lightly, manifests, publishing, ranks, warm_start
+from cfcli.core.blocks import COLUMNS, Blocks
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset, write_table
 from cfcli.core.epochs import Progress
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
 
 ADDRESSES = 2 << 30  # bytes
+SORTED_ROWS = 1 << 23  # at once
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -110,9 +113,10 @@ def _fit(
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
     training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
     scale = dataset.info["rating_scale"]
+    rows = dataset.blocks if config.loader == "stream" else dataset.split
     return training, training.fit(
-        dataset.split("train"),
-        dataset.split("val"),
+        rows("train"),
+        rows("val"),
         dataset.info["users"],
         dataset.info["items"],
         config,
@@ -172,11 +176,8 @@ def create(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iter
 
 def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> dict[str, Any]:
     """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest."""
-    train = dataset.split("train")
-    user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
-    bias = BiasModel.fit(user, item, rating, model.shape.users, model.shape.items)
-    del rating
-    train = train.drop("rating")
+    blocks = dataset.blocks("train")
+    bias = BiasModel.of(Columns(blocks), model.shape.users, model.shape.items)
     columns = dataset.info["columns"]
     for table, name, n, mean, b in (
         (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
@@ -186,7 +187,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         write_table(table.with_columns(**known), folder / f"{name}.parquet")
     tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
     _save(tensors, folder / "model.safetensors")
-    write_table(train.sort("user", "item"), folder / SEEN)
+    _write_seen(blocks, bias.user_n, folder / SEEN)
     (folder / "metrics.csv").write_text(pl.DataFrame([asdict(row) for row in model.history]).write_csv())
     trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
     (folder / STEPS).write_text(trace.write_csv())
@@ -208,7 +209,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "dataset": {
             "path": os.path.relpath(dataset.path.resolve(), path.resolve()),
             "fingerprint": dataset.info["fingerprint"],
-            "train": train.height,
+            "train": len(blocks),
         },
         "train_mean": bias.mean,
         "warm_start": model.warm_start,
@@ -228,6 +229,30 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         _save(model.samples, folder / SAMPLES)
     names = [*FILES, STEPS, SEEN, *([SAMPLES] if model.samples is not None else [])]
     return manifests.write(folder / MANIFEST, info, manifests.listing(folder, names))
+
+
+class Columns:
+    """Blocks as arrays, as often as they are asked for."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
+        return (tuple(block[name].to_numpy() for name in ("user", "item", "rating")) for block in self.blocks)
+
+
+def _write_seen(blocks: Blocks, user_n: NDArray[np.int64], path: Path) -> None:
+    """Who rated what, by user and item: so many users at a time that their rows fit into memory."""
+    import pyarrow.parquet as pq
+
+    before = np.cumsum(user_n) - user_n
+    cuts = [*np.flatnonzero(np.diff(before // SORTED_ROWS, prepend=-1)), len(user_n)]
+    schema = pl.DataFrame(schema={name: COLUMNS[name] for name in ("user", "item")}).to_arrow().schema
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for first, end in itertools.pairwise(cuts):
+            of_these = pl.col("user").is_between(first, end, closed="left")
+            parts = [block.select("user", "item").filter(of_these) for block in blocks]
+            file.write_table(pl.concat(parts).sort("user", "item").to_arrow())
 
 
 def _save(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:

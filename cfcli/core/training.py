@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cfcli.core import lightly, ranks
 from cfcli.core.batches import ALONE, Batches, Rows, Share
+from cfcli.core.blocks import Blocks, Summary
 from cfcli.core.config import Link, TrainConfig
 from cfcli.core.epochs import Epoch, Progress, Silent
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
@@ -30,8 +31,10 @@ from cfcli.core.solvers import adam, processor, together
 from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.solvers.gibbs import table_of
 from cfcli.core.solvers.sampling import Sampling
+from cfcli.core.streaming import InOrder
 
 CHECKPOINT = "last.ckpt"
+HELD = 1 << 16  # validation ratings at once
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def choose_device(wanted: str) -> str:
 
 
 def fit(
-    train: pl.DataFrame,
-    val: pl.DataFrame,
+    train: pl.DataFrame | Blocks,
+    val: pl.DataFrame | Blocks,
     users: int,
     items: int,
     config: TrainConfig,
@@ -106,7 +109,8 @@ def fit(
     """Trains a model until the validation error stops falling, and returns its best epoch.
 
     Args:
-        train, val: columns ``user``, ``item``, ``rating``; without validation rows the last epoch is the best.
+        train, val: columns ``user``, ``item``, ``rating``, in memory or, for adam, on the disk; without validation rows
+            the last epoch is the best.
         users, items: numbers of them.
         folder: for the checkpoint, which is removed unless a signal or ``max_time`` ended the fit; None on all ranks
             but the first.
@@ -125,20 +129,22 @@ def fit(
     begin = time.perf_counter()
     share = Share(ranks.rank(config), config.ranks)
     progress = progress or Silent()
-    if train.height < 2 or train["user"].n_unique() < 2 or train["item"].n_unique() < 2:
+    summary = Summary.of(train, users, items)
+    if min(np.count_nonzero(summary.user_n), np.count_nonzero(summary.item_n)) < 2:
         raise InputError("too little to train on: needs at least 2 users and 2 items with training ratings")
-    found = (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
-    low, high = config.rating_range or rating_range or found
+    low, high = config.rating_range or rating_range or (summary.low, summary.high)
     if low >= high:
         raise InputError(f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right")
-    mean = float(train["rating"].cast(pl.Float64).mean())  # type: ignore[arg-type]
-    shape = Shape(users, items, low, high, config.initial_rating if config.initial_rating is not None else mean)
+    at = config.initial_rating if config.initial_rating is not None else summary.mean
+    shape = Shape(users, items, low, high, at)
     solver = config.fitted_by()
     module: adam.Descent | Sampling
     batches: Any
     held: Any = None
-    with processor.fast(config, train.height * config.dim):
+    with processor.fast(config, summary.n * config.dim):
         if solver == "gibbs":
+            assert isinstance(train, pl.DataFrame)
+            assert isinstance(val, pl.DataFrame)
             # Not every decomposition is there on MPS: only where it is asked for.
             on_cpu = config.device == "auto" and not torch.cuda.is_available()
             device = choose_device("cpu" if on_cpu else config.device)
@@ -152,15 +158,16 @@ def fit(
             del val
         else:
             device = choose_device(config.device)
-            deviation = float(train["rating"].cast(pl.Float64).std(ddof=0))  # type: ignore[arg-type]
-            if val.height:
-                held = Batches(Rows.of(val).part(share.of(val.height)).to(device), 1 << 16)
-            rows = Rows.of(train)
+            if isinstance(val, Blocks):
+                held = InOrder(val, HELD, share) if len(val) else None
+            elif val.height:
+                held = Batches(Rows.of(val).part(share.of(val.height)).to(device), HELD)
+            rows = train if isinstance(train, Blocks) else Rows.of(train)
             del train, val
-            module = _by_adam(rows, deviation, shape, config, progress, device, share)
+            module = _by_adam(rows, summary, shape, config, progress, device, share)
             del rows
             batches, batch_size = module.batches, module.batch_size
-            if start is not None:
+            if start is not None and not share.rank:
                 module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
     stop = StopOnSignal(share.ranks)
@@ -216,12 +223,12 @@ def fit(
 
 
 def _by_adam(
-    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str,
+    rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
     share: Share = ALONE,
 ) -> adam.Descent:  # fmt: skip
     if config.compiled:
         lightly.remove("torch._dynamo")
-    return adam.descent(rows, deviation, shape, config, progress, device, share)
+    return adam.descent(rows, summary, shape, config, progress, device, share)
 
 
 def time_apart(
@@ -234,9 +241,9 @@ def time_apart(
         MachineError: no such device.
     """
     device = choose_device(config.device)
-    low, high = float(train["rating"].min()), float(train["rating"].max())  # type: ignore[arg-type]
-    shape = Shape(users, items, low, high, (low + high) / 2)
-    module = _by_adam(Rows.of(train), 1.0, shape, config, Silent(), device).to(device)
+    summary = Summary.of(train, users, items)
+    shape = Shape(users, items, summary.low, summary.high, summary.mean)
+    module = _by_adam(Rows.of(train), summary, shape, config, Silent(), device).to(device)
     module.on_train_epoch_start()
     optimizer = module.configure_optimizers()
     loader, steps = [], []

@@ -1,5 +1,6 @@
 """The baselines that every model must beat: means and damped biases, from the training rows alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +37,30 @@ class BiasModel:
         cls, user: NDArray[np.uint32], item: NDArray[np.uint32], rating: NDArray[Any], n_users: int, n_items: int
     ) -> "BiasModel":
         """The model of the given rows, each (N,)."""
-        mean = float(rating.mean(dtype=np.float64))
-        user_n, item_n = np.bincount(user, minlength=n_users), np.bincount(item, minlength=n_items)
+        return cls.of([(user, item, rating)], n_users, n_items)
+
+    @classmethod
+    def of(cls, blocks: Iterable[tuple[NDArray[Any], ...]], n_users: int, n_items: int) -> "BiasModel":
+        """The model of the rows of all blocks, which are gone through twice."""
+        (user_n, user_sum), (item_n, item_sum) = (np.zeros((2, n)) for n in (n_users, n_items))
+        for user, item, rating in blocks:
+            user_n += np.bincount(user, minlength=n_users)
+            item_n += np.bincount(item, minlength=n_items)
+            user_sum += np.bincount(user, rating, n_users)
+            item_sum += np.bincount(item, rating, n_items)
+        mean = float(item_sum.sum() / item_n.sum())
         # Of ratings less their mean; taken off the sums, as there are fewer of them.
-        user_sum = np.bincount(user, rating, n_users) - mean * user_n
-        item_sum = np.bincount(item, rating, n_items) - mean * item_n
+        user_sum -= mean * user_n
+        item_sum -= mean * item_n
         item_bias = item_sum / (ITEM_DAMPING + item_n)
-        user_bias = (user_sum - np.bincount(user, item_bias[item], n_users)) / (USER_DAMPING + user_n)
+        of_items = np.zeros(n_users)
+        for user, item, _ in blocks:
+            of_items += np.bincount(user, item_bias[item], n_users)
+        user_bias = (user_sum - of_items) / (USER_DAMPING + user_n)
         return cls(
             mean,
-            user_n,
-            item_n,
+            user_n.astype(np.int64),
+            item_n.astype(np.int64),
             mean + user_sum / np.maximum(user_n, 1),
             mean + item_sum / np.maximum(item_n, 1),
             user_bias,

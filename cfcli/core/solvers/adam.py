@@ -14,14 +14,16 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
+from cfcli.core.blocks import Blocks, Summary
 from cfcli.core.config import TrainConfig
 from cfcli.core.epochs import Epoch, Progress
 from cfcli.core.errors import ArtifactError, MachineError
 from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.solvers import together
-from cfcli.core.solvers.implicit import helpful, implicit_features
+from cfcli.core.solvers.implicit import helpful, leading, streamed
 from cfcli.core.solvers.resuming import Resumable
+from cfcli.core.streaming import Stream
 
 FEATURES = 64  # of who rated what: each costs time at every step
 STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
@@ -34,17 +36,18 @@ def auto_batch_size(rows: int) -> int:
 
 def uses_dataloader(config: TrainConfig) -> bool:
     """Whether batches come from PyTorch's DataLoader."""
-    return config.loader == "dataloader" or config.num_workers > 0
+    return config.loader == "dataloader" or (config.num_workers > 0 and config.loader != "stream")
 
 
 def descent(
-    rows: Rows, deviation: float, shape: Shape, config: TrainConfig, progress: Progress, device: str,
+    rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
     share: Share = ALONE,
 ) -> "Descent":  # fmt: skip
     """All that an epoch needs, on a device.
 
     Args:
         rows: of all ranks.
+        summary: of the rows.
         share: this rank's, which it keeps.
 
     Raises:
@@ -54,12 +57,14 @@ def descent(
         raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
     total = len(rows)
     batch_size = auto_batch_size(total) if config.batch_size == "auto" else config.batch_size
-    known = _known(rows, deviation, shape, config, share)
+    known = _known(rows, summary, config, share)
+    steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
     batches: Any
-    if uses_dataloader(config):
+    if isinstance(rows, Blocks):
+        batches = Stream(rows, batch_size, steps, config.seed, share, config.num_workers)
+    elif uses_dataloader(config):
         batches = rows.loader(batch_size, config.num_workers)
     else:
-        steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
         rows = rows.part(share.of(total)) if share.ranks > 1 else rows
         batches = Batches(rows.to(device), batch_size * steps, config.seed, share, total, batch_size)
     torch.manual_seed(config.seed)
@@ -85,7 +90,7 @@ class Descent(Resumable):
         self.share = share
         self.automatic_optimization = False
         self.model, self.batches, self.batch_size = model, batches, batch_size
-        self.steps = -(-batches.total // batch_size) if isinstance(batches, Batches) else len(batches)
+        self.steps = -(-batches.total // batch_size) if isinstance(batches, Batches | Stream) else len(batches)
         self.loss = gradients.loss
         if config.compiled:
             self.loss = torch.compile(gradients.loss)
@@ -109,7 +114,7 @@ class Descent(Resumable):
             torch.set_rng_state(state["generator"])
         for name, value in state["features"].items():
             self.model.get_buffer(name).copy_(value)
-        if isinstance(self.batches, Batches):
+        if isinstance(self.batches, Batches | Stream):
             self.batches.epoch = len(self.history)
 
     def on_train_epoch_start(self) -> None:
@@ -199,15 +204,19 @@ class Descent(Resumable):
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 
-def _known(rows: Rows, deviation: float, shape: Shape, config: TrainConfig, share: Share) -> Known:
+def _known(rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share) -> Known:
     """What the training rows tell the model before any training. Ranks but the first get the features from it when
     the training starts."""
     features: Any = None
-    if config.implicit and share.rank:
-        f = helpful(len(rows), (shape.users, shape.items), FEATURES)
-        features = torch.zeros(shape.users, f), torch.zeros(shape.items, f)
-    elif config.implicit:
-        pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
-        features = implicit_features(csr_matrix(pairs, shape=(shape.users, shape.items)), config.seed, FEATURES)[:2]
-    degrees = torch.bincount(rows.user, minlength=shape.users), torch.bincount(rows.item, minlength=shape.items)
-    return Known(deviation or 1.0, degrees, features)
+    degrees = torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n)
+    if config.implicit:
+        shape = len(degrees[0]), len(degrees[1])
+        f = helpful(summary.n, shape, FEATURES)
+        if share.rank:
+            features = torch.zeros(shape[0], f), torch.zeros(shape[1], f)
+        elif isinstance(rows, Blocks):
+            features = streamed(rows, summary, f, config.seed)[:2]
+        else:
+            pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
+            features = leading(csr_matrix(pairs, shape=shape), f, config.seed)[:2]
+    return Known(summary.deviation or 1.0, degrees, features)

@@ -1,9 +1,16 @@
 """Who rated what, whatever the rating, as features of users and items."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
+
+from cfcli.core.blocks import Blocks, Summary
+
+Counts = NDArray[np.integer]
 
 MOST_FEATURES = 200
 OVERSAMPLING, POWERS = 10, 5  # of the subspace that they are taken from
@@ -31,14 +38,46 @@ def leading(table: csr_matrix, f: int, seed: int) -> tuple[Tensor, Tensor, Tenso
     value = np.repeat(rows, np.diff(table.indptr)) * columns[table.indices]
     rated = csr_matrix((value, table.indices, table.indptr), shape=table.shape)
     transposed = rated.T.tocsr()
-    v = torch.randn(table.shape[1], min(f + OVERSAMPLING, *table.shape), generator=torch.Generator().manual_seed(seed))
+    degrees = table.getnnz(1), table.getnnz(0)
+    return _singular(lambda v: _product(rated, v), lambda u: _product(transposed, u), degrees, f, seed)
+
+
+def streamed(blocks: Blocks, summary: Summary, f: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of a table that is read block by block, a dozen times."""
+    scale = {"user": summary.user_n, "item": summary.item_n}
+    weight = {
+        name: torch.from_numpy(np.maximum(n, 1).astype(np.float32) ** -0.25)[:, None] for name, n in scale.items()
+    }
+
+    def sums(of: str, other: str, dense: Tensor) -> Tensor:
+        dense, found = weight[other] * dense, torch.zeros(len(scale[of]), dense.shape[1])
+        for block in blocks:
+            ids, place = np.unique(block[of].to_numpy(), return_inverse=True)
+            pairs = np.ones(block.height, np.float32), (place, block[other].to_numpy())
+            part = _product(csr_matrix(pairs, shape=(len(ids), len(dense))), dense)
+            found.index_add_(0, torch.from_numpy(ids.astype(np.int64)), part)
+        return weight[of] * found
+
+    return _singular(
+        lambda v: sums("user", "item", v), lambda u: sums("item", "user", u), (summary.user_n, summary.item_n), f, seed
+    )
+
+
+def _singular(
+    times: Callable[[Tensor], Tensor], transposed: Callable[[Tensor], Tensor], degrees: tuple[Counts, Counts], f: int,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Leading singular vectors of a table (U, I), times their values, given what it and its transpose make of dense
+    ones."""
+    shape = len(degrees[0]), len(degrees[1])
+    v = torch.randn(shape[1], min(f + OVERSAMPLING, *shape), generator=torch.Generator().manual_seed(seed))
     for _ in range(POWERS):
-        u, _ = torch.linalg.qr(_product(rated, v))
-        v, r = torch.linalg.qr(_product(transposed, u))
-    left, size, right = torch.linalg.svd(r.T)  # rated is nearly u r' v'
+        u, _ = torch.linalg.qr(times(v))
+        v, r = torch.linalg.qr(transposed(u))
+    left, size, right = torch.linalg.svd(r.T)  # the table is nearly u r' v'
     users, items, size = u @ left[:, :f] * size[:f], v @ right[:f].T * size[:f], size[:f]
     # Exactly, whatever rounding left there.
-    users[torch.from_numpy(table.getnnz(1) == 0)], items[torch.from_numpy(table.getnnz(0) == 0)] = 0, 0
+    users[torch.from_numpy(degrees[0] == 0)], items[torch.from_numpy(degrees[1] == 0)] = 0, 0
     return users, items, size.square()
 
 

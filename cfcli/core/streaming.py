@@ -1,0 +1,110 @@
+"""Ratings as mini-batches from the disk, in memory that does not grow with their number."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from cfcli.core.batches import ALONE, Batch, Rows, Share, SharedBatch
+from cfcli.core.blocks import Blocks, Piece
+
+BUFFER = 1 << 22  # rows that are shuffled together
+
+
+class Reader(IterableDataset[Batch]):
+    """Pieces of a file, each as its columns; workers of a DataLoader take turns."""
+
+    def __init__(self, blocks: Blocks, pieces: list[Piece]) -> None:
+        self.blocks, self.pieces = blocks, pieces
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        mine = self.pieces[worker.id :: worker.num_workers] if worker else self.pieces
+        for block in self.blocks.read(mine):
+            rows = Rows.of(block)
+            yield rows.user, rows.item, rows.rating
+
+
+class Stream:
+    """One rank's share of a split as an iterable with a length, as :class:`cfcli.core.batches.Batches` is: in each pass
+    each row once. Row groups come in an order of their own for each pass, and are shuffled in a buffer. Steps are of
+    the same size but for one row, and ranks take each together.
+
+    Args:
+        blocks: of the training rows.
+        step: ratings of a step (B) of all ranks together, at most.
+        steps: of them that make a batch.
+        seed: of the order.
+        share: this rank's.
+        workers: processes that read; none where it is done in this one.
+        buffer: rows to shuffle together.
+    """
+
+    def __init__(
+        self, blocks: Blocks, step: int, steps: int, seed: int, share: Share = ALONE, workers: int = 0,
+        buffer: int = BUFFER,
+    ) -> None:  # fmt: skip
+        self.blocks, self.seed, self.share, self.workers, self.buffer = blocks, seed, share, workers, buffer
+        self.total = len(blocks)
+        # Of each step, its end among the rows of each rank.
+        n = -(-self.total // step)
+        self.ends = [
+            [len(Share(r, share.ranks).of(self.total)) * (k + 1) // n for k in range(n)] for r in range(share.ranks)
+        ]
+        self.steps, self.epoch = steps, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.ends[0]) // self.steps)
+
+    def __iter__(self) -> Iterator[SharedBatch]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+        pieces = self.blocks.pieces(self.share.of(self.total))
+        order = torch.randperm(len(pieces), generator=generator).tolist()
+        found = iter(
+            DataLoader(Reader(self.blocks, [pieces[k] for k in order]), batch_size=None, num_workers=self.workers)
+        )
+        pool, place = (torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.int32), torch.empty(0)), 0
+        sizes = [[stop - start for start, stop in itertools.pairwise([0, *ends])] for ends in self.ends]
+        for first in range(0, len(sizes[0]), self.steps):
+            own = sizes[self.share.rank][first : first + self.steps]
+            if len(pool[0]) - place < max(self.buffer // 2, sum(own)):
+                pool, place = _refilled(pool, place, found, max(self.buffer, sum(own)), generator), 0
+            user, item, rating = (column[place : place + sum(own)] for column in pool)
+            place += sum(own)
+            yield user, item, rating, own, [sum(size[first + k] for size in sizes) for k in range(len(own))]
+
+
+def _refilled(pool: Batch, place: int, found: Iterator[Batch], rows: int, generator: torch.Generator) -> Batch:
+    """What is left of a pool from ``place`` on, with what comes next up to so many rows, shuffled."""
+    parts = [tuple(column[place:] for column in pool)]
+    n = len(parts[0][0])
+    while n < rows and (block := next(found, None)) is not None:
+        parts.append(block)
+        n += len(block[0])
+    order = torch.randperm(n, generator=generator)
+    user, item, rating = (torch.cat(columns)[order] for columns in zip(*parts, strict=True))
+    return user, item, rating
+
+
+class InOrder:
+    """One rank's share of a split in the order of the file, as an iterable with a length.
+
+    Args:
+        batch_size: ratings of a batch, at most.
+    """
+
+    def __init__(self, blocks: Blocks, batch_size: int, share: Share = ALONE) -> None:
+        self.blocks, self.batch_size = blocks, batch_size
+        self.pieces = blocks.pieces(share.of(len(blocks)))
+
+    def __len__(self) -> int:
+        return max(1, sum(-(-(piece.stop - piece.start) // self.batch_size) for piece in self.pieces))
+
+    def __iter__(self) -> Iterator[Batch]:
+        empty: Iterable[Batch] = [
+            (torch.empty(0, dtype=torch.int32), torch.empty(0, dtype=torch.int32), torch.empty(0))
+        ]
+        for columns in Reader(self.blocks, self.pieces) if self.pieces else empty:
+            yield from zip(*(torch.split(column, self.batch_size) for column in columns), strict=True)
