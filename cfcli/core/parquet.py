@@ -63,7 +63,7 @@ def frames(file: Any, rows: int, columns: list[str]) -> Iterator[pl.DataFrame]:
 
 
 def _block(reader: "Reader", frame: pl.DataFrame, source: Source, columns: dict[str, str], start: int) -> pl.DataFrame:
-    constant = [pl.lit(source.columns[n]).alias(n) for n in columns.values() if n not in frame.columns]
+    constant = [pl.lit(source.columns[n], pl.String).alias(n) for n in columns.values() if n not in frame.columns]
     frame = frame.with_columns(constant)
     ids = ((columns["user"], reader.user_ids), (columns["item"], reader.item_ids))
     coded = frame.with_columns(pl.col(name).cast(pl.String).cast(pl.Categorical(known)) for name, known in ids)
@@ -80,10 +80,13 @@ def from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
 
 
 def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
-    good = kind in (pl.String, pl.Categorical, pl.Enum) or kind.is_integer()
+    # Engines that see no value in a part write it without a type; numbers of databases are decimals.
+    good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()
+    good |= isinstance(kind, pl.Decimal) and kind.scale == 0
     if role in ("rating", "time"):
         good |= kind.is_numeric()
     if role == "time":
         good |= kind in (pl.Date, pl.Datetime)
     if not good:
-        raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or a number")
+        what = "a number" if role == "rating" else "a whole number"
+        raise InputError(f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}")

@@ -45,6 +45,14 @@ FORMAT_BYTES = {
 }
 
 
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # the value of rows without one: Spark, DuckDB, Polars, Dask
+LOGS = {  # what lies in a folder of parts of which only a log tells which count
+    "_delta_log": "a Delta table",
+    "_spark_metadata": "the output of a Spark stream",
+    ".hoodie": "a Hudi table",
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """One input.
@@ -52,14 +60,14 @@ class Source:
     Attributes:
         name: for messages.
         open: gives its bytes as they lie on disk.
-        columns: values that hold for all its rows, from a folder's name (``user_id=7/part-0.parquet``).
+        columns: values that hold for all its rows, from a folder's name (``user_id=7/part-0.parquet``); None for none.
         path: the file, or the folder that was given, if it lies on a disk.
         dataset: the name of the known dataset that it is from.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[IO[bytes]]]
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str | None] = field(default_factory=dict)
     path: Path | None = None
     dataset: str | None = None
 
@@ -76,22 +84,24 @@ class Source:
         """A file or standard input; or, for a folder, the Parquet parts that other engines have left in it.
 
         Raises:
-            InputError: a folder without Parquet files.
+            InputError: a folder without Parquet files; not all of them count, or not all are there yet.
         """
         folder = Path(path)
         if str(path) == "-" or not folder.is_dir():
             return [cls.of(path)]
         parts = []
         for part in folder.rglob("*"):
-            inside = part.relative_to(folder).parts
-            if part.suffix in (".parquet", ".parq", ".pq") and not any(name.startswith(("_", ".")) for name in inside):
-                keys = dict(name.split("=", 1) for name in inside[:-1] if "=" in name)
-                columns = {key: urllib.parse.unquote(value) for key, value in keys.items()}
+            *inside, name = part.relative_to(folder).parts
+            if any(n.startswith(("_", ".")) for n in inside):
+                continue
+            _refuse_table(part)
+            if part.suffix in (".parquet", ".parq", ".pq") and name[0] not in "_." and part.is_file():
+                columns = dict(_value(n) for n in inside if "=" in n)
                 parts.append(dataclasses.replace(cls.of(part), columns=columns, path=folder))
         if not parts:
             raise InputError(f"{path}: is a directory without Parquet files; give the files in it")
         return sorted(
-            parts, key=lambda s: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", s.name)]
+            parts, key=lambda s: [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", s.name)]
         )
 
     @contextlib.contextmanager
@@ -305,6 +315,23 @@ def refuse_foreign(head: bytes, name: str) -> None:
     for magic, what in FORMAT_BYTES.items():
         if head.startswith(magic):
             raise InputError(f"{name}: is {what}")
+
+
+def _value(folder: str) -> tuple[str, str | None]:
+    """Column and value of a folder's name, as ``user_id=7``."""
+    key, value = (urllib.parse.unquote(part) for part in folder.split("=", 1))
+    return key, None if value == NULL_FOLDER else value
+
+
+def _refuse_table(path: Path) -> None:
+    """Raises an InputError where the parts around a path do not all count, or are not all there yet."""
+    folder, hint = path.parent, "write it to a folder of plain Parquet first"
+    if kind := LOGS.get(path.name):
+        raise InputError(f"{folder}: is {kind}, of which only its log tells which parts count; {hint}")
+    if path.name.endswith(".metadata.json") and folder.name == "metadata":
+        raise InputError(f"{folder.parent}: is an Iceberg table, of which only its log tells which parts count; {hint}")
+    if path.name == "_temporary" and not (folder / "_SUCCESS").exists():
+        raise InputError(f"{folder}: is being written, or its writer died ('_temporary', no '_SUCCESS'); wait for it")
 
 
 def _zstd(stream: Any) -> Any:
