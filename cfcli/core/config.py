@@ -136,6 +136,7 @@ class TrainConfig:
     devices: int = _key(1, "Processes on each machine that train one model together, by adam; on CUDA one a GPU.")
     num_nodes: int = _key(1, "Machines with that many processes each.")
     threads: int | Literal["auto"] = _key("auto", "CPU threads; auto takes all, but one where adam's steps are small.")
+    shard_embeddings: bool = _key(False, "Give each process a part of the tables; without implicit.")
     compiled: bool = _key(False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU.")
     warm_start: str | None = _key(None, "Begin with the vectors of this run; new users and items get the mean.")
     max_time: str | None = _key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
@@ -144,6 +145,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check(self)
         _at_least(self, 1, "dim", "epochs", "patience", "batch_size", "sampler_rank", "threads", "devices", "num_nodes")
+        if self.shard_embeddings:
+            object.__setattr__(self, "implicit", False)  # the features are tables, too
+            if self.compiled or self.warm_start:
+                raise ConfigError("shard_embeddings: goes with neither compiled nor warm_start; leave them out")
         if self.solver == "gibbs" and (others := self.only_adam()):
             raise ConfigError(f"solver gibbs fits mf with biases and knows no {', '.join(others)}; leave it out")
         _at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
@@ -184,12 +189,17 @@ class TrainConfig:
 ONLY_ADAM = (
     "model", "hidden", "dropout", "batch_size", "learning_rate", "l2", "link", "implicit", "biases",
     "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled", "devices", "num_nodes",
+    "shard_embeddings",
 )  # fmt: skip
 TRAIN_FLAGS = (
     "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size", "learning_rate",
     "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
 )  # fmt: skip
-TOGETHER_FLAGS = ("devices", "num_nodes")  # of trainings by several processes, which no night's work is
+TOGETHER_FLAGS = (
+    "devices",
+    "num_nodes",
+    "shard_embeddings",
+)  # of trainings by several processes, which no night's work is
 # When a run is resumed.
 MAY_CHANGE = ("epochs", "min_epochs", "patience", "max_time", "device", "devices", "num_nodes", "threads")
 TABLES: dict[str, type] = {"prepare": PrepareConfig, "train": TrainConfig}

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import platform
 import resource
@@ -30,7 +31,6 @@ from cfcli.core.errors import (
     CfcliError,
     ConfigError,
     LostError,
-    MachineError,
     StoppedError,
     refuse_few_addresses,
 )  # fmt: skip
@@ -185,8 +185,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
     ):
         known = {"n_ratings": pl.Series(n, dtype=pl.UInt32), "mean": pl.Series(mean), "bias": pl.Series(b)}
         write_table(table.with_columns(**known), folder / f"{name}.parquet")
-    tensors = {name: np.ascontiguousarray(value) for name, value in model.tensors.items()}
-    _save(tensors, folder / "model.safetensors")
+    _save(model.tensors, folder / "model.safetensors")
     _write_seen(blocks, bias.user_n, folder / SEEN)
     (folder / "metrics.csv").write_text(pl.DataFrame([asdict(row) for row in model.history]).write_csv())
     trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
@@ -256,10 +255,16 @@ def _write_seen(blocks: Blocks, user_n: NDArray[np.int64], path: Path) -> None:
 
 
 def _save(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    try:
-        save_file(dict(tensors), path)
-    except SafetensorError as error:  # which the system's errors become
-        raise MachineError(f"{path}: {error}") from None
+    """Writes tensors in the safetensors format, one after the other: the library's writer takes the bytes of all at
+    once, and some are larger than memory (see :func:`cfcli.core.solvers.sharded.gathered`)."""
+    header, end = {}, 0
+    for name, value in tensors.items():
+        begin, end = end, end + value.nbytes
+        kind = {"f": "F", "u": "U", "i": "I"}[value.dtype.kind] + str(8 * value.dtype.itemsize)
+        header[name] = {"dtype": kind, "shape": value.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for value in tensors.values():
+            file.write(np.ascontiguousarray(value).data)

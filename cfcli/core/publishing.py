@@ -44,9 +44,9 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             yield staging
             (staging / "pid").unlink(missing_ok=True)
             for path in staging.rglob("*"):
-                _sync(path)
+                sync(path)
             os.chmod(staging, 0o775 & ~umask())
-            _sync(staging)
+            sync(staging)
             _swap(staging, target)
     except BaseException as error:
         stopped = keep and isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
@@ -80,7 +80,7 @@ def file(target: Path) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
             os.chmod(name, 0o666 & ~umask())
             os.replace(name, target)
-            _sync(target.parent)
+            sync(target.parent)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
@@ -94,7 +94,7 @@ def point(link: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath(target, link.parent))
         os.replace(temporary, link)
-        _sync(link.parent)
+        sync(link.parent)
 
 
 @contextlib.contextmanager
@@ -135,7 +135,7 @@ def discard(folder: Path) -> None:
         trash = folder.with_name(f"{TRASH}{folder.name}")
         shutil.rmtree(trash, ignore_errors=True)
         os.rename(folder, trash)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(trash)
 
 
@@ -200,7 +200,7 @@ def _lock(staging: Path, target: Path, keep: bool) -> int:
 def _swap(staging: Path, target: Path) -> None:
     if not target.is_dir():
         os.rename(staging, target)
-        _sync(target.parent)
+        sync(target.parent)
         return
     for path in target.glob(".*"):
         if stat.S_ISREG(path.lstat().st_mode):
@@ -210,7 +210,7 @@ def _swap(staging: Path, target: Path) -> None:
         # The former folder gets the name of the staging one, which others would take and write to before it is gone.
         fcntl.flock(former, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _exchange(staging, target)
-        _sync(target.parent)
+        sync(target.parent)
         shutil.rmtree(staging, ignore_errors=True)
     finally:
         os.close(former)
@@ -232,7 +232,8 @@ def _exchange(one: Path, other: Path) -> None:
     os.rename(third, one)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Has the system write a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

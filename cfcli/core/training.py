@@ -27,7 +27,7 @@ from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError
 from cfcli.core.models.base import Shape
 from cfcli.core.models.start import Start
 from cfcli.core.publishing import machine_errors
-from cfcli.core.solvers import adam, processor, together
+from cfcli.core.solvers import adam, processor, sharded, together
 from cfcli.core.solvers.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.solvers.gibbs import table_of
 from cfcli.core.solvers.sampling import Sampling
@@ -127,7 +127,8 @@ def fit(
         LostError: another rank ended before its time.
     """
     begin = time.perf_counter()
-    share = Share(ranks.rank(config), config.ranks)
+    # Ranks that have parts of the tables take all ratings; others have parts of the ratings.
+    share = ALONE if config.shard_embeddings else Share(ranks.rank(config), config.ranks)
     progress = progress or Silent()
     summary = Summary.of(train, users, items)
     if min(np.count_nonzero(summary.user_n), np.count_nonzero(summary.item_n)) < 2:
@@ -170,19 +171,26 @@ def fit(
             if start is not None and not share.rank:
                 module.model.begin_from({name: torch.from_numpy(value) for name, value in start.tensors.items()})
     progress.start(device, module.steps, config.epochs)
-    stop = StopOnSignal(share.ranks)
+    stop = StopOnSignal(config.ranks)
+    path = folder / CHECKPOINT if folder else None
+    strategy: Any = "auto"
+    checkpoints = Checkpoints(path)
+    if config.shard_embeddings:
+        strategy, checkpoints = sharded.TensorParallel(config.ranks), sharded.FolderCheckpoints(path)
+    elif config.ranks > 1:
+        strategy = together.Replicas()
     module.fingerprint = fingerprint
     with _quiet(), machine_errors(folder or Path()), processor.fast(config, batch_size * config.dim):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
             devices=config.devices,
             num_nodes=config.num_nodes,
-            strategy=together.Replicas() if share.ranks > 1 else "auto",
+            strategy=strategy,
             max_epochs=config.epochs,
             min_epochs=0,  # the module sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
-            callbacks=[stop, Checkpoints(folder / CHECKPOINT if folder else None)],
-            plugins=[CheckpointFiles()],
+            callbacks=[stop, checkpoints],
+            plugins=[] if config.shard_embeddings else [CheckpointFiles()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -203,7 +211,8 @@ def fit(
     else:
         best = history[module.best_epoch - 1]
         link, noise, samples = config.link, best.train_mse, None
-        tensors = {name: value.cpu().numpy() for name, value in module.best.items()}
+        with together.losses():
+            tensors = sharded.gathered(module.best, folder.parent if folder else None)
     return TrainedModel(
         tensors=tensors,
         shape=shape,
@@ -228,7 +237,8 @@ def _by_adam(
 ) -> adam.Descent:  # fmt: skip
     if config.compiled:
         lightly.remove("torch._dynamo")
-    return adam.descent(rows, summary, shape, config, progress, device, share)
+    kind = sharded.ShardedDescent if config.shard_embeddings else adam.Descent
+    return adam.descent(rows, summary, shape, config, progress, device, share, kind)
 
 
 def time_apart(

@@ -215,3 +215,92 @@ def test_what_ranks_cannot_do_is_said_at_once(flags: tuple[str, ...], says: str,
     done = run_cfcli("train", *flags, cwd=place)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+SHARDED = ("train", "--dim", "4", "--no-plots", "--batch-size", "500", "--epochs", "3", "--shard-embeddings")
+
+
+def test_ranks_with_parts_of_the_tables_train_what_one_with_all_does(place: Path) -> None:
+    for ranks in (1, 2):
+        done = run_cfcli(*SHARDED, "--model", "ncf", "--devices", ranks, "--out", f"parts-{ranks}", cwd=place)
+        assert (done.returncode, done.stdout) == (0, f"parts-{ranks}\n"), done.stderr
+    np.testing.assert_allclose(metrics(place / "parts-1"), metrics(place / "parts-2"), rtol=1e-5)
+    answers = [run_cfcli("evaluate", f"parts-{n}", "--no-plots", "--json", cwd=place).stdout for n in (1, 2)]
+    one, two = (json.loads(answer)["model"]["mse"] for answer in answers)
+    assert one == pytest.approx(two, rel=1e-5)
+
+
+PARTS = """
+import torch
+from pathlib import Path
+from cfcli.core import ranks, training
+from cfcli.core.config import TrainConfig
+from cfcli.core.dataset import Dataset
+from cfcli.core.solvers import sharded
+config = ranks.launched(TrainConfig(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
+rank, shapes, init = ranks.rank(config), [], sharded.ShardedDescent.on_train_epoch_end
+def noted(self):
+    init(self)
+    tables = [*self.model.named_parameters(), *self.kept.named_buffers()]
+    shapes.append({name: tuple(sharded.part_of(table)[0].shape) for name, table in tables})
+    for group in self.optimizers(use_pl_optimizer=False).state.values():
+        shapes.append([tuple(sharded.part_of(value)[0].shape) for value in group.values() if value.dim() == 2])
+sharded.ShardedDescent.on_train_epoch_end = noted
+data = Dataset.load(Path("data"))
+place = Path("parts") / "checkpoints"
+place.parent.mkdir(exist_ok=True)
+shape = data.info["users"], data.info["items"]
+fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else place)
+torch.save([shapes, {name: tensor.shape for name, tensor in fitted.tensors.items()}], f"parts{rank}.pt")
+"""
+
+
+def test_no_rank_has_a_whole_table(place: Path) -> None:
+    (place / "parts.py").write_text(PARTS)
+    torchrun(3, "parts.py", cwd=place)
+    import torch
+
+    info = json.loads((place / "data" / "dataset.json").read_text())
+    found = [torch.load(place / f"parts{rank}.pt", weights_only=True) for rank in range(3)]
+    for name, n in (("user_embedding", info["users"]), ("item_embedding", info["items"])):
+        for table in (f"model.{name}.weight", f"{name}/weight"):
+            rows = [shapes[0][table.removeprefix("model.")][0] for shapes, _ in found]
+            assert sum(rows) == n
+            assert max(rows) == -(-n // 3)
+    for shapes, _ in found:
+        for moments in shapes[1:]:
+            assert all(rows <= max(1, -(-info["users"] // 3)) for rows, _ in moments)
+    assert found[0][1]["user_embedding.weight"] == (info["users"], 4)
+    assert "user_embedding.weight" not in found[1][1]
+
+
+def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None:
+    command = [CFCLI, *SHARDED[:-2], "999999", "--patience", "999999", "--shard-embeddings", "--devices", "2"]
+    first = subprocess.Popen(
+        [*command, "--out", "halves"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert first.stderr
+    while "epoch   2" not in (line := first.stderr.readline()):
+        assert line, "it ended"
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=15)
+    assert first.returncode == 143
+    kept = place / "halves" / "checkpoints"
+    assert sorted(path.name for path in kept.iterdir()) == [os.readlink(kept / "last.ckpt"), "last.ckpt"]
+    epochs = int(os.readlink(kept / "last.ckpt").removeprefix("epoch-")) + 2
+    for ranks in (1, 3):
+        again = ("--epochs", epochs, "--devices", ranks, "--out", f"whole-{ranks}", "--no-plots")
+        done = run_cfcli("train", "--resume", "halves", *again, cwd=place)
+        assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(metrics(place / "whole-1"), metrics(place / "whole-3"), rtol=1e-5)
+    (kept / "last.ckpt" / "meta.pt").write_bytes(b"0")
+    done = run_cfcli("train", "--resume", "halves", "--devices", 1, "--out", "none", cwd=place)
+    assert done.returncode == 7
+    assert "damaged" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [("--warm-start", "one"), ("--set", "compiled=true"), ("--solver", "gibbs")])
+def test_what_parts_of_tables_cannot_do_is_said_at_once(flags: tuple[str, ...], place: Path) -> None:
+    done = run_cfcli("train", "--shard-embeddings", *flags, cwd=place)
+    assert done.returncode == 2
+    assert "shard_embeddings" in done.stderr

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 MODELS = {"mf": "MF", "ncf": "NCF"}  # the module here, and its class
 
 
-def build(config: TrainConfig, shape: "Shape", known: "Known | None" = None) -> "Factors":
-    """An untrained model of the configured kind."""
+def build(config: TrainConfig, shape: "Shape", known: "Known | None" = None, device: str | None = None) -> "Factors":
+    """An untrained model of the configured kind, see :class:`cfcli.core.models.base.Factors`."""
     module = import_module(f"cfcli.core.models.{config.model}")
     if known is None:
         from cfcli.core.models.base import Known
 
         known = Known()
-    model: Factors = getattr(module, MODELS[config.model])(config, shape, known)
+    model: Factors = getattr(module, MODELS[config.model])(config, shape, known, device)
     return model

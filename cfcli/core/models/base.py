@@ -3,11 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from cfcli.core.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 RIDGE = 1e-3  # of the map that earlier embeddings are explained by, relative to the mean of the features' squares
 MAP_L2 = 5e-4  # weight of the squared map from features, in units of ``l2``: measured, as all of its kind
@@ -57,6 +61,7 @@ class Factors(nn.Module):
     Args:
         config: ``dim`` (D), ``biases``, ``link``, ``init_scale``.
         shape, known: of the data.
+        device: for the parameters that each user or item has; "meta" where :func:`sharded` is to make them.
     """
 
     user_share: Tensor  # (U,), what the penalty of a user's parameters is multiplied by at each of their ratings
@@ -69,21 +74,21 @@ class Factors(nn.Module):
 
     INIT_SCALE = 0.05  # with a sigmoid: smaller fits real data a little better, larger leaves the start sooner
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known) -> None:
+    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
         super().__init__()
         self.low, self.high, self.start = shape.low, shape.high, shape.start
         self.link, self.biases = config.link, config.biases
         self.unit = known.deviation if self.link == "identity" else shape.high - shape.low
-        self.user_embedding = nn.Embedding(shape.users, config.dim)  # (U, D), drawn from N(0, 1)
-        self.item_embedding = nn.Embedding(shape.items, config.dim)  # (I, D)
+        self.user_embedding = nn.Embedding(shape.users, config.dim, device=device)  # (U, D), drawn from N(0, 1)
+        self.item_embedding = nn.Embedding(shape.items, config.dim, device=device)  # (I, D)
         if config.biases:
-            self.user_bias = nn.Parameter(torch.zeros(shape.users))
-            self.item_bias = nn.Parameter(torch.zeros(shape.items))
+            self.user_bias = nn.Parameter(torch.zeros(shape.users, device=device))
+            self.item_bias = nn.Parameter(torch.zeros(shape.items, device=device))
+        scale = 0.01 if self.link == "identity" else self.INIT_SCALE
+        self.scale = scale if config.init_scale is None else config.init_scale
         with torch.no_grad():
-            scale = 0.01 if self.link == "identity" else self.INIT_SCALE
-            scale = scale if config.init_scale is None else config.init_scale
-            self.user_embedding.weight.mul_(scale)
-            self.item_embedding.weight.mul_(scale)
+            self.user_embedding.weight.mul_(self.scale)
+            self.item_embedding.weight.mul_(self.scale)
         self.features = known.features is not None
         for k, entity in enumerate(("user", "item")):
             degree = known.degrees[k] if known.degrees else torch.ones(getattr(shape, f"{entity}s"))
@@ -117,11 +122,11 @@ class Factors(nn.Module):
 
     def biases_of(self, user: Tensor, item: Tensor) -> Tensor:
         """The sums (B,) of both biases."""
-        return self.user_bias.index_select(0, user) + self.item_bias.index_select(0, item)
+        return rows(self.user_bias, user) + rows(self.item_bias, item)
 
     def predict(self, tables: tuple[Tensor, Tensor], user: Tensor, item: Tensor) -> Tensor:
         """Ratings (B,), by ``tables`` that :meth:`embeddings` gave."""
-        p, q = nn.functional.embedding(user, tables[0]), nn.functional.embedding(item, tables[1])
+        p, q = rows(tables[0], user), rows(tables[1], item)
         score = self.head((p * q).sum(1), p, q)
         return self.ratings(score + self.biases_of(user, item) if self.biases else score)
 
@@ -137,11 +142,17 @@ class Factors(nn.Module):
         Returns:
             Ratings (B,) and penalties (B,).
         """
-        rating = self.predict(self.embeddings(), user, item)
-        squares = [self.user_embedding(user).square().sum(1), self.item_embedding(item).square().sum(1)]
+        p, q = rows(self.user_embedding.weight, user), rows(self.item_embedding.weight, item)
+        squares = [p.square().sum(1), q.square().sum(1)]
+        if self.features:
+            p = p + rows(self.user_features, user) @ self.user_map
+            q = q + rows(self.item_features, item) @ self.item_map
+        score = self.head((p * q).sum(1), p, q)
         if self.biases:
-            squares = [squares[0] + self.user_bias[user].square(), squares[1] + self.item_bias[item].square()]
-        return rating, self.user_share[user] * squares[0] + self.item_share[item] * squares[1]
+            a, b = rows(self.user_bias, user), rows(self.item_bias, item)
+            score = score + a + b
+            squares = [squares[0] + a.square(), squares[1] + b.square()]
+        return self.ratings(score), rows(self.user_share, user) * squares[0] + rows(self.item_share, item) * squares[1]
 
     def penalty(self) -> Tensor:
         """Of what belongs to no entity."""
@@ -162,10 +173,10 @@ class Factors(nn.Module):
         for entity, whole in zip(("user", "item"), self.embeddings(), strict=True):
             mask = getattr(self, f"{entity}_untrained")
             if mask.any():
-                getattr(self, f"{entity}_embedding").weight[mask] = whole[~mask].mean(0)  # their features are zero
+                _give_mean(getattr(self, f"{entity}_embedding").weight, whole, mask)  # their features are zero
                 if self.biases:
                     bias = getattr(self, f"{entity}_bias")
-                    bias[mask] = bias[~mask].mean()
+                    _give_mean(bias, bias, mask)
 
     @torch.no_grad()
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
@@ -193,3 +204,45 @@ class Factors(nn.Module):
         if self.biases:
             found |= {"user_bias": self.user_bias * unit, "item_bias": self.item_bias * unit}
         return found
+
+
+def rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table, (B, D) or (B,), also of one that is spread over ranks by rows: then all of them ask together,
+    for the same rows."""
+    if not is_spread(table):
+        return table.index_select(0, index)
+    from torch.distributed.tensor import DTensor, Replicate
+
+    wanted = DTensor.from_local(index.long(), table.device_mesh, [Replicate()], run_check=False)
+    flat = table.dim() == 1
+    found = nn.functional.embedding(wanted, table[:, None] if flat else table)
+    here: Tensor = found.redistribute(placements=[Replicate()]).to_local()  # type: ignore[attr-defined]
+    return here[:, 0] if flat else here
+
+
+def is_spread(table: Tensor) -> "TypeGuard[DTensor]":
+    """Whether ranks have parts of it."""
+    return hasattr(table, "device_mesh")
+
+
+def part_of(table: Tensor) -> tuple[Tensor, slice]:
+    """What this rank has of a table, and which rows these are."""
+    if not is_spread(table):
+        return table, slice(0, len(table))
+    place = rows_of(len(table), table.device_mesh.get_local_rank(), table.device_mesh.size())
+    return table.to_local(), slice(place.start, place.stop)
+
+
+def rows_of(n: int, rank: int, ranks: int) -> range:
+    """The rows of a table of ``n`` that a rank has: as :func:`torch.chunk` cuts it, which DTensor does."""
+    size = -(-n // ranks)
+    return range(min(size * rank, n), min(size * (rank + 1), n))
+
+
+def _give_mean(table: Tensor, whole: Tensor, to: Tensor) -> None:
+    """Sets the rows ``to`` (U,) of a table to the mean of the other rows of ``whole``."""
+    own, place = part_of(table)
+    total = part_of(whole)[0][~to[place]].sum(0)
+    if is_spread(table):
+        torch.distributed.all_reduce(total)
+    own[to[place]] = total / (~to).sum()

@@ -12,8 +12,8 @@ from cfcli.core.models.base import Factors, Known, Shape
 class MF(Factors):
     """The score is the inner product, plus a bias; with ``inner_product_weight`` the product has a weight to learn."""
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known) -> None:
-        super().__init__(config, shape, known)
+    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
+        super().__init__(config, shape, known, device)
         self.linear = nn.Linear(1, 1)
         if not config.inner_product_weight:
             nn.init.ones_(self.linear.weight).requires_grad_(False)

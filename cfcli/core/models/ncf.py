@@ -25,8 +25,8 @@ class NCF(Factors):
     deep = True
     INIT_SCALE = 0.1  # at 0.05 one seed in eight never left the start on a checkerboard of tastes
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known) -> None:
-        super().__init__(config, shape, known)
+    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
+        super().__init__(config, shape, known, device)
         widths = [2 * config.dim, *config.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):

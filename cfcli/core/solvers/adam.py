@@ -41,7 +41,7 @@ def uses_dataloader(config: TrainConfig) -> bool:
 
 def descent(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
-    share: Share = ALONE,
+    share: Share = ALONE, kind: "type[Descent] | None" = None,
 ) -> "Descent":  # fmt: skip
     """All that an epoch needs, on a device.
 
@@ -49,6 +49,7 @@ def descent(
         rows: of all ranks.
         summary: of the rows.
         share: this rank's, which it keeps.
+        kind: of what is returned.
 
     Raises:
         MachineError: nothing to compile with.
@@ -68,10 +69,10 @@ def descent(
         rows = rows.part(share.of(total)) if share.ranks > 1 else rows
         batches = Batches(rows.to(device), batch_size * steps, config.seed, share, total, batch_size)
     torch.manual_seed(config.seed)
-    model = build(config, shape, known)
+    model = build(config, shape, known, "meta" if config.shard_embeddings else None)
     if share.rank:
         torch.manual_seed(config.seed + share.rank)  # no two ranks drop the same units
-    return Descent(model, config, progress, batches, batch_size, share)
+    return (kind or Descent)(model, config, progress, batches, batch_size, share)
 
 
 class Descent(Resumable):
@@ -104,16 +105,23 @@ class Descent(Resumable):
         return state | {"features": features}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.best = state["best"]
         shapes = {name: value.shape for name, value in self.model.folded().items()}
         if {name: value.shape for name, value in self.best.items()} != shapes:
             raise ArtifactError("damaged: its best parameters are not those of the model")
-        if not 1 <= self.best_epoch <= len(self.history) or not all(v.isfinite().all() for v in self.best.values()):
+        if not all(value.isfinite().all() for value in self.best.values()):
+            raise ArtifactError("damaged: its best parameters are not finite")
+        for name, value in state["features"].items():
+            self.model.get_buffer(name).copy_(value)
+        self.go_on(state)
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Takes from a :meth:`state` what is not of the size of tables."""
+        self.best_epoch = state["best_epoch"]
+        if not 1 <= self.best_epoch <= len(self.history):
             raise ArtifactError("damaged: its best epoch is none")
         if not self.share.rank:
             torch.set_rng_state(state["generator"])
-        for name, value in state["features"].items():
-            self.model.get_buffer(name).copy_(value)
         if isinstance(self.batches, Batches | Stream):
             self.batches.epoch = len(self.history)
 
@@ -134,7 +142,8 @@ class Descent(Resumable):
         sizes, totals = shared or (self.batch_size, itertools.repeat(None))
         steps = zip(*(torch.split(column, sizes) for column in (user, item, rating)), strict=True)
         squares = torch.zeros((), device=self.device)
-        by_hand = self.device.type == "cpu" and not self.config.compiled
+        config = self.config
+        by_hand = self.device.type == "cpu" and not config.compiled and not config.shard_embeddings
         for (user, item, rating), total in zip(steps, totals, strict=False):
             optimizer.zero_grad()
             if not len(rating):  # no rating of this step is this rank's
@@ -189,7 +198,12 @@ class Descent(Resumable):
         )
         self.finish(row, self._steps(squares, counts))
         if not self.best or val_mse is None or val_mse < (self.history[self.best_epoch - 1].val_mse or 0):
-            self.best, self.best_epoch = self.model.folded(), row.epoch
+            self.best_epoch = row.epoch
+            self.keep()
+
+    def keep(self) -> None:
+        """Takes the parameters as the best so far."""
+        self.best = self.model.folded()
 
     def _steps(self, squares: list[float], counts: list[float]) -> list[tuple[int, float]]:
         """The epoch's part of the trace, a row for each batch: of its summed squared errors and number of ratings."""
@@ -201,6 +215,8 @@ class Descent(Resumable):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
+        if self.config.shard_embeddings:  # one by one: what is spread over ranks and what is not
+            return torch.optim.Adam(parameters, self.config.learning_rate, foreach=False, fused=False)
         return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
 
 

@@ -91,9 +91,13 @@ class Checkpoints(Checkpoint):
         if self.path is not None:
             with machine_errors(self.path):
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        trainer.save_checkpoint(self.path)  # type: ignore[arg-type]
+        self.save(trainer)
         end = time.monotonic()
         self.next = end + 20 * (end - begin)
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Saves it at ``path``."""
+        trainer.save_checkpoint(self.path)  # type: ignore[arg-type]
 
 
 class _Hashed:
