@@ -65,7 +65,9 @@ def train(
     best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"
     console.say(f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s")
     _draw(console, runs.Run(path, info), no_plots)
-    keys = "model solver dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
+    keys = (
+        "model solver optimizer dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
+    )
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
@@ -111,7 +113,9 @@ class Progress:
 
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.batches, self.epochs = batches, epochs
-        self.console.say(f"{self.config.model} of dimension {self.config.dim} on {device}, {batches:,} steps an epoch")
+        by = f" by {self.config.optimizer}" if self.config.stepped_by() not in (None, "adam") else ""
+        what = f"{self.config.model} of dimension {self.config.dim}{by}"
+        self.console.say(f"{what} on {device}, {batches:,} steps an epoch")
         if self.bar:
             self.bar.update(self.task, total=batches, description=f"epoch 1/{epochs}")
 

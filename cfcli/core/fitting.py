@@ -199,6 +199,7 @@ def write(folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model
         "status": "stopped" if model.stopped_by else "finished",
         "model": config.model,
         "solver": model.solver,
+        "optimizer": config.stepped_by(),
         "link": model.link,
         "noise": model.noise,
         "dim": config.dim,

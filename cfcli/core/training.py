@@ -255,7 +255,7 @@ def time_apart(
     shape = Shape(users, items, summary.low, summary.high, summary.mean)
     module = _by_adam(Rows.of(train), summary, shape, config, Silent(), device).to(device)
     module.on_train_epoch_start()
-    optimizer = module.configure_optimizers()
+    optimizers = module.configure_optimizers()
     loader, steps = [], []
     with _quiet(), processor.fast(config, module.batch_size * config.dim):
         for _ in range(1 + passes):
@@ -265,7 +265,7 @@ def time_apart(
             batches = [[column.to(device) for column in batch] for batch in batches]
             times.append(time.perf_counter())
             for batch in batches:
-                module.learn(optimizer, batch)
+                module.learn(optimizers, batch)
             float(module.learned[-1][1])  # waits for a device that works beside this
             times.append(time.perf_counter())
             loader.append(times[1] - times[0])

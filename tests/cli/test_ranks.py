@@ -53,6 +53,17 @@ def test_two_ranks_train_what_one_does(place: Path) -> None:
     np.testing.assert_allclose(*answers, rtol=1e-5)
 
 
+def test_two_ranks_train_what_one_does_by_the_rows_of_a_step(place: Path) -> None:
+    optimizer = "rowwise-adagrad"
+    for ranks in (1, 2):
+        flags = ("--optimizer", optimizer, "--devices", ranks, "--out", f"{optimizer}-{ranks}")
+        done = run_cfcli(*TRAIN, *ODD, *flags, cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert f"mf of dimension 4 by {optimizer} on cpu" in done.stderr
+        assert json.loads((place / f"{optimizer}-{ranks}" / "run.json").read_text())["optimizer"] == optimizer
+    np.testing.assert_allclose(metrics(place / f"{optimizer}-2"), metrics(place / f"{optimizer}-1"), rtol=1e-5)
+
+
 def torchrun(ranks: int, *command: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
     done = subprocess.run([*launcher, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120)
@@ -71,9 +82,9 @@ from cfcli.core import training
 config = ranks.launched(TrainConfig(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
 rank, found = ranks.rank(config), []
 summed = together.sum_gradients
-def noted(parameters):
+def noted(parameters, sparse):
     parameters = list(parameters)
-    summed(parameters)
+    summed(parameters, sparse)
     found.append(torch.cat([p.grad.flatten() for p in parameters]))
 together.sum_gradients = noted
 data = Dataset.load(Path("data"))

@@ -68,6 +68,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (TrainConfig, "dim=0", "dim: 0 is below 1"),
         (TrainConfig, "learning-rate=0", "learning_rate: 0 is not above 0"),
         (TrainConfig, "learning_rate=inf", "learning_rate: inf is not a number"),
+        (TrainConfig, "optimizer=sgd", "optimizer: 'sgd' is not one of auto, adam, sparse-adam, rowwise-adagrad"),
         (TrainConfig, "dropout=1", "dropout: 1 is not a share"),
         (TrainConfig, "model=svd", "model: 'svd' is not one of mf, ncf"),
         (TrainConfig, "batch_size=many", "batch_size: 'many' is not a whole number or 'auto'"),

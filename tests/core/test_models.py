@@ -139,6 +139,16 @@ def test_the_fast_gradient_is_that_of_autograd(
     for name, gradient in expected.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradients.backward(model, user, item, rating, l2, sparse=True), squares)
+    tables = [name for name, p in model.named_parameters() if any(p is table for table in model.tables())]
+    assert len(tables) == (4 if biases else 2)
+    for name, p in model.named_parameters():
+        if name in tables:
+            assert p.grad is not None
+            assert p.grad.is_coalesced()
+            assert len(p.grad.values()) == len((user if "user" in name else item).unique())
+        if name in expected:
+            torch.testing.assert_close(p.grad.to_dense(), expected[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str)

@@ -60,12 +60,21 @@ def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
     return float(((prediction - rows["rating"].to_numpy()) ** 2).mean())
 
 
-@pytest.mark.parametrize("keys", [{"model": "mf"}, {"model": "ncf"}, {"model": "mf", "loader": "dataloader"}], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"model": "mf"}, {"model": "ncf"}, {"model": "mf", "loader": "dataloader"},
+        {"model": "mf", "optimizer": "sparse-adam"}, {"model": "ncf", "optimizer": "sparse-adam"},
+        {"model": "mf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
+        {"model": "ncf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_tastes_are_found_that_no_bias_can_tell(
-    keys: dict[str, str], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
+    keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
 ) -> None:
     here = sorted(os.listdir())
-    model = run(sides, epochs=25, learning_rate=0.01, **keys)
+    model = run(sides, **{"epochs": 25, "learning_rate": 0.01, **keys})
     train, val = sides
     bias = BiasModel.fit(
         train["user"].to_numpy(), train["item"].to_numpy(), train["rating"].cast(pl.Float64).to_numpy(), 40, 24
@@ -199,7 +208,7 @@ def test_a_sampler_that_leaves_the_numbers_is_refused(
 
     monkeypatch.setattr(Sampler, "sweep", broken)
     with pytest.raises(GateError, match="diverged"):
-        run((sides[0], sides[0].clear()), solver="gibbs", learning_rate=TrainConfig().learning_rate)
+        run((sides[0], sides[0].clear()), solver="gibbs", learning_rate=None)
 
 
 @pytest.mark.parametrize(
@@ -358,9 +367,12 @@ def die_in_epoch(epoch: int) -> Watch:
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"model": "ncf", "dropout": 0.3}, {"solver": "gibbs", "epochs": 9}],
+    [
+        {}, {"model": "ncf", "dropout": 0.3}, {"solver": "gibbs", "epochs": 9}, {"optimizer": "sparse-adam"},
+        {"optimizer": "rowwise-adagrad"},
+    ],
     ids=str,
-)
+)  # fmt: skip
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
     keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
@@ -457,7 +469,7 @@ def test_samples_of_many_ratings_end_when_they_gain_little(
     sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if these were many: fewer sweeps an epoch, and what each adds to the mean is soon next to nothing."""
-    keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": 2e-3}
+    keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": None}
     monkeypatch.setattr("cfcli.core.solvers.sampling.ROWS", sides[0].height // 2)
     monkeypatch.setattr("cfcli.core.solvers.sampling.LEAST_GAIN", 0.01)
     watch = Watch()

@@ -124,7 +124,7 @@ class Factors(nn.Module):
         """The sums (B,) of both biases."""
         return rows(self.user_bias, user) + rows(self.item_bias, item)
 
-    def predict(self, tables: tuple[Tensor, Tensor], user: Tensor, item: Tensor) -> Tensor:
+    def predict(self, tables: tuple[Tensor, ...], user: Tensor, item: Tensor) -> Tensor:
         """Ratings (B,), by ``tables`` that :meth:`embeddings` gave."""
         p, q = rows(tables[0], user), rows(tables[1], item)
         score = self.head((p * q).sum(1), p, q)
@@ -153,6 +153,11 @@ class Factors(nn.Module):
             score = score + a + b
             squares = [squares[0] + a.square(), squares[1] + b.square()]
         return self.ratings(score), rows(self.user_share, user) * squares[0] + rows(self.item_share, item) * squares[1]
+
+    def tables(self) -> list[Tensor]:
+        """What has a row for each user or each item: embeddings (U, D) and (I, D), biases (U,) and (I,)."""
+        biases = [self.user_bias, self.item_bias] if self.biases else []
+        return [self.user_embedding.weight, self.item_embedding.weight, *biases]
 
     def penalty(self) -> Tensor:
         """Of what belongs to no entity."""

@@ -1,4 +1,4 @@
-"""The gradient of the loss on a CPU, most of it without autograd.
+"""The gradient of the loss, most of it without autograd: the fast way on a CPU, and the sparse one anywhere.
 
 For a batch of B ratings with errors e, the gradient of the users' embeddings is a sparse matrix (U, I) of B entries,
 proportional to e, times the items' embeddings. Sorted by user that is a weighted sum of bags of rows, for which PyTorch
@@ -39,11 +39,12 @@ class _Side:
         own, features, embeddings: (N, D), (N, F) and (N, D).
     """
 
-    def __init__(self, model: Factors, name: str, index: Tensor) -> None:
+    def __init__(self, model: Factors, name: str, index: Tensor, sparse: bool) -> None:
+        self.sparse = sparse
         self.whole = getattr(model, f"{name}_embedding").weight
         self.ids: Tensor | None = None
-        self.order = torch.from_numpy(np.argsort(index.numpy()))
-        if len(self.whole) <= 2 * len(index):
+        self.order = torch.from_numpy(np.argsort(index.numpy())) if index.is_cpu else index.argsort()
+        if len(self.whole) <= 2 * len(index) and not sparse:
             self.place, self.count = index, torch.bincount(index, minlength=len(self.whole))
         else:
             ids, place, self.count = torch.unique_consecutive(
@@ -74,21 +75,31 @@ class _Side:
         return embedding_bag(place, other.embeddings, self.begin, mode="sum", per_sample_weights=weight)
 
     def put(self, table: Tensor, rows: Tensor) -> None:
-        """Gives a table the gradient of these rows, and zeros else."""
+        """Gives a table the gradient of these rows, and zeros else: left out, where sparse."""
+        if self.sparse:
+            assert self.ids is not None
+            table.grad = torch.sparse_coo_tensor(
+                self.ids[None], rows, table.shape, is_coalesced=True, check_invariants=False
+            )
+            return
         table.grad = rows if self.ids is None else torch.zeros_like(table).index_copy_(0, self.ids, rows)
 
 
 @torch.no_grad()
-def backward(model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None) -> Tensor:
+def backward(
+    model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None,
+    sparse: bool = False,
+) -> Tensor:  # fmt: skip
     """Sets the gradients of all parameters to those of :func:`loss`; returns the sum of the squared errors.
 
     Args:
         user, item: indices, (B,), int32.
         rating: (B,).
         total: ratings of the whole step, of which these may be a part.
+        sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing of a table's size.
     """
     total = total or len(rating)
-    users, items = _Side(model, "user", user), _Side(model, "item", item)
+    users, items = _Side(model, "user", user, sparse), _Side(model, "item", item, sparse)
     p, q = embedding(users.place, users.embeddings), embedding(items.place, items.embeddings)
     product = torch.linalg.vecdot(p, q)
     for parameter in model.parameters():

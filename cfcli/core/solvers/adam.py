@@ -1,11 +1,11 @@
-"""Fitting any model by gradients, with Adam (Kingma and Ba 2015), under Lightning's Trainer."""
+"""Fitting any model by gradients, with Adam (Kingma and Ba 2015) or in less memory, under Lightning's Trainer."""
 
 import itertools
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.solvers import together
 from cfcli.core.solvers.implicit import helpful, leading, streamed
 from cfcli.core.solvers.resuming import Resumable
+from cfcli.core.solvers.rowwise import RowwiseAdagrad
 from cfcli.core.streaming import Stream
 
 FEATURES = 64  # of who rated what: each costs time at every step
@@ -97,6 +98,7 @@ class Descent(Resumable):
             self.loss = torch.compile(gradients.loss)
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
+        self.tables: tuple[Tensor, ...] = ()  # what validation predicts by
 
     def state(self) -> dict[str, Any]:
         # Another number of threads would find the same features but for rounding, which turns those of like size.
@@ -134,29 +136,32 @@ class Descent(Resumable):
         self.learned: list[tuple[int, Tensor]] = []
 
     def training_step(self, batch: Batch | SharedBatch, index: int) -> None:
-        self.learn(self.optimizers(use_pl_optimizer=False), batch)
+        found = self.optimizers(use_pl_optimizer=False)
+        self.learn(found if isinstance(found, list) else [found], batch)
 
-    def learn(self, optimizer: Any, batch: Sequence[Any]) -> None:
+    def learn(self, optimizers: Sequence[Any], batch: Sequence[Any]) -> None:
         """Some steps: Lightning takes half as long over a batch as a step of a small model does."""
         user, item, rating, *shared = batch
         sizes, totals = shared or (self.batch_size, itertools.repeat(None))
         steps = zip(*(torch.split(column, sizes) for column in (user, item, rating)), strict=True)
         squares = torch.zeros((), device=self.device)
-        config = self.config
-        by_hand = self.device.type == "cpu" and not config.compiled and not config.shard_embeddings
+        sparse, config = self.config.is_sparse, self.config
+        by_hand = sparse or (self.device.type == "cpu" and not config.compiled and not config.shard_embeddings)
         for (user, item, rating), total in zip(steps, totals, strict=False):
-            optimizer.zero_grad()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             if not len(rating):  # no rating of this step is this rank's
                 pass
             elif by_hand:
-                squares += gradients.backward(self.model, user, item, rating, self.config.l2, total)
+                squares += gradients.backward(self.model, user, item, rating, self.config.l2, total, sparse)
             else:
                 loss, found = self.loss(self.model, user, item, rating, self.config.l2, total)
                 loss.backward()  # type: ignore[no-untyped-call]
                 squares += found
             if self.share.ranks > 1:
-                together.sum_gradients(self.model.parameters())
-            optimizer.step()
+                together.sum_gradients(self.model.parameters(), self.model.tables() if sparse else ())
+            for optimizer in optimizers:
+                optimizer.step()
         self.seen += len(batch[2])
         self.learned.append((len(batch[2]), squares))
 
@@ -175,6 +180,7 @@ class Descent(Resumable):
         self.val_seen += len(rating)
 
     def on_train_epoch_end(self) -> None:
+        self.tables = ()  # which may be as large as all of the model
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
             self.model.settle_untrained()
@@ -192,7 +198,7 @@ class Descent(Resumable):
             val_mse=val_mse,
             val_rmse=val_mse**0.5 if val_mse is not None else None,
             val_mae=val_absolutes / val_seen if val_seen else None,
-            learning_rate=self.config.learning_rate,
+            learning_rate=self.config.rates[0],
             seconds=self.seconds,
             ratings_per_second=seen / self.seconds,
         )
@@ -203,6 +209,7 @@ class Descent(Resumable):
 
     def keep(self) -> None:
         """Takes the parameters as the best so far."""
+        self.best = {}  # never two of them at once
         self.best = self.model.folded()
 
     def _steps(self, squares: list[float], counts: list[float]) -> list[tuple[int, float]]:
@@ -213,11 +220,21 @@ class Descent(Resumable):
             steps.append((self.current_epoch * self.steps + -(-seen // self.batch_size), total / n))
         return steps
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters: Iterable[Tensor] = (p for p in self.parameters() if p.requires_grad)
-        if self.config.shard_embeddings:  # one by one: what is spread over ranks and what is not
-            return torch.optim.Adam(parameters, self.config.learning_rate, foreach=False, fused=False)
-        return torch.optim.Adam(parameters, self.config.learning_rate, fused=self.device.type in ("cpu", "cuda"))
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        rate, rate_of_rest = self.config.rates
+        tables = self.model.tables() if self.config.is_sparse else []
+        own = set(tables)
+        rest = [p for p in self.parameters() if p.requires_grad and p not in own]
+        # One by one, where some are spread over ranks and others are not.
+        how: Any = (
+            {"foreach": False} if self.config.shard_embeddings else {"fused": self.device.type in ("cpu", "cuda")}
+        )
+        adam = torch.optim.Adam(rest, rate_of_rest, **how)
+        if not tables:
+            return [adam]
+        if self.config.optimizer == "sparse-adam":
+            return [torch.optim.SparseAdam(tables, rate), adam]
+        return [RowwiseAdagrad(tables, rate), adam]
 
 
 def _known(rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share) -> Known:

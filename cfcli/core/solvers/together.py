@@ -1,13 +1,13 @@
 """What the ranks of one training do together, with torch.distributed under Lightning's strategies."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from cfcli.core.batches import Share
 from cfcli.core.errors import LostError
@@ -35,12 +35,15 @@ def losses() -> Iterator[None]:
         raise LostError("another process of this training ended: killed, or out of memory?") from error
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Makes each gradient the sum of those of all ranks; none counts as zeros."""
+def sum_gradients(parameters: Iterable[Tensor], sparse: Collection[Tensor] = ()) -> None:
+    """Makes each gradient the sum of those of all ranks; none counts as zeros. Those of ``sparse`` are sparse, in their
+    first dimension."""
     small: list[Tensor] = []
     parts: list[Tensor] = []
+    apart = set(sparse)
+    _sum_sparse(sparse)
     for parameter in parameters:
-        if parameter.requires_grad:
+        if parameter.requires_grad and parameter not in apart:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             (small if parameter.numel() < SMALL else parts).append(parameter.grad)
@@ -51,6 +54,30 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if small:
         for grad, part in zip(small, torch.split(parts[-1], [grad.numel() for grad in small]), strict=True):
             grad.copy_(part.view_as(grad))
+
+
+def _sum_sparse(parameters: Collection[Tensor]) -> None:
+    """By the rows of all ranks, one after the other: NCCL sums no sparse tensors."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            ids, rows = torch.zeros(0, dtype=torch.long, device=parameter.device), parameter.detach()[:0]
+        else:
+            ids, rows = parameter.grad.indices()[0], parameter.grad.values()
+        sizes = [int(size) for size in _of_all(torch.tensor([len(ids)], device=ids.device))]
+        ids, rows = _joined(ids, sizes), _joined(rows, sizes)
+        parameter.grad = torch.sparse_coo_tensor(ids[None], rows, parameter.shape, check_invariants=False).coalesce()
+
+
+def _joined(part: Tensor, sizes: list[int]) -> Tensor:
+    """The parts of all ranks, of so many rows."""
+    padded = torch.cat([part, part.new_zeros(max(sizes) - len(part), *part.shape[1:])])  # all have to be of one shape
+    return torch.cat([found[:size] for found, size in zip(_of_all(padded), sizes, strict=True)])
+
+
+def _of_all(tensor: Tensor) -> list[Tensor]:
+    found = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, tensor)
+    return found
 
 
 def sums(values: Sequence[float], share: Share, device: torch.device) -> list[float]:
