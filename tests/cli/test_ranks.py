@@ -249,14 +249,17 @@ from cfcli.core.config import TrainConfig
 from cfcli.core.dataset import Dataset
 from cfcli.core.solvers import sharded
 config = ranks.launched(TrainConfig(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
-rank, shapes, init = ranks.rank(config), [], sharded.ShardedDescent.on_train_epoch_end
-def noted(self):
-    init(self)
+rank, shapes, learn = ranks.rank(config), [], sharded.ShardedDescent.learn
+def shape_of(table):
+    return tuple(sharded.part_of(table)[0].shape)
+def noted(self, optimizers, batch):
+    learn(self, optimizers, batch)
     tables = [*self.model.named_parameters(), *self.kept.named_buffers()]
-    shapes.append({name: tuple(sharded.part_of(table)[0].shape) for name, table in tables})
-    for group in self.optimizers(use_pl_optimizer=False).state.values():
-        shapes.append([tuple(sharded.part_of(value)[0].shape) for value in group.values() if value.dim() == 2])
-sharded.ShardedDescent.on_train_epoch_end = noted
+    shapes.append({name: shape_of(table) for name, table in tables})
+    shapes.append([shape_of(table.grad) for table in self.model.parameters() if table.grad is not None])
+    for group in optimizers[0].state.values():
+        shapes.append([shape_of(value) for value in group.values() if value.dim()])
+sharded.ShardedDescent.learn = noted
 data = Dataset.load(Path("data"))
 place = Path("parts") / "checkpoints"
 place.parent.mkdir(exist_ok=True)
@@ -279,8 +282,10 @@ def test_no_rank_has_a_whole_table(place: Path) -> None:
             assert sum(rows) == n
             assert max(rows) == -(-n // 3)
     for shapes, _ in found:
-        for moments in shapes[1:]:
-            assert all(rows <= max(1, -(-info["users"] // 3)) for rows, _ in moments)
+        gradients, *moments = shapes[1:7]
+        assert len(moments) == len(gradients)
+        assert len(gradients) == 5  # of embeddings, biases, and one bias for all
+        assert all(rows <= -(-info["users"] // 3) for shape in (gradients, *moments) for rows, *_ in shape)
     assert found[0][1]["user_embedding.weight"] == (info["users"], 4)
     assert "user_embedding.weight" not in found[1][1]
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -213,16 +213,33 @@ class Factors(nn.Module):
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
     """Rows of a table, (B, D) or (B,), also of one that is spread over ranks by rows: then all of them ask together,
-    for the same rows."""
+    for the same rows, and each gets the gradient of its part."""
     if not is_spread(table):
         return table.index_select(0, index)
-    from torch.distributed.tensor import DTensor, Replicate
+    part, place = part_of(table)
+    found: Tensor = _Lookup.apply(part, index - place.start)  # type: ignore[no-untyped-call]
+    return found
 
-    wanted = DTensor.from_local(index.long(), table.device_mesh, [Replicate()], run_check=False)
-    flat = table.dim() == 1
-    found = nn.functional.embedding(wanted, table[:, None] if flat else table)
-    here: Tensor = found.redistribute(placements=[Replicate()]).to_local()  # type: ignore[attr-defined]
-    return here[:, 0] if flat else here
+
+class _Lookup(torch.autograd.Function):
+    """Looks into a part of a table, at indices that may lie outside of it, and adds what the other ranks find.
+    DTensor's own embedding would make a gradient of the whole table on each."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, index: Tensor) -> Tensor:
+        inside = (index >= 0) & (index < len(part))
+        index = index[inside]
+        found = part.new_zeros(len(inside), *part.shape[1:])
+        found[inside] = part.index_select(0, index)
+        torch.distributed.all_reduce(found)
+        ctx.save_for_backward(index, inside)
+        ctx.shape = part.shape
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        index, inside = ctx.saved_tensors
+        return grad.new_zeros(ctx.shape).index_add_(0, index, grad[inside]), None
 
 
 def is_spread(table: Tensor) -> "TypeGuard[DTensor]":

@@ -1,7 +1,8 @@
 """Embedding tables spread over ranks by rows: tensor parallelism under Lightning's ModelParallelStrategy.
 
-All ranks take each step with the same ratings. For a rating's vectors they look into their own rows, and the others'
-are added (PyTorch's DTensor); so does each gradient reach only the rank that has the row.
+All ranks take each step with the same ratings. Each looks for their vectors in its own rows, and what the others found
+is added; a gradient is only of the rank's own rows (:func:`cfcli.core.models.base.rows`). For Lightning and for
+checkpoints that any number of ranks can read, tables are PyTorch's DTensors.
 """
 
 import os
