@@ -177,8 +177,9 @@ class TrainConfig:
 
     def only_adam(self) -> list[str]:
         """The settings, other than by default, that only the solver adam heeds."""
-        default = {f.name: f.default for f in dataclasses.fields(self)}
-        return [name for name in ONLY_ADAM if getattr(self, name) != default[name]]
+        plain = {f.name: [f.default] for f in dataclasses.fields(self)}
+        plain["learning_rate"].append(ADAM_RATE)  # as runs say that were made when this was the default
+        return [name for name in ONLY_ADAM if getattr(self, name) not in plain[name]]
 
     def fitted_by(self) -> str:
         """The solver, once ``auto`` is settled."""

@@ -162,3 +162,8 @@ def test_settings_are_read_as_their_key_wants_them(setting: str, key: str, value
 @pytest.mark.parametrize("cls", [PrepareConfig, TrainConfig])
 def test_every_key_says_what_it_is(cls: Any) -> None:
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(cls))
+
+
+def test_a_configuration_of_an_earlier_version_still_means_the_sampler() -> None:
+    assert TrainConfig(learning_rate=2e-3).fitted_by() == "gibbs"  # what earlier versions wrote by default
+    assert TrainConfig(learning_rate=3e-3).fitted_by() == "adam"
