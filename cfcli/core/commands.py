@@ -4,7 +4,7 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
-from cfcli.core.config import TRAIN_FLAGS, PrepareConfig, TrainConfig, to_toml_value
+from cfcli.core.config import TOGETHER_FLAGS, TRAIN_FLAGS, PrepareConfig, TrainConfig, to_toml_value
 from cfcli.core.dataset import Dataset
 from cfcli.core.runs import Run
 
@@ -24,7 +24,8 @@ def prepare_command(dataset: Dataset) -> str:
 def train_command(run: Run, dataset: Dataset | None) -> str:
     """``cfcli train`` with the settings of a run."""
     where = str(dataset.path) if dataset else run.info["dataset"]["path"]
-    return shlex.join(["cfcli", "train", "--data", where, *_settings(TrainConfig, run.info["config"], TRAIN_FLAGS)])
+    settings = _settings(TrainConfig, run.info["config"], TRAIN_FLAGS + TOGETHER_FLAGS)
+    return shlex.join(["cfcli", "train", "--data", where, *settings])
 
 
 def _settings(cls: type[PrepareConfig] | type[TrainConfig], config: dict[str, Any], flags: Any) -> list[str]:

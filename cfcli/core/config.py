@@ -208,6 +208,11 @@ class TrainConfig:
         """Processes that train one model together, on all machines."""
         return self.devices * self.num_nodes
 
+    def refuse_ranks(self, command: str) -> None:
+        """Raises a ConfigError where several processes are asked for by a command that is one."""
+        if self.ranks > 1 or self.shard_embeddings:
+            raise ConfigError(f"{command} is one process: leave out devices, num_nodes and shard_embeddings")
+
     def max_seconds(self) -> float | None:
         """``max_time`` in seconds."""
         if self.max_time is None:

@@ -59,6 +59,7 @@ def retrain(
         GateError: the loss diverged.
         StoppedError: a signal; the next call goes on where this one stopped.
     """
+    train.refuse_ranks("retrain")
     if prepare.split != "hash":
         raise ConfigError("retrain needs --split hash: in any other, rows to judge by were trained on the night before")
     if not prepare.test_size:
