@@ -1,7 +1,6 @@
 """From a dataset to a run on disk."""
 
 import contextlib
-import itertools
 import json
 import os
 import platform
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from cfcli.core.training import TrainedModel
 
 ADDRESSES = 2 << 30  # bytes
-SORTED_ROWS = 1 << 23  # at once
+SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -242,17 +241,27 @@ class Columns:
 
 
 def _write_seen(blocks: Blocks, user_n: NDArray[np.int64], path: Path) -> None:
-    """Who rated what, by user and item: so many users at a time that their rows fit into memory."""
+    """Who rated what, by user and item. The rows go to files by user first, that have no name, and each of which fits
+    into memory."""
     import pyarrow.parquet as pq
 
+    most = max(SORTED_ROWS, len(blocks) // SORTED_FILES)
     before = np.cumsum(user_n) - user_n
-    cuts = [*np.flatnonzero(np.diff(before // SORTED_ROWS, prepend=-1)), len(user_n)]
-    schema = pl.DataFrame(schema={name: COLUMNS[name] for name in ("user", "item")}).to_arrow().schema
-    with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for first, end in itertools.pairwise(cuts):
-            of_these = pl.col("user").is_between(first, end, closed="left")
-            parts = [block.select("user", "item").filter(of_these) for block in blocks]
-            file.write_table(pl.concat(parts).sort("user", "item").to_arrow())
+    first = np.flatnonzero(np.diff(before // most, prepend=-1))  # users of each file
+    columns = {name: COLUMNS[name] for name in ("user", "item")}
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in first]
+        for block in blocks:
+            rows = block.select(*columns).sort("user")
+            cuts = np.searchsorted(rows["user"].to_numpy(), [*first[1:]])
+            for file, part in zip(files, np.split(rows.to_numpy(), cuts), strict=True):
+                file.write(np.ascontiguousarray(part).data)
+        writer = None
+        for file in files:
+            file.seek(0)
+            found = pl.DataFrame(np.fromfile(file, np.uint32).reshape(-1, 2), columns).sort("user", "item").to_arrow()
+            writer = writer or stack.enter_context(pq.ParquetWriter(path, found.schema, compression="zstd"))
+            writer.write_table(found)
 
 
 def _save(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:

@@ -14,7 +14,7 @@ from cfcli.core import publishing
 from cfcli.core.errors import ArtifactError, MachineError
 
 MOST_MANIFEST = 16 << 20  # bytes
-NAME = re.compile(r"\.?[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
 TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 
 

@@ -1,5 +1,6 @@
 """One training by several processes: the same model as one makes, stopped and lost together."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import planted
 import polars as pl
 import pytest
 from shell import CFCLI, run_cfcli, write_ratings
@@ -309,10 +311,21 @@ def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None
         done = run_cfcli("train", "--resume", "halves", *again, cwd=place)
         assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(metrics(place / "whole-1"), metrics(place / "whole-3"), rtol=1e-5)
+
+    def refused(says: str) -> None:
+        done = run_cfcli("train", "--resume", "halves", "--devices", 1, "--out", "none", cwd=place)
+        assert done.returncode == 7, done.stderr
+        assert says in done.stderr
+
+    harmful = b"cos\nmkdir\n(S'" + os.fsencode(place / "harm") + b"'\ntR."
+    (kept / "last.ckpt" / ".metadata").write_bytes(harmful)
+    refused(".metadata: damaged: its checksum")
+    manifest = kept / "last.ckpt" / "checkpoint.json"
+    planted.reseal(manifest, metadata=hashlib.sha256(harmful).hexdigest())
+    refused("damaged: not a checkpoint (os.mkdir)")
+    assert not (place / "harm").exists()
     (kept / "last.ckpt" / "meta.pt").write_bytes(b"0")
-    done = run_cfcli("train", "--resume", "halves", "--devices", 1, "--out", "none", cwd=place)
-    assert done.returncode == 7
-    assert "damaged" in done.stderr
+    refused("meta.pt: damaged")
 
 
 @pytest.mark.parametrize("flags", [("--warm-start", "one"), ("--set", "compiled=true"), ("--solver", "gibbs")])

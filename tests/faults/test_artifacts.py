@@ -926,7 +926,11 @@ def test_the_source_has_nothing_that_runs_what_it_reads(path: Path) -> None:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom):
             names.append(node.module or "")
-        assert not UNSAFE & {part for name in names for part in name.split(".")}, where
+        # torch's distributed checkpoints are lists in pickle, which that module lets name nothing but their parts.
+        unsafe = UNSAFE - {"pickle"} if path.name == "sharded.py" else UNSAFE
+        assert not unsafe & {part for name in names for part in name.split(".")}, where
+        if path.name == "sharded.py" and isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle":
+            assert node.attr in {"Unpickler", "UnpicklingError"}, where
         if isinstance(node, ast.Name):
             assert node.id not in {"eval", "exec", "compile", "__import__"}, where
         if isinstance(node, ast.Attribute):

@@ -31,8 +31,9 @@ STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
 
 
 def auto_batch_size(rows: int) -> int:
-    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each."""
-    return 1 << max(5, round(math.log2(max(rows, 1) / 100)))
+    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each. At most a million
+    ratings, whose vectors are to fit into memory."""
+    return 1 << min(20, max(5, round(math.log2(max(rows, 1) / 100))))
 
 
 def uses_dataloader(config: TrainConfig) -> bool:

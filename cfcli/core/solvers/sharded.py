@@ -32,7 +32,17 @@ TABLES = ("user_embedding.weight", "item_embedding.weight", "user_bias", "item_b
 MANIFEST, FORMAT = "checkpoint.json", 1
 DRAWN = 1 << 14  # rows at once
 SENT = 1 << 22  # numbers at once, from a rank to the first
-PLAIN = {"torch", "torch.serialization", "torch.storage", "collections", "pathlib", "torch.distributed.checkpoint"}
+METADATA = ".metadata"  # what torch's writer calls its list of parts
+PLAIN = {
+    "torch": {"Size", "float32", "float64", "int32", "int64"},
+    "torch.serialization": {"_get_layout"},
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
+        "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+    },
+    "pathlib": {"Path", "PosixPath", "PurePosixPath"},
+}  # fmt: skip
 
 
 class TensorParallel(ModelParallelStrategy):
@@ -104,7 +114,9 @@ class FolderCheckpoints(Checkpoints):
             names = sorted(path.name for path in folder.iterdir())
             for name in names:
                 publishing.sync(folder / name)
-            manifests.write(folder / MANIFEST, {"format": FORMAT}, manifests.listing(folder, names))
+            names.remove(METADATA)  # which a manifest, as a hidden file, may not list
+            content = {"format": FORMAT, "metadata": manifests.sha256(folder / METADATA)}
+            manifests.write(folder / MANIFEST, content, manifests.listing(folder, names))
             publishing.point(self.path, folder)
             for other in self.path.parent.glob("epoch-*"):
                 if other != folder:
@@ -115,7 +127,7 @@ class _Plain(pickle.Unpickler):
     """Reads what torch's distributed checkpoints say of themselves, and makes nothing but that."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in PLAIN or module.startswith("torch.distributed.checkpoint."):
+        if name in PLAIN.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}")
 
@@ -123,11 +135,13 @@ class _Plain(pickle.Unpickler):
 def _check(path: Path) -> None:
     """Raises an ArtifactError unless a checkpoint is as it was written and, unpickled, runs no code."""
     manifests.refuse_shared(path.parent)
-    manifests.read(path / MANIFEST, "checkpoint", FORMAT)
+    content = manifests.read(path / MANIFEST, "checkpoint", FORMAT)
     try:
-        with (path / ".metadata").open("rb") as file:
+        if manifests.sha256(path / METADATA) != content.get("metadata"):
+            raise ArtifactError(f"{path / METADATA}: damaged: its checksum is not the one in {MANIFEST}")
+        with (path / METADATA).open("rb") as file:
             _Plain(file).load()
-    except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, ValueError) as error:
+    except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, OSError, ValueError) as error:
         raise ArtifactError(f"{path}: damaged: not a checkpoint ({error})") from None
 
 
