@@ -169,7 +169,8 @@ class Factors(nn.Module):
         """Of users (U, D) and items (I, D), features included."""
         p, q = self.user_embedding.weight, self.item_embedding.weight
         if self.features:
-            p, q = p + self.user_features @ self.user_map, q + self.item_features @ self.item_map
+            p = torch.addmm(p, self.user_features, self.user_map)
+            q = torch.addmm(q, self.item_features, self.item_map)
         return p, q
 
     @torch.no_grad()
@@ -264,7 +265,7 @@ def rows_of(n: int, rank: int, ranks: int) -> range:
 def _give_mean(table: Tensor, whole: Tensor, to: Tensor) -> None:
     """Sets the rows ``to`` (U,) of a table to the mean of the other rows of ``whole``."""
     own, place = part_of(table)
-    total = part_of(whole)[0][~to[place]].sum(0)
+    total = (~to[place]).to(own) @ part_of(whole)[0]  # a sum over some rows would copy them first
     if is_spread(table):
         torch.distributed.all_reduce(total)
     own[to[place]] = total / (~to).sum()

@@ -20,7 +20,7 @@ from cfcli.core.epochs import Epoch, Progress
 from cfcli.core.errors import ArtifactError, MachineError
 from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
-from cfcli.core.solvers import together
+from cfcli.core.solvers import processor, together
 from cfcli.core.solvers.implicit import helpful, leading, streamed
 from cfcli.core.solvers.resuming import Resumable
 from cfcli.core.solvers.rowwise import RowwiseAdagrad
@@ -60,7 +60,8 @@ def descent(
         raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
     total = len(rows)
     batch_size = auto_batch_size(total) if config.batch_size == "auto" else config.batch_size
-    known = _known(rows, summary, config, share)
+    with processor.sparing():  # features take several times their size on the way
+        known = _known(rows, summary, config, share)
     steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
     batches: Any
     if isinstance(rows, Blocks):

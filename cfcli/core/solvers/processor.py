@@ -10,6 +10,7 @@ import torch
 from cfcli.core.config import TrainConfig
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # of malloc.h
+LARGE, KEPT = 32 << 20, 1 << 30  # bytes of a block that is returned when it is freed: by default, and in steps
 SMALL_STEP = 1 << 16  # ratings times dimensions
 
 
@@ -18,7 +19,7 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     """With the processor set up for training by steps that each work on so many ``entries`` of vectors."""
     # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them again
     # costs as much as the step itself.
-    _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 30)
+    _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
     _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
     # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is 100 times slower.
     torch.set_flush_denormal(True)
@@ -33,8 +34,18 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
         torch.set_num_threads(before)
         torch.set_flush_denormal(False)
         # Once set, they no longer adapt: to what they adapt to where blocks are large.
-        _glibc("mallopt", M_MMAP_THRESHOLD, 32 << 20)
+        _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
         _glibc("mallopt", M_TRIM_THRESHOLD, 64 << 20)
+
+
+@contextlib.contextmanager
+def sparing() -> Iterator[None]:
+    """Within :func:`fast`, for what is done once: large blocks that are freed do go back to the kernel."""
+    _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
 
 
 def free() -> None:
