@@ -67,11 +67,14 @@ def takes(keys: Keys) -> Callable[[Command], Command]:
     return decorate
 
 
+_hints = functools.cache(get_type_hints)  # which takes a millisecond, for each flag
+
+
 def _flag(name: str, cls: type) -> Any:
     """The flag of a key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    hint = get_type_hints(cls)[name]
+    hint = _hints(cls)[name]
     return Annotated[
         str | None if name in METAVARS else hint | None,
         typer.Option(
