@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     ["errors"],
     ["config", "ids", "publishing", "manifests"],
-    ["ranks"],
+    ["ranks", "planning"],
     ["sources", "lines", "columns", "checks", "splits", "spool"],
     ["blocks"],
     [

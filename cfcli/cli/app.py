@@ -16,6 +16,7 @@ from cfcli.cli import (
     bench,
     evaluate,
     export_embeddings,
+    plan,
     predict,
     prepare,
     recommend,
@@ -121,6 +122,7 @@ def _root(
 
 
 app.command("prepare")(prepare.prepare)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

@@ -51,6 +51,8 @@ def train(
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
     settings = ranks.launched(settings)
     dataset = Dataset.load(data)
+    if not resume and not ranks.rank(settings):
+        settings = fitting.affordable(dataset, settings, out)
     console = Out(json, quiet or ranks.rank(settings) > 0)
     if resume:
         console.say(f"goes on with {resume}")

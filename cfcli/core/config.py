@@ -114,7 +114,7 @@ class TrainConfig:
     optimizer: Optimizer = _key(
         "auto",
         "What adam steps by: adam, 4 times the tables in memory; sparse-adam, 3 times; rowwise-adagrad, little more "
-        "than once; auto is adam.",
+        "than once; auto is adam, or where that does not fit the first that does.",
     )
     learning_rate: float | None = _key(None, "Learning rate; default 0.002, for rowwise-adagrad 0.05.")
     l2: float = _key(1.0, "Weight of adam's squared parameters, over the root of the number of their ratings.")

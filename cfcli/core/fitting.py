@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 import cfcli
-from cfcli.core import lightly, manifests, publishing, ranks, warm_start
+from cfcli.core import lightly, manifests, planning, publishing, ranks, warm_start
 from cfcli.core.blocks import COLUMNS, Blocks
 from cfcli.core.config import TrainConfig, as_dict, to_toml
 from cfcli.core.dataset import Dataset, write_table
@@ -77,6 +77,8 @@ def train(
         "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, and its libraries may "
         "hang on less",
     )
+    if not ranks.rank(config):  # which starts the others, or ends before they have begun
+        config = affordable(dataset, config, out, settle=resume is None)
     start = None
     if config.warm_start:
         start = warm_start.start(Run.load(Path(config.warm_start)), dataset, config)
@@ -101,6 +103,19 @@ def train(
             shutil.rmtree((folder / CHECKPOINT).parent, ignore_errors=True)
         info = write(folder, path, dataset, config, fitted)
     return path, info, fitted.stopped_by
+
+
+def affordable(dataset: Dataset, config: TrainConfig, out: Path | None, *, settle: bool = True) -> TrainConfig:
+    """The configuration, with the optimizer that fits this machine where ``auto`` is to be settled.
+
+    Raises:
+        MachineError: the training needs more memory or disk than there is.
+    """
+    job = planning.Job(*(dataset.info[name] for name in ("users", "items", "train", "val")))
+    machine = planning.available(config, (out or RUNS).parent)
+    config = planning.settled(config, job, machine) if settle else config
+    planning.refuse(config, job, machine)
+    return config
 
 
 def _fit(

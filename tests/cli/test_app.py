@@ -19,7 +19,8 @@ from cfcli.core import preparation, publishing
 from cfcli.core.errors import StaleError
 
 COMMANDS = (
-    "prepare train evaluate predict recommend export-embeddings bench similar retrain rollback status verify".split()
+    "prepare plan train evaluate predict recommend export-embeddings bench similar retrain rollback status "
+    "verify".split()
 )
 
 

@@ -1,0 +1,86 @@
+"""``cfcli plan``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out
+from cfcli.core.config import TrainConfig, resolve
+from cfcli.core.errors import ConfigError
+
+
+@options.takes(options.TRAIN | options.TOGETHER)
+def plan(
+    *,
+    data: options.Data = Path("data"),
+    users: Annotated[int | None, typer.Option(min=1, help="Number of users, in place of a dataset.")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Number of items.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Number of ratings to train on.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the run would be.")] = Path("runs"),
+    config: options.ConfigFile = None,
+    set: options.Sets = None,
+    flags: options.Flags,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """What a training needs of memory and disk, before it starts, against what this machine has, and which flags make
+    it fit. An estimate: a tenth to a fifth off.
+
+    Takes the flags of 'cfcli train'. Creates nothing. Exits with 4 where it does not fit.
+
+    Example: cfcli plan --users 10000000 --items 1000000 --rows 1000000000 --dim 64 --solver adam
+    """
+    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
+
+    from cfcli.core import planning
+
+    if (users, items, rows) == (None, None, None):
+        from cfcli.core.dataset import Dataset
+
+        info = Dataset.load(data).info
+        job = planning.Job(info["users"], info["items"], info["train"], info["val"])
+    elif users and items and rows:
+        job = planning.Job(users, items, rows, rows * 2 // 7)  # as 'prepare' splits by default
+    else:
+        raise ConfigError("give all of --users, --items and --rows, or none of them: a dataset has all")
+    found = planning.report(settings, job, out)
+    console = Out(json, quiet)
+    if not json and not quiet:
+        by = f"by {found['optimizer'] or found['solver']}"
+        sizes = f"{found['users']:,} users, {found['items']:,} items, {found['rows']:,} ratings to train on"
+        print(f"{found['model']} of dimension {found['dim']} {by}: {sizes}")
+    console.table(_table(found), found)
+    if not json and not quiet:
+        print(_verdict(found))
+    if not found["fits"]:
+        raise typer.Exit(4)
+
+
+def _table(found: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    from cfcli.core.planning import size
+
+    table = Table()
+    for name in ("", "needs", "has"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, n in found["per_rank"].items():
+        if n:
+            table.add_row(f"  {name}" + (" (on the device)" if name in found["on_device"] else ""), size(n), "")
+    table.add_section()
+    for name, n in found["needs"].items():
+        has = found["has"][name]
+        if n or has is not None:
+            of = f" of {found['devices']} processes" if name == "memory" and found["devices"] > 1 else ""
+            style = "bold red" if name in found["lacking"] else ""
+            table.add_row(name + of, size(n), "?" if has is None else size(has), style=style)
+    return table
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["fits"]:
+        return "fits"
+    ways = [" ".join(way["flags"]) for way in found["suggestions"]]
+    return f"does not fit: too little {', '.join(found['lacking'])}" + "".join(f"\nfits with {way}" for way in ways)
