@@ -6,7 +6,7 @@ seconds of the command, and the largest resident size of any of its processes. O
 cores: what two of them cost, and that they come to the same, is what this can show.
 
     python benchmarks/scaleout.py --rows 1e6
-    python benchmarks/scaleout.py --rows 25e6 100e6 --epochs 1 --cases stream
+    python benchmarks/scaleout.py --rows 25e6 100e6 --of 100e6 --epochs 1 --cases stream resident
 """
 
 import argparse
@@ -34,6 +34,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6])
+    parser.add_argument("--of", type=float, help="draw the rows from so many, whose users and items they keep")
     parser.add_argument("--dim", default="16")
     parser.add_argument("--epochs", default="5")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
@@ -43,12 +44,13 @@ def main() -> None:
     print("| ratings | case | s an epoch | million ratings/s | val RMSE | s in all | peak MB |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for rows in map(int, args.rows):
-        file, data, out = args.folder / f"{rows}.csv", args.folder / f"data-{rows}", args.folder / "run"
+        whole = int(args.of or rows)
+        file, data, out = args.folder / f"{whole}.csv", args.folder / f"data-{rows}-of-{whole}", args.folder / "run"
         if not data.exists():
             if not file.exists():
                 args.folder.mkdir(exist_ok=True)
-                write_csv(file, rows)
-            measure("prepare", str(file), "--out", str(data), "--quiet")
+                write_csv(file, whole)
+            measure("prepare", str(file), "--sample", str(rows), "--out", str(data), "--quiet")
         for case in args.cases:
             shutil.rmtree(out, ignore_errors=True)
             train = ["train", "--data", str(data), "--out", str(out), "--solver", "adam", "--dim", args.dim]
