@@ -24,9 +24,10 @@ ROW = 12  # user, item and rating
 SEEN = 12  # who rated what, on the disk: to be sorted, and packed beside that
 STREAM = 4 << 20  # rows in the buffer of the loader stream
 FEATURES, MOST_FEATURES, SPARE = 64, 200, 10  # of who rated what: for adam, for gibbs, and beside them on the way
-SUBSPACES = 4.5  # on that way
+SUBSPACES = 3.8  # on that way
 STATE = {"adam": 2.0, "sparse-adam": 2.0}  # of the optimizer, in tables
 KEPT_RANK, DRAWS = 128, 256 << 20  # of gibbs' mean of samples, and bytes of samples
+PADDED = 1 << 17  # ratings that gibbs works on at once
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,9 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[dict[str, float], float]:
     rank = sampled_rank(config, job.rows)
     vectors = FLOAT * job.entities * (rank + 1)
     f = features(job, MOST_FEATURES)
+    # Entities of a block, each with some (K, K).
+    n = max(job.users, job.items)
+    block = min(n, PADDED / max(job.rows / n, (rank + 1) / 4))
     kept = FLOAT * job.entities * 2 * max(KEPT_RANK, 2 * config.dim)
     draws = min(DRAWS, 16 * vectors / 2)
     parts = {
@@ -161,6 +165,7 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[dict[str, float], float]:
         "mean of samples": kept,
         "samples": draws,
         "rows": job.rows * 33 + job.val * 24,
+        "step": 4 * FLOAT * block * (rank + 1) ** 2,
     }
     _add_reading(parts, job, f, job.rows)
     return parts, _disk(config, job, FLOAT * job.entities * (config.dim + 1) + draws, vectors + kept + draws)

@@ -11,7 +11,7 @@ from cfcli.core import fitting, planning
 from cfcli.core.config import TrainConfig
 from cfcli.core.errors import MachineError
 from cfcli.core.planning import Job, Machine, Plan, available, plan, settled
-from cfcli.core.solvers import adam, implicit, sampling
+from cfcli.core.solvers import adam, gibbs, implicit, posterior, sampling
 
 GB = 10**9
 ROOMY = Machine(10**18, None, 10**18)
@@ -64,7 +64,9 @@ def test_the_numbers_of_the_solvers_are_those_they_use() -> None:
         assert planning.sampled_rank(TrainConfig(dim=64), rows) == sampling.rank_for(rows, TrainConfig(dim=64))
         for most in (adam.FEATURES, implicit.MOST_FEATURES):
             assert planning.features(job, most) == implicit.helpful(rows, (3000, 2000), most)
-    assert (planning.FEATURES, planning.MOST_FEATURES) == (adam.FEATURES, implicit.MOST_FEATURES)
+    ours = planning.FEATURES, planning.MOST_FEATURES, planning.PADDED, planning.KEPT_RANK, planning.DRAWS
+    assert ours[:3] == (adam.FEATURES, implicit.MOST_FEATURES, gibbs.PADDED)
+    assert ours[3:] == (posterior.LEAST_RANK, posterior.SAMPLE_BYTES)
 
 
 def applied(config: TrainConfig, flags: list[str]) -> TrainConfig:
