@@ -82,5 +82,5 @@ def _table(found: dict[str, Any]) -> Any:
 def _verdict(found: dict[str, Any]) -> str:
     if found["fits"]:
         return "fits"
-    ways = [" ".join(way["flags"]) for way in found["suggestions"]]
-    return f"does not fit: too little {', '.join(found['lacking'])}" + "".join(f"\nfits with {way}" for way in ways)
+    ways = [f"fits with {' '.join(way['flags'])}" for way in found["suggestions"]]
+    return "\n".join([f"does not fit: too little {', '.join(found['lacking'])}", *(ways or ["with no flags, either"])])

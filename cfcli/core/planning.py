@@ -18,6 +18,7 @@ from cfcli.core.config import TOGETHER_FLAGS, TRAIN_FLAGS, TrainConfig, to_toml_
 from cfcli.core.errors import ConfigError, MachineError
 
 FLOAT = 4  # bytes
+SURE, WORTH = 0.8, 100 << 20  # share of an estimate, and bytes of it, from which a training is refused
 PROCESS = 380 << 20  # Python, PyTorch and Lightning
 TOGETHER, SPREAD = 60 << 20, 150 << 20  # and what is imported for several ranks, and for tables in parts
 ROW = 12  # user, item and rating
@@ -94,12 +95,11 @@ class Plan:
         """Of a GPU, which one rank has."""
         return sum(size for name, size in self.parts.items() if name in self.on_device)
 
-    def lacking(self) -> list[str]:
-        """Which of memory, device and disk do not suffice."""
+    def lacking(self, share: float = 1.0) -> list[str]:
+        """Which of memory, device and disk do not suffice for that share of what is needed."""
         names = ("memory", "device", "disk")
-        return [
-            name for name in names if (has := getattr(self.machine, name)) is not None and getattr(self, name) > has
-        ]
+        there = ((name, getattr(self.machine, name)) for name in names)
+        return [name for name, has in there if has is not None and share * getattr(self, name) > has]
 
 
 def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
@@ -263,9 +263,9 @@ def settled(config: TrainConfig, job: Job, machine: Machine) -> TrainConfig:
 
 
 def refuse(config: TrainConfig, job: Job, machine: Machine) -> None:
-    """Raises a MachineError where a training needs more than there is, which names what would make it fit."""
+    """Raises a MachineError where a training surely needs more than there is, which names what would make it fit."""
     found = plan(config, job, machine)
-    if lacking := found.lacking():
+    if lacking := [name for name in found.lacking(SURE) if getattr(found, name) > WORTH]:
         of = ", ".join(
             f"{size(getattr(found, name))} of {name} where {size(getattr(machine, name))} are free" for name in lacking
         )

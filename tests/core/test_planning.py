@@ -10,7 +10,7 @@ import pytest
 from cfcli.core import fitting, planning
 from cfcli.core.config import TrainConfig
 from cfcli.core.errors import MachineError
-from cfcli.core.planning import Job, Machine, Plan, available, plan, settled
+from cfcli.core.planning import Job, Machine, Plan, available, plan, refuse, settled
 from cfcli.core.solvers import adam, gibbs, implicit, posterior, sampling
 
 GB = 10**9
@@ -165,8 +165,18 @@ def test_train_takes_and_records_the_optimizer_that_fits(tmp_path: Path, monkeyp
     data = planted.dataset(tmp_path, planted.checkerboard())
     config = TrainConfig(solver="adam", epochs=1, device="cpu")
     monkeypatch.setattr(planning, "available", lambda config, out: Machine(10**9))
-    monkeypatch.setattr(Plan, "lacking", lambda self: ["memory"] * bool(self.parts["gradients"]))
+    monkeypatch.setattr(Plan, "lacking", lambda self, share=1.0: ["memory"] * bool(self.parts["gradients"]))
     trained = fitting.train(data, config, tmp_path / "run")
     assert trained
     assert trained[1]["optimizer"] == trained[1]["config"]["optimizer"] == "sparse-adam"
     assert 'optimizer = "sparse-adam"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_what_an_estimate_cannot_tell_for_sure_is_not_refused() -> None:
+    config, job = TrainConfig(solver="adam", dim=64), Job(10**6, 10**5, 10**7)
+    needs = plan(config, job, Machine(None)).memory
+    refuse(config, job, Machine(int(0.9 * needs)))
+    with pytest.raises(MachineError, match=r"of memory where .* are free; it fits with "):
+        refuse(config, job, Machine(int(0.7 * needs)))
+    small = Job(50, 50, 100)
+    refuse(config, small, Machine(None, disk=0))  # who writes will see
