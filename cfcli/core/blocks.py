@@ -19,11 +19,13 @@ ROWS = 1 << 20  # of a table that is in memory, at once
 
 
 class Piece(NamedTuple):
-    """Rows ``start`` to ``stop`` of a row group."""
+    """Rows ``start`` to ``stop`` of a row group; of these, every ``every``-th, from ``offset`` on."""
 
     group: int
     start: int
     stop: int
+    offset: int = 0
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,11 @@ class Blocks:
 
         try:
             with pq.ParquetFile(self.path) as file:
-                for group, start, stop in pieces:
+                for group, start, stop, offset, every in pieces:
                     # One thread: a process that forks, as PyTorch's workers are made, must not hold others.
                     table = file.read_row_group(group, columns=[*COLUMNS], use_threads=False)[start:stop]
-                    yield self._checked(pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in COLUMNS}))
+                    block = pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in COLUMNS})
+                    yield self._checked(block.gather_every(every, offset) if every > 1 else block)
         except (PolarsError, PanicException, pa.ArrowException, OSError, KeyError) as error:
             raise ArtifactError(f"{self.path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
 

@@ -52,10 +52,12 @@ def streamed(blocks: Blocks, summary: Summary, f: int, seed: int) -> tuple[Tenso
     def sums(of: str, other: str, dense: Tensor) -> Tensor:
         dense, found = weight[other] * dense, torch.zeros(len(scale[of]), dense.shape[1])
         for block in blocks:
-            ids, place = np.unique(block[of].to_numpy(), return_inverse=True)
+            there = np.zeros(len(found), bool)
+            there[block[of].to_numpy()] = True
+            ids, place = np.flatnonzero(there), np.cumsum(there, dtype=np.int32)[block[of].to_numpy()] - 1
             pairs = np.ones(block.height, np.float32), (place, block[other].to_numpy())
             part = _product(csr_matrix(pairs, shape=(len(ids), len(dense))), dense)
-            found.index_add_(0, torch.from_numpy(ids.astype(np.int64)), part)
+            found.index_add_(0, torch.from_numpy(ids), part)
         return weight[of] * found
 
     return _singular(
