@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import ArtifactError
 
 COLUMNS = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+KINDS = {"user": np.uint32, "item": np.uint32, "rating": np.float32}
 ROWS = 1 << 20  # of a table that is in memory, at once
 
 
@@ -59,7 +59,13 @@ class Blocks:
         return found
 
     def read(self, pieces: Iterable[Piece]) -> Iterator[pl.DataFrame]:
-        """The rows of each piece.
+        """The rows of each piece."""
+        for columns in self.arrays(pieces):
+            yield pl.DataFrame(columns)
+
+    def arrays(self, pieces: Iterable[Piece]) -> Iterator[dict[str, NDArray[Any]]]:
+        """The columns of each piece, by nothing that works in threads: in a process that was forked, as PyTorch's
+        workers are, threads of the libraries that it came with wait for ever.
 
         Raises:
             ArtifactError: the file is damaged, or has an index that is none.
@@ -70,20 +76,22 @@ class Blocks:
         try:
             with pq.ParquetFile(self.path) as file:
                 for group, start, stop, offset, every in pieces:
-                    # One thread: a process that forks, as PyTorch's workers are made, must not hold others.
                     table = file.read_row_group(group, columns=[*COLUMNS], use_threads=False)[start:stop]
-                    block = pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in COLUMNS})
-                    yield self._checked(block.gather_every(every, offset) if every > 1 else block)
-        except (PolarsError, PanicException, pa.ArrowException, OSError, KeyError) as error:
+                    if any(column.null_count for column in table.columns):
+                        raise ArtifactError(f"{self.path}: damaged: has gaps")
+                    columns = {name: table.column(name).to_numpy()[offset::every] for name in COLUMNS}
+                    yield {name: np.ascontiguousarray(column) for name, column in self._checked(columns).items()}
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise ArtifactError(f"{self.path}: damaged: {(str(error).splitlines() or [''])[0]}") from None
 
-    def _checked(self, rows: pl.DataFrame) -> pl.DataFrame:
-        if dict(rows.schema) != COLUMNS or any(rows.null_count().row(0)) or not rows["rating"].is_finite().all():
-            raise ArtifactError(f"{self.path}: damaged: not users, items and ratings without gaps")
+    def _checked(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        kinds = {name: column.dtype for name, column in columns.items()}
+        if kinds != KINDS or not np.isfinite(columns["rating"]).all():
+            raise ArtifactError(f"{self.path}: damaged: not users, items and finite ratings")
         for name, n in (("user", self.users), ("item", self.items)):
-            if rows.height and rows[name].max() >= n:  # type: ignore[operator]
+            if columns[name].max(initial=0) >= max(n, 1):
                 raise ArtifactError(f"{self.path}: damaged: column '{name}' is not below {n}")
-        return rows
+        return columns
 
     @cached_property
     def _groups(self) -> list[int]:

@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from cfcli.core.batches import ALONE, Batch, Rows, Share, SharedBatch
+from cfcli.core.batches import ALONE, Batch, Share, SharedBatch
 from cfcli.core.blocks import Blocks, Piece
 
 BUFFER = 1 << 22  # rows that are shuffled together
@@ -24,9 +25,9 @@ class Reader(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         mine = self.pieces[worker.id :: worker.num_workers] if worker else self.pieces
-        for block in self.blocks.read(mine):
-            rows = Rows.of(block)
-            yield rows.user, rows.item, rows.rating
+        for columns in self.blocks.arrays(mine):
+            user, item = (torch.from_numpy(columns[name].astype(np.int32)) for name in ("user", "item"))
+            yield user, item, torch.from_numpy(columns["rating"].copy())
 
 
 class Stream:
