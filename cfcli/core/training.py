@@ -153,7 +153,7 @@ def fit(
             user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
             table = table_of(user, item, rating, users, items)
             del train, user, item, rating  # which would be a fifth of all memory, where ratings are many
-            with processor.sparing():  # features take several times their size on the way
+            with processor.sparing(config):  # features take several times their size on the way
                 module = Sampling(table, val, config, progress, (low, high), device, start)
             del table  # too, once the sampler has it by users and by items
             batches, held = range(module.steps), range(1) if val.height else None

@@ -60,7 +60,7 @@ def descent(
         raise MachineError("compiled: no C++ compiler (g++) on this machine; install one, or leave it out")
     total = len(rows)
     batch_size = auto_batch_size(total) if config.batch_size == "auto" else config.batch_size
-    with processor.sparing():  # features take several times their size on the way
+    with processor.sparing(config):  # features take several times their size on the way
         known = _known(rows, summary, config, share)
     steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
     batches: Any

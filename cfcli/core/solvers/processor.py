@@ -18,9 +18,10 @@ SMALL_STEP = 1 << 16  # ratings times dimensions
 def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     """With the processor set up for training by steps that each work on so many ``entries`` of vectors."""
     # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel, and to get them again
-    # costs as much as the step itself.
-    _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
-    _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
+    # costs as much as the step itself. Tables in parts are there to save memory.
+    if not config.shard_embeddings:
+        _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
+        _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
     # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is 100 times slower.
     torch.set_flush_denormal(True)
     before = torch.get_num_threads()
@@ -39,13 +40,14 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sparing() -> Iterator[None]:
+def sparing(config: TrainConfig) -> Iterator[None]:
     """Within :func:`fast`, for what is done once: large blocks that are freed do go back to the kernel."""
     _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
     try:
         yield
     finally:
-        _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
+        if not config.shard_embeddings:
+            _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
 
 
 def free() -> None:
