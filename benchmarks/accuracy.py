@@ -1,10 +1,12 @@
 """Test RMSE on published splits of MovieLens, by the commands that a user would type.
 
-    python benchmarks/accuracy.py --ml-100k FOLDER [--ml-1m RATINGS] [--seeds 0 1 2] [--out accuracy]
+    python benchmarks/accuracy.py --ml-100k FOLDER [--ml-1m RATINGS] [--seeds 0 1 2] [--out
+    accuracy]
 
-FOLDER holds u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV of it. Every row of the
-table is ``prepare``, ``train`` and ``evaluate`` in processes of their own; nothing is tuned on the test side, and
-no validation rows are taken where training needs none. Writes Markdown and JSON.
+FOLDER holds u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV of it.
+Every row of the table is ``prepare``, ``train`` and ``evaluate`` in processes of their own; nothing
+is tuned on the test side, and no validation rows are taken where training needs none. Writes
+Markdown and JSON.
 """
 
 import argparse
@@ -43,7 +45,12 @@ def run(*args: object) -> tuple[str, float, float, float]:
             sys.exit(f"failed: cfcli {' '.join(map(str, args))}")
         out.seek(0)
         text = out.read()
-    return text, time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return (
+        text,
+        time.perf_counter() - begin,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss / 1024,
+    )
 
 
 def measure(
@@ -56,11 +63,18 @@ def measure(
         run("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
         for seed in seeds:
             out = folder / f"run-{len(list(folder.iterdir()))}-{time.time_ns()}"
-            _, wall, cpu, peak = run("train", "--data", data, *flags, "--no-plots", "--seed", seed, "--out", out, "-q")
+            _, wall, cpu, peak = run(
+                "train", "--data", data, *flags, "--no-plots", "--seed", seed, "--out", out, "-q"
+            )
             report = json.loads(run("evaluate", out, "--json", "-q")[0])
             found.append((report["model"]["rmse"], wall, cpu, peak))
     rmse, wall, cpu, peak = zip(*found, strict=True)
-    row = {"data": name, "train": " ".join(flags), "runs": len(found), "rmse": round(statistics.mean(rmse), 4)}
+    row = {
+        "data": name,
+        "train": " ".join(flags),
+        "runs": len(found),
+        "rmse": round(statistics.mean(rmse), 4),
+    }
     row |= {
         "rmse_min": round(min(rmse), 4),
         "rmse_max": round(max(rmse), 4),
@@ -72,7 +86,9 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--ml-1m", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -83,13 +99,24 @@ def main() -> None:
         folder = Path(name)
         if args.ml_100k:
             for folds, prepare, train in ML_100K:
-                sides = [[next(args.ml_100k.glob(f"{f}.{s}*")) for s in ("base", "test")] for f in folds]
+                sides = [
+                    [next(args.ml_100k.glob(f"{f}.{s}*")) for s in ("base", "test")] for f in folds
+                ]
                 datasets = [[base, "--test-file", test, *prepare] for base, test in sides]
                 title = "ML-100K " + (folds[0] if len(folds) == 1 else f"{folds[0]}..{folds[-1]}")
                 rows.append(measure(title, datasets, train, args.seeds, folder))
         if args.ml_1m:
             for prepare, train in ML_1M:
-                arguments = [args.ml_1m, "--split", "random", "--test-size", "0.1", "--seed", "42", *prepare]
+                arguments = [
+                    args.ml_1m,
+                    "--split",
+                    "random",
+                    "--test-size",
+                    "0.1",
+                    "--seed",
+                    "42",
+                    *prepare,
+                ]
                 rows.append(measure("ML-1M random 90/10", [arguments], train, args.seeds, folder))
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]

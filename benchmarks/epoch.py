@@ -1,8 +1,10 @@
-"""Times an epoch of adam inside Lightning's fit, beside the notebook that cfcli grew from, which is written out below.
+"""Times an epoch of adam inside Lightning's fit, beside the notebook that cfcli grew from, which is
+written out below.
 
-Made-up ratings (seeded) of three shapes: the notebook's (157,481 users, 50 items), MovieLens 1M's and MovieLens 25M's.
-Each case is a process of its own: seconds of an epoch, median and range of --repeats after one that is not counted, and
-the largest resident size. The notebook's way is timed on fewer ratings, as its speed does not hang on their number.
+Made-up ratings (seeded) of three shapes: the notebook's (157,481 users, 50 items), MovieLens 1M's
+and MovieLens 25M's. Each case is a process of its own: seconds of an epoch, median and range of
+--repeats after one that is not counted, and the largest resident size. The notebook's way is timed
+on fewer ratings, as its speed does not hang on their number.
 
     python benchmarks/epoch.py --repeats 3
 """
@@ -32,7 +34,10 @@ LIKE_1M, LIKE_25M = (6040, 3706, 1_000_000), (162_541, 59_047, 25_000_000)
 SAMPLE = 200_000
 CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "the notebook's way: DataLoader, batches of 4,096": ((*LIKE_NOTEBOOK[:2], SAMPLE), {}),
-    "the notebook's model, cfcli, batches of 4,096": (LIKE_NOTEBOOK, {**NOTEBOOK, "batch_size": 4096}),
+    "the notebook's model, cfcli, batches of 4,096": (
+        LIKE_NOTEBOOK,
+        {**NOTEBOOK, "batch_size": 4096},
+    ),
     "the notebook's model, cfcli, --batch-size auto": (LIKE_NOTEBOOK, NOTEBOOK),
     "1M, --dim 64": (LIKE_1M, {"dim": 64}),
     "1M, --dim 64, implicit=false": (LIKE_1M, {"dim": 64, "implicit": False}),
@@ -54,7 +59,8 @@ def make(users: int, items: int, rows: int) -> pl.DataFrame:
 
 
 def notebook(users: int, items: int, rows: int, epochs: int) -> list[float]:
-    """Seconds of the notebook's epochs: per-sample loading, a logged loss at every step, Adam as it comes."""
+    """Seconds of the notebook's epochs: per-sample loading, a logged loss at every step, Adam as it
+    comes."""
     import pytorch_lightning as lightning
     import torch
     from torch import nn
@@ -63,7 +69,11 @@ def notebook(users: int, items: int, rows: int, epochs: int) -> list[float]:
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.user, self.movie, self.linear = nn.Embedding(users, 5), nn.Embedding(items, 5), nn.Linear(1, 1)
+            self.user, self.movie, self.linear = (
+                nn.Embedding(users, 5),
+                nn.Embedding(items, 5),
+                nn.Linear(1, 1),
+            )
             self.seconds: list[float] = []
 
         def training_step(self, batch: Any, index: int) -> Any:
@@ -84,7 +94,8 @@ def notebook(users: int, items: int, rows: int, epochs: int) -> list[float]:
 
     frame, module = make(users, items, rows), Module()
     columns = (
-        torch.tensor(frame[name].to_numpy().astype(kind)) for name, kind in zip(frame.columns, "qqf", strict=True)
+        torch.tensor(frame[name].to_numpy().astype(kind))
+        for name, kind in zip(frame.columns, "qqf", strict=True)
     )
     loader = DataLoader(TensorDataset(*columns), batch_size=4096, shuffle=True)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -99,8 +110,8 @@ def notebook(users: int, items: int, rows: int, epochs: int) -> list[float]:
 
 def cfcli(users: int, items: int, rows: int, epochs: int, settings: dict[str, Any]) -> list[float]:
     """Seconds of its epochs."""
-    from cfcli.core import training
-    from cfcli.core.config import TrainConfig
+    from cfcli.core.config.train import TrainConfig
+    from cfcli.core.training import fit as training
 
     config = TrainConfig(solver="adam", epochs=epochs, device="cpu", **settings)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +121,9 @@ def cfcli(users: int, items: int, rows: int, epochs: int, settings: dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -118,7 +131,9 @@ def main() -> None:
         shape, settings = CASES[args.case]
         epochs = args.repeats + 1
         seconds = cfcli(*shape, epochs, settings) if settings else notebook(*shape, epochs)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1 << (20 if sys.platform == "darwin" else 10)
+        )
         print(json.dumps({"seconds": seconds[1:], "peak": peak}))
         return
     print("| epoch | ratings | s | range | million ratings/s | times the notebook's | peak MB |")
@@ -126,7 +141,9 @@ def main() -> None:
     before = 0.0
     for case, ((_, _, rows), _settings) in CASES.items():
         command = [sys.executable, __file__, "--case", case, "--repeats", str(args.repeats)]
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
         seconds = found["seconds"]
         speed = rows / statistics.median(seconds) / 1e6
         before = before or speed

@@ -1,19 +1,25 @@
-"""Ratings as MovieLens-25M has them, made up: seeded, users and items of very different activity, latent tastes."""
+"""Ratings as MovieLens-25M has them, made up: seeded, users and items of very different activity,
+latent tastes."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-ROWS_PER_USER, ROWS_PER_ITEM, MOST_ITEMS = 154, 423, 60_000  # MovieLens-25M's; its catalogue is not made larger
+ROWS_PER_USER, ROWS_PER_ITEM, MOST_ITEMS = (
+    154,
+    423,
+    60_000,
+)  # MovieLens-25M's; its catalogue is not made larger
 DIM = 8
 
 
 def write_csv(path: Path, rows: int, seed: int = 42, block: int = 2_000_000) -> None:
-    """Writes ``userId,movieId,rating,timestamp`` with no pair twice, by user and item, a block of rows at a time.
+    """Writes ``userId,movieId,rating,timestamp`` with no pair twice, by user and item, a block of
+    rows at a time.
 
-    Activity of users is log-normal (at least 20 ratings), popularity of items a power law, and a rating, in half stars,
-    the sum of both biases, an inner product of ``DIM`` dimensions and noise.
+    Activity of users is log-normal (at least 20 ratings), popularity of items a power law, and a
+    rating, in half stars, the sum of both biases, an inner product of ``DIM`` dimensions and noise.
     """
     random = np.random.default_rng(seed)
     users, items = max(rows // ROWS_PER_USER, 10), min(max(rows // ROWS_PER_ITEM, 60), MOST_ITEMS)
@@ -31,7 +37,9 @@ def write_csv(path: Path, rows: int, seed: int = 42, block: int = 2_000_000) -> 
     with open(path, "wb") as file:
         file.write(b"userId,movieId,rating,timestamp\n")
         while done < rows:
-            last = min(int(np.searchsorted(upto, (upto[first - 1] if first else 0) + block)) + 1, users)
+            last = min(
+                int(np.searchsorted(upto, (upto[first - 1] if first else 0) + block)) + 1, users
+            )
             # Draws more than are needed, as some fall on the same item.
             user = np.repeat(np.arange(first, last), (1.6 * counts[first:last]).astype(int) + 10)
             item = np.searchsorted(popularity, random.random(len(user)))

@@ -1,7 +1,8 @@
-"""Spends nights on a ratings file that grows: what ``cfcli retrain`` publishes, how good it is, and how long it takes.
+"""Spends nights on a ratings file that grows: what ``cfcli retrain`` publishes, how good it is, and
+how long it takes.
 
-Rows come in the order of their times (or of the file, where it has none). Each night is one call of the console script,
-by wall clock; --full trains anew every night, to compare with.
+Rows come in the order of their times (or of the file, where it has none). Each night is one call of
+the console script, by wall clock; --full trains anew every night, to compare with.
 
     python benchmarks/nights.py ratings.csv --nights 10 --start 0.9 -- --dim 16
 """
@@ -16,18 +17,24 @@ from pathlib import Path
 
 import polars as pl
 
-from cfcli.core import ratings
-from cfcli.core.config import PrepareConfig
-from cfcli.core.sources import Source
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.inputs import ratings
+from cfcli.core.inputs.sources import Source
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("ratings")
     parser.add_argument("--nights", type=int, default=10)
-    parser.add_argument("--start", type=float, default=0.9, help="share of the rows that the first night has")
+    parser.add_argument(
+        "--start", type=float, default=0.9, help="share of the rows that the first night has"
+    )
     parser.add_argument("--full", action="store_true", help="begin every training anew")
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)  # flags for retrain stand after it
+    cut = (
+        sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    )  # flags for retrain stand after it
     args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     frame, _ = ratings.read([Source.of(args.ratings)], PrepareConfig())
     if "timestamp" in frame.columns:
@@ -42,10 +49,22 @@ def main() -> None:
             share = args.start + (1 - args.start) * night / max(args.nights - 1, 1)
             rows = frame.head(round(share * frame.height))
             rows.select("user_id", "item_id", "rating").write_csv(folder / "ratings.csv")
-            command = [cfcli, "retrain", "ratings.csv", "--store", "store", "--json", "--quiet", *flags]
+            command = [
+                cfcli,
+                "retrain",
+                "ratings.csv",
+                "--store",
+                "store",
+                "--json",
+                "--quiet",
+                *flags,
+            ]
             begin = time.perf_counter()
             done = subprocess.run(
-                command + ["--full-every", "1"] * args.full, cwd=folder, capture_output=True, text=True
+                command + ["--full-every", "1"] * args.full,
+                cwd=folder,
+                capture_output=True,
+                text=True,
             )
             seconds.append(time.perf_counter() - begin)
             if done.returncode not in (0, 6):
@@ -61,7 +80,9 @@ def main() -> None:
                 flush=True,
             )
     mean = sum(seconds[1:]) / len(seconds[1:])
-    print(f"published {outcomes.count('published')} of {len(outcomes)}; {mean:.1f} s a night after the first")
+    print(
+        f"published {outcomes.count('published')} of {len(outcomes)}; {mean:.1f} s a night after the first"
+    )
 
 
 if __name__ == "__main__":

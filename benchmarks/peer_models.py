@@ -1,10 +1,11 @@
-"""Fits one model of another tool and predicts: what ``peers.py`` runs, by the Python of the tools' own environment.
+"""Fits one model of another tool and predicts: what ``peers.py`` runs, by the Python of the tools'
+own environment.
 
     peer_models.py NAME train.csv test.csv out.csv
 
-The files have the columns user, item, rating; the output is test.csv with one more, ``prediction``, within the range
-of the training ratings. A name without settings has the tool's defaults. Settings are those of its documentation or
-its examples for MovieLens; none was chosen by the test side.
+The files have the columns user, item, rating; the output is test.csv with one more, ``prediction``,
+within the range of the training ratings. A name without settings has the tool's defaults. Settings
+are those of its documentation or its examples for MovieLens; none was chosen by the test side.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # each tool pays for its own imports alone, and peers.py, which reads the names, for none
+if (
+    TYPE_CHECKING
+):  # each tool pays for its own imports alone, and peers.py, which reads the names, for none
     import numpy as np
     import pandas as pd
     from scipy.sparse import csr_array
@@ -23,7 +26,9 @@ SEED = 42
 DAMPING = 5  # ratings at the mean that a bias begins with, for what knows no biases of its own
 
 
-def surprise_model(train: pd.DataFrame, test: pd.DataFrame, name: str, **settings: Any) -> list[float]:
+def surprise_model(
+    train: pd.DataFrame, test: pd.DataFrame, name: str, **settings: Any
+) -> list[float]:
     """scikit-surprise's model of that name."""
     import surprise
 
@@ -44,7 +49,8 @@ def cmfrec_model(train: pd.DataFrame, test: pd.DataFrame, **settings: Any) -> np
 def lenskit_model(train: pd.DataFrame, test: pd.DataFrame, module: str, name: str) -> pd.Series:
     """LensKit's scorer of that name, in its pipeline for ratings: biases where it has no answer.
 
-    User by user: its batches fail on ItemKNN's answers, and start processes that take longer than all the rest.
+    User by user: its batches fail on ItemKNN's answers, and start processes that take longer than
+    all the rest.
     """
     from importlib import import_module
 
@@ -64,7 +70,8 @@ def lenskit_model(train: pd.DataFrame, test: pd.DataFrame, module: str, name: st
 
 
 def one_hot(train: pd.Series, ids: pd.Series) -> csr_array:
-    """A row each of the ids, with a one in the column of an id of training, and nothing for others."""
+    """A row each of the ids, with a one in the column of an id of training, and nothing for
+    others."""
     import numpy as np
     import pandas as pd
     from scipy.sparse import csr_array
@@ -78,8 +85,9 @@ def one_hot(train: pd.Series, ids: pd.Series) -> csr_array:
 def implicit_als(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     """implicit's ALS gives no ratings: a linear regression on its score and on damped biases does.
 
-    What it learns from is as in its example for MovieLens: ratings of 4 and more, weighted by BM25. The regression is
-    on a tenth of the training rows that neither ALS nor the biases have seen: on what they have, scores are too good.
+    What it learns from is as in its example for MovieLens: ratings of 4 and more, weighted by BM25.
+    The regression is on a tenth of the training rows that neither ALS nor the biases have seen: on
+    what they have, scores are too good.
     """
     import numpy as np
     from implicit.als import AlternatingLeastSquares
@@ -104,7 +112,9 @@ def implicit_als(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     return features(test) @ weights
 
 
-def myfm_model(train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings: Any) -> np.ndarray:
+def myfm_model(
+    train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings: Any
+) -> np.ndarray:
     """myFM's regression on who and what, one-hot."""
     import numpy as np
     from myfm import MyFMRegressor
@@ -115,15 +125,23 @@ def myfm_model(train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings
 
     shapes = [len(np.unique(train.user)), len(np.unique(train.item))]
     model = MyFMRegressor(random_seed=SEED, **settings)
-    model.fit(features(train), train.rating.to_numpy(), n_iter=samples, n_kept_samples=samples, group_shapes=shapes)
+    model.fit(
+        features(train),
+        train.rating.to_numpy(),
+        n_iter=samples,
+        n_kept_samples=samples,
+        group_shapes=shapes,
+    )
     return model.predict(features(test))
 
 
-def myfm_svdpp(train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings: Any) -> np.ndarray:
+def myfm_svdpp(
+    train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings: Any
+) -> np.ndarray:
     """The same, and on what the user rated and who rated the item ("SVD++ flipped"), without dates.
 
-    All of it is in blocks, as its documentation advises for speed. The mean over samples is taken as they are drawn,
-    as in its examples: to keep all of them takes gigabytes.
+    All of it is in blocks, as its documentation advises for speed. The mean over samples is taken
+    as they are drawn, as in its examples: to keep all of them takes gigabytes.
     """
     import numpy as np
     from myfm import MyFMRegressor, RelationBlock
@@ -134,7 +152,9 @@ def myfm_svdpp(train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings
     def block(known: pd.Series, ids: pd.Series, near: csr_array) -> RelationBlock:
         unique, place = np.unique(ids, return_inverse=True)
         own = one_hot(known, unique)
-        return RelationBlock(place, csr_matrix(hstack([own, own @ diags_array(near.sum(axis=1) ** -0.5) @ near])))
+        return RelationBlock(
+            place, csr_matrix(hstack([own, own @ diags_array(near.sum(axis=1) ** -0.5) @ near]))
+        )
 
     def blocks(rows: pd.DataFrame) -> list[RelationBlock]:
         return [block(train.user, rows.user, rated), block(train.item, rows.item, rated.T)]
@@ -147,8 +167,15 @@ def myfm_svdpp(train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings
         return False, None
 
     users, items = rated.shape
-    kept = {"n_iter": samples, "n_kept_samples": 1, "group_shapes": [users, items, items, users], "callback": add}
-    MyFMRegressor(random_seed=SEED, **settings).fit(None, train.rating.to_numpy(), blocks(train), **kept)
+    kept = {
+        "n_iter": samples,
+        "n_kept_samples": 1,
+        "group_shapes": [users, items, items, users],
+        "callback": add,
+    }
+    MyFMRegressor(random_seed=SEED, **settings).fit(
+        None, train.rating.to_numpy(), blocks(train), **kept
+    )
     return total / (samples - 5)
 
 
@@ -169,7 +196,13 @@ MODELS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Any]] = {
     ),
     # Notebook on MovieLens-1M, its best without side information
     "cmfrec CMF, implicit features, Cholesky, lambda 0.05 scaled": partial(
-        cmfrec_model, add_implicit_features=True, lambda_=0.05, scale_lam=True, w_main=0.7, w_implicit=1.0, use_cg=False
+        cmfrec_model,
+        add_implicit_features=True,
+        lambda_=0.05,
+        scale_lam=True,
+        w_main=0.7,
+        w_implicit=1.0,
+        use_cg=False,
     ),
     "implicit ALS, and a regression": implicit_als,
     "lenskit Bias": partial(lenskit_model, module="basic", name="BiasScorer"),
@@ -188,7 +221,9 @@ def main() -> None:
     name, *files, out = sys.argv[1:]
     train, test = map(pd.read_csv, files)
     predicted = pd.Series(MODELS[name](train, test), dtype=float).fillna(train.rating.mean())
-    test.assign(prediction=predicted.clip(train.rating.min(), train.rating.max())).to_csv(out, index=False)
+    test.assign(prediction=predicted.clip(train.rating.min(), train.rating.max())).to_csv(
+        out, index=False
+    )
 
 
 if __name__ == "__main__":

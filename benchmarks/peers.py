@@ -1,14 +1,17 @@
-"""Other tools on the same files: test RMSE, seconds and memory, and what cfcli takes for an RMSE no worse than theirs.
+"""Other tools on the same files: test RMSE, seconds and memory, and what cfcli takes for an RMSE no
+worse than theirs.
 
-    python benchmarks/peers.py --ml-100k FOLDER --ml-1m RATINGS [--folder benchmark-data/peers] [--only NAME ...]
+    python benchmarks/peers.py --ml-100k FOLDER --ml-1m RATINGS [--folder benchmark-data/peers]
+    [--only NAME ...]
 
-FOLDER holds u1.base and u1.test (perhaps packed), RATINGS is ratings.dat or a CSV of it, of which a tenth, drawn at
-random, is the test side. Each run is a process of its own (cfcli's are three: prepare, train, predict), from a CSV of
-the training ratings to a CSV with the test's predictions: wall seconds from start to end, CPU seconds, and the largest
-resident size. RMSE is of what was written, by the same code for all. Writes the tables to stdout as Markdown.
+FOLDER holds u1.base and u1.test (perhaps packed), RATINGS is ratings.dat or a CSV of it, of which a
+tenth, drawn at random, is the test side. Each run is a process of its own (cfcli's are three:
+prepare, train, predict), from a CSV of the training ratings to a CSV with the test's predictions:
+wall seconds from start to end, CPU seconds, and the largest resident size. RMSE is of what was
+written, by the same code for all. Writes the tables to stdout as Markdown.
 
-The tools are installed into an environment of their own, under --folder; two of them are compiled, which needs a C++
-compiler. peer_models.py has their settings.
+The tools are installed into an environment of their own, under --folder; two of them are compiled,
+which needs a C++ compiler. peer_models.py has their settings.
 """
 
 import argparse
@@ -34,8 +37,15 @@ from peer_models import MODELS
 
 HERE = Path(__file__).parent
 CFCLI = Path(sys.executable).with_name("cfcli")
-TOOLS = ["scikit-surprise==1.1.5", "cmfrec==3.5.1.post14", "implicit==0.7.3", "lenskit==2025.8.1", "myfm==0.4.0"]
-# What they stand on. myfm needs a module that later setuptools lack; the torch of lenskit is that of requirements.lock.
+TOOLS = [
+    "scikit-surprise==1.1.5",
+    "cmfrec==3.5.1.post14",
+    "implicit==0.7.3",
+    "lenskit==2025.8.1",
+    "myfm==0.4.0",
+]
+# What they stand on. myfm needs a module that later setuptools lack; the torch of lenskit is that
+# of requirements.lock.
 BELOW = ["numpy==2.4.6", "scipy==1.17.1", "pandas==2.3.3", "setuptools<81"]
 OUT = "out"  # folder of the run that is being measured
 ML_100K, ML_1M = "ML-100K u1", "ML-1M 90/10"
@@ -44,7 +54,8 @@ SKIPPED = {
     ML_100K: ["myfm SVD++ flipped, rank 32, 512 samples"],
     ML_1M: ["myfm SVD++ flipped, rank 10, 512 samples"],
 }
-# Share of validation rows, and flags of train, the quickest first. Sampling needs no such rows: it runs all its epochs.
+# Share of validation rows, and flags of train, the quickest first. Sampling needs no such rows: it
+# runs all its epochs.
 QUICK = "--solver adam --learning-rate 0.02"
 OWN: dict[str, list[tuple[str, list[str]]]] = {
     name: [(val_size, flags.split()) for val_size, flags in own]
@@ -111,13 +122,17 @@ def make_100k(source: Path, folder: Path) -> None:
 def make_1m(source: Path, folder: Path) -> None:
     """The rows of scikit-learn's ``train_test_split(rows, test_size=0.1, random_state=42)``.
 
-    Its first draw is made here, not by it: what this process takes in memory, its children are said to have taken.
+    Its first draw is made here, not by it: what this process takes in memory, its children are said
+    to have taken.
     """
     rows = sum(1 for _ in ratings(source))
     test = np.zeros(rows, bool)
     test[np.random.RandomState(42).permutation(rows)[: -(-rows // 10)]] = True
     for name, wanted in (("train", False), ("test", True)):
-        write(folder / f"{name}.csv", (row for row, held in zip(ratings(source), test, strict=True) if held == wanted))
+        write(
+            folder / f"{name}.csv",
+            (row for row, held in zip(ratings(source), test, strict=True) if held == wanted),
+        )
 
 
 def make_environment(folder: Path) -> Path:
@@ -127,23 +142,36 @@ def make_environment(folder: Path) -> Path:
     python, done = folder / "bin" / "python", folder / "installed.txt"
     if not done.exists() or done.read_text().split() != wanted:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True, stdout=sys.stderr)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *wanted], check=True, stdout=sys.stderr
+        )
         done.write_text("\n".join(wanted) + "\n")
-    for module in ("surprise", "cmfrec", "implicit", "lenskit.als", "myfm"):  # so that no run is the first to read them
+    for module in (
+        "surprise",
+        "cmfrec",
+        "implicit",
+        "lenskit.als",
+        "myfm",
+    ):  # so that no run is the first to read them
         subprocess.run([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL)
     return python
 
 
 def run(command: list[object]) -> tuple[float, float, float]:
-    """Wall and CPU seconds and peak megabytes of a command; its last words as an error, when it fails."""
+    """Wall and CPU seconds and peak megabytes of a command; its last words as an error, when it
+    fails."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile("w+", errors="replace") as words:
-        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=words)
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=words
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
         if status:
             words.seek(0)
-            raise RuntimeError((words.read().strip().splitlines() or [""])[-1] or f"ended with status {status}")
+            raise RuntimeError(
+                (words.read().strip().splitlines() or [""])[-1] or f"ended with status {status}"
+            )
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
@@ -177,8 +205,14 @@ def verdict(one: Result, results: list[Result]) -> str:
 
 def table(results: list[Result]) -> str:
     """Markdown, by RMSE."""
-    lines = ["| tool | RMSE | wall s | CPU s | peak MB | cfcli at this RMSE |", "|---|---|---|---|---|---|"]
-    return "\n".join(lines + [row(one, verdict(one, results)) for one in sorted(results, key=lambda one: one.rmse)])
+    lines = [
+        "| tool | RMSE | wall s | CPU s | peak MB | cfcli at this RMSE |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join(
+        lines
+        + [row(one, verdict(one, results)) for one in sorted(results, key=lambda one: one.rmse)]
+    )
 
 
 def measure(name: str, commands: list[list[object]], data: Path, repeats: int) -> Result:
@@ -189,7 +223,14 @@ def measure(name: str, commands: list[list[object]], data: Path, repeats: int) -
             shutil.rmtree(data / OUT, ignore_errors=True)
             (data / OUT).mkdir()
             wall, cpu, peak = zip(*map(run, commands), strict=True)
-            found.append((rmse(data / "test.csv", data / OUT / "predictions.csv"), sum(wall), sum(cpu), max(peak)))
+            found.append(
+                (
+                    rmse(data / "test.csv", data / OUT / "predictions.csv"),
+                    sum(wall),
+                    sum(cpu),
+                    max(peak),
+                )
+            )
         result = Result(name, *(statistics.median(values) for values in zip(*found, strict=True)))
     except RuntimeError as error:
         result = Result(name, error=str(error))
@@ -204,33 +245,60 @@ def own_commands(data: Path, val_size: str, flags: list[str]) -> list[list[objec
     return [
         [CFCLI, "prepare", data / "train.csv", *sizes, "--out", prepared, "-q"],
         [CFCLI, "train", "--data", prepared, *flags, "--no-plots", "--out", trained, "-q"],
-        [CFCLI, "predict", trained, data / "test.csv", "--out", data / OUT / "predictions.csv", "-q"],
+        [
+            CFCLI,
+            "predict",
+            trained,
+            data / "test.csv",
+            "--out",
+            data / OUT / "predictions.csv",
+            "-q",
+        ],
     ]
 
 
-def compare(title: str, data: Path, python: Path, only: tuple[str, ...], repeats: int) -> list[Result]:
+def compare(
+    title: str, data: Path, python: Path, only: tuple[str, ...], repeats: int
+) -> list[Result]:
     """All tools on one dataset."""
     files = [data / "train.csv", data / "test.csv", data / OUT / "predictions.csv"]
     runs: dict[str, list[list[object]]] = {
-        name: [[python, HERE / "peer_models.py", name, *files]] for name in MODELS if name not in SKIPPED[title]
+        name: [[python, HERE / "peer_models.py", name, *files]]
+        for name in MODELS
+        if name not in SKIPPED[title]
     }
-    runs |= {" ".join(["cfcli", *flags]): own_commands(data, val_size, flags) for val_size, flags in OWN[title]}
-    return [measure(name, commands, data, repeats) for name, commands in runs.items() if name.startswith(only)]
+    runs |= {
+        " ".join(["cfcli", *flags]): own_commands(data, val_size, flags)
+        for val_size, flags in OWN[title]
+    }
+    return [
+        measure(name, commands, data, repeats)
+        for name, commands in runs.items()
+        if name.startswith(only)
+    ]
 
 
 def machine() -> str:
     """The processor's name and number of cores."""
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.*)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    names = (
+        re.findall(r"^model name\s*:\s*(.*)$", info.read_text(), re.MULTILINE)
+        if info.exists()
+        else []
+    )
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--ml-1m", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data/peers"))
-    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of the names of what is to run")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="beginnings of the names of what is to run"
+    )
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
     sources = [(ML_100K, args.ml_100k, make_100k), (ML_1M, args.ml_1m, make_1m)]
@@ -248,8 +316,12 @@ def main() -> None:
                 part.mkdir()
                 make(source, part)
                 part.rename(data)
-            texts.append(f"**{title}**\n\n{table(compare(title, data, python, tuple(args.only), args.repeats))}\n")
-    versions = ", ".join([f"cfcli {version('cfcli')}", *(tool.replace("==", " ") for tool in TOOLS)])
+            texts.append(
+                f"**{title}**\n\n{table(compare(title, data, python, tuple(args.only), args.repeats))}\n"
+            )
+    versions = ", ".join(
+        [f"cfcli {version('cfcli')}", *(tool.replace("==", " ") for tool in TOOLS)]
+    )
     print("\n".join([*texts, NOTES]))
     print(f"\n{date.today()}, {machine()}, Python {platform.python_version()}; {versions}.")
 

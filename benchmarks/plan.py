@@ -26,7 +26,11 @@ def write_csv(path: Path, users: int, items: int, ratings: int) -> None:
     """Ratings at random."""
     random = np.random.default_rng(1)
     pair = random.permutation(np.unique(random.integers(0, users * items, ratings)))
-    frame = {"user": pair // items, "item": pair % items, "rating": random.integers(1, 6, len(pair)).astype(float)}
+    frame = {
+        "user": pair // items,
+        "item": pair % items,
+        "rating": random.integers(1, 6, len(pair)).astype(float),
+    }
     pl.DataFrame(frame).write_csv(path)
 
 
@@ -36,7 +40,9 @@ def cfcli(folder: Path, *args: object) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in (("users", 400_000), ("items", 100_000), ("ratings", 2_000_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     size = parser.parse_args()
@@ -46,7 +52,12 @@ def main() -> None:
         write_csv(folder / "r.csv", size.users, size.items, size.ratings)
         cfcli(folder, "prepare", "r.csv", "--quiet")
         for k, flags in enumerate(FLAGS):
-            planned = sum(json.loads(cfcli(folder, "plan", *flags.split(), "--json"))["per_rank"].values()) >> 20
+            planned = (
+                sum(
+                    json.loads(cfcli(folder, "plan", *flags.split(), "--json"))["per_rank"].values()
+                )
+                >> 20
+            )
             more = ("--epochs", 2, "--no-plots", "--json", "--quiet", "--out", k)
             peak = json.loads(cfcli(folder, "train", *flags.split(), *more))["peak_rss_mb"]
             print(f"| `{flags}` | {planned:,} | {peak:,} | {planned / peak - 1:+.0%} |", flush=True)

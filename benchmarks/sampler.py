@@ -2,9 +2,10 @@
 
     python benchmarks/sampler.py --ml-100k FOLDER [--rows 1000000 5000000 25000000]
 
-FOLDER holds u1.base, u1.test ... (perhaps packed). The first table is test RMSE at dimension 16 after 150
-sweeps, the mean over the folds, by the number of features; ``all`` are the singular vectors of the whole table, which
-is regression on all its columns. The second is seconds a sweep on made-up ratings, and peak memory.
+FOLDER holds u1.base, u1.test ... (perhaps packed). The first table is test RMSE at dimension 16
+after 150 sweeps, the mean over the folds, by the number of features; ``all`` are the singular
+vectors of the whole table, which is regression on all its columns. The second is seconds a sweep on
+made-up ratings, and peak memory.
 """
 
 import argparse
@@ -17,9 +18,9 @@ import numpy as np
 import polars as pl
 from made_ratings import write_csv
 
-from cfcli.core.solvers import gibbs
-from cfcli.core.solvers.gibbs import Sampler, table_of
-from cfcli.core.solvers.implicit import implicit_features, leading
+from cfcli.core.training.cooccurrence import implicit_features, leading
+from cfcli.core.training.gibbs import sampler as gibbs
+from cfcli.core.training.gibbs.sampler import Sampler, table_of
 
 FEATURES = (1, 10, 25, 50, 100, 200, None)
 
@@ -48,7 +49,9 @@ def rmse(base: list[np.ndarray], test: list[np.ndarray], seed: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--rows", type=int, nargs="*", default=[])
     args = parser.parse_args()
@@ -56,22 +59,34 @@ def main() -> None:
         folds = [fold(args.ml_100k, f"u{k}") for k in range(1, 6)]
         print("| features | RMSE u1..u5 | seconds |\n|---|---|---|")
         for n in FEATURES:
-            gibbs.implicit_features = lambda table, seed, n=n: leading(table, n or min(table.shape), seed)
+            gibbs.implicit_features = lambda table, seed, n=n: leading(
+                table, n or min(table.shape), seed
+            )
             begin = time.perf_counter()
             found = [rmse(*sides, seed) for seed, sides in enumerate(folds)]
-            print(f"| {n or 'all'} | {np.mean(found):.4f} | {(time.perf_counter() - begin) / 5:.1f} |", flush=True)
+            print(
+                f"| {n or 'all'} | {np.mean(found):.4f} | {(time.perf_counter() - begin) / 5:.1f} |",
+                flush=True,
+            )
         gibbs.implicit_features = implicit_features
     if args.rows:
-        print("| ratings | rank | set-up s | s a sweep | s a sweep, 1 M ratings | peak MB |\n|---|---|---|---|---|---|")
+        print(
+            "| ratings | rank | set-up s | s a sweep | s a sweep, 1 M ratings | peak MB |\n|---|---|---|---|---|---|"
+        )
     for rows in sorted(args.rows):
         with tempfile.TemporaryDirectory() as folder:
             write_csv(Path(folder) / "r.csv", rows)
             frame = pl.read_csv(Path(folder) / "r.csv", columns=["userId", "movieId", "rating"])
-        user, item = (np.unique(frame[name], return_inverse=True)[1].astype(np.int32) for name in frame.columns[:2])
+        user, item = (
+            np.unique(frame[name], return_inverse=True)[1].astype(np.int32)
+            for name in frame.columns[:2]
+        )
         rating = frame["rating"].cast(pl.Float32).to_numpy()
         for rank in (15, 31):
             begin = time.perf_counter()
-            sampler = Sampler(table_of(user, item, rating, int(user.max()) + 1, int(item.max()) + 1), rank, 16, 0)
+            sampler = Sampler(
+                table_of(user, item, rating, int(user.max()) + 1, int(item.max()) + 1), rank, 16, 0
+            )
             setup, seconds = time.perf_counter() - begin, []
             for _ in range(4):
                 begin = time.perf_counter()
@@ -80,7 +95,8 @@ def main() -> None:
             best = sorted(seconds)[1]
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(
-                f"| {rows:,} | {rank} | {setup:.1f} | {best:.3f} | {best / rows * 1e6:.3f} | {peak:,.0f} |", flush=True
+                f"| {rows:,} | {rank} | {setup:.1f} | {best:.3f} | {best / rows * 1e6:.3f} | {peak:,.0f} |",
+                flush=True,
             )
 
 

@@ -1,8 +1,10 @@
-"""The whole road, from a CSV file to an evaluated model, at growing numbers of ratings: prepare, train, evaluate.
+"""The whole road, from a CSV file to an evaluated model, at growing numbers of ratings: prepare,
+train, evaluate.
 
-Makes the files (seeded, of MovieLens-25M's proportions) under --folder, where they are kept for the next time. Each
-command is a process of its own: wall seconds and largest resident size; then the test RMSE of the model and that of the
-damped biases that it must beat. 100 M rows take 11 GB of disk and an hour, and are run when asked for.
+Makes the files (seeded, of MovieLens-25M's proportions) under --folder, where they are kept for the
+next time. Each command is a process of its own: wall seconds and largest resident size; then the
+test RMSE of the model and that of the damped biases that it must beat. 100 M rows take 11 GB of
+disk and an hour, and are run when asked for.
 
     python benchmarks/scale.py --rows 1e6 5e6 25e6
     python benchmarks/scale.py --rows 100e6 -- --dim 16
@@ -35,7 +37,9 @@ def measure(*command: str) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6, 5e6, 25e6])
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data"))
     parser.add_argument("flags", nargs="*", help="for train, after --")
@@ -54,7 +58,9 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
         done = [
             measure("prepare", str(path), "--out", str(data), "--quiet"),
-            measure("train", "--data", str(data), "--out", str(run), "--quiet", "--json", *args.flags),
+            measure(
+                "train", "--data", str(data), "--out", str(run), "--quiet", "--json", *args.flags
+            ),
             measure("evaluate", str(run), "--quiet", "--json"),
         ]
         seconds, peak = [s for s, _, _ in done], max(mb for _, mb, _ in done)

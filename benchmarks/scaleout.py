@@ -1,9 +1,11 @@
-"""One process and two, rows in memory and from the disk, tables whole and in parts: side by side on made-up ratings.
+"""One process and two, rows in memory and from the disk, tables whole and in parts: side by side on
+made-up ratings.
 
-Prepares MovieLens-25M-like ratings under --folder, where they are kept for the next time, and trains on them by Adam
-(--dim, --epochs). Each case is a command of its own: the median seconds of an epoch, the validation RMSE of the best,
-seconds of the command, and the largest resident size of any of its processes. On one machine, processes share its
-cores: what two of them cost, and that they come to the same, is what this can show.
+Prepares MovieLens-25M-like ratings under --folder, where they are kept for the next time, and
+trains on them by Adam (--dim, --epochs). Each case is a command of its own: the median seconds of
+an epoch, the validation RMSE of the best, seconds of the command, and the largest resident size of
+any of its processes. On one machine, processes share its cores: what two of them cost, and that
+they come to the same, is what this can show.
 
     python benchmarks/scaleout.py --rows 1e6
     python benchmarks/scaleout.py --rows 25e6 100e6 --of 100e6 --epochs 1 --cases stream resident
@@ -32,9 +34,13 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6])
-    parser.add_argument("--of", type=float, help="draw the rows from so many, whose users and items they keep")
+    parser.add_argument(
+        "--of", type=float, help="draw the rows from so many, whose users and items they keep"
+    )
     parser.add_argument("--dim", default="16")
     parser.add_argument("--epochs", default="5")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
@@ -45,7 +51,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|", flush=True)
     for rows in map(int, args.rows):
         whole = int(args.of or rows)
-        file, data, out = args.folder / f"{whole}.csv", args.folder / f"data-{rows}-of-{whole}", args.folder / "run"
+        file, data, out = (
+            args.folder / f"{whole}.csv",
+            args.folder / f"data-{rows}-of-{whole}",
+            args.folder / "run",
+        )
         if not data.exists():
             if not file.exists():
                 args.folder.mkdir(exist_ok=True)
@@ -53,8 +63,26 @@ def main() -> None:
             measure("prepare", str(file), "--sample", str(rows), "--out", str(data), "--quiet")
         for case in args.cases:
             shutil.rmtree(out, ignore_errors=True)
-            train = ["train", "--data", str(data), "--out", str(out), "--solver", "adam", "--dim", args.dim]
-            stop = ["--epochs", args.epochs, "--patience", args.epochs, "--no-plots", "--quiet", "--json"]
+            train = [
+                "train",
+                "--data",
+                str(data),
+                "--out",
+                str(out),
+                "--solver",
+                "adam",
+                "--dim",
+                args.dim,
+            ]
+            stop = [
+                "--epochs",
+                args.epochs,
+                "--patience",
+                args.epochs,
+                "--no-plots",
+                "--quiet",
+                "--json",
+            ]
             seconds, peak, output = measure(*train, *stop, *CASES[case])
             epoch, found = pl.read_csv(out / "metrics.csv")["seconds"].median(), json.loads(output)
             print(

@@ -1,9 +1,11 @@
-"""Times ``recommend --all`` beside the bare matrix product and partial sort, and ``predict`` as a filter.
+"""Times ``recommend --all`` beside the bare matrix product and partial sort, and ``predict`` as a
+filter.
 
-    python benchmarks/serving.py                 MovieLens-25M's size: 162,541 users, 59,047 items, dimension 64, n = 10
-    python benchmarks/serving.py --users 20000   less
+    python benchmarks/serving.py                 MovieLens-25M's size: 162,541 users, 59,047 items,
+    dimension 64, n = 10 python benchmarks/serving.py --users 20000   less
 
-``predict`` reads --pairs made-up pairs from a pipe and writes CSV; a trained run is made for it in --folder.
+``predict`` reads --pairs made-up pairs from a pipe and writes CSV; a trained run is made for it in
+--folder.
 """
 
 import argparse
@@ -17,8 +19,8 @@ import numpy as np
 import polars as pl
 from made_ratings import write_csv
 
-from cfcli.core.predictor import Predictor
-from cfcli.core.recommendation import Users, top_items
+from cfcli.core.models.scoring import Predictor
+from cfcli.core.serving.recommend import Users, top_items
 
 BLOCK = 128  # users at once, for both
 
@@ -32,10 +34,16 @@ def bare(users: np.ndarray, items: np.ndarray, n: int) -> float:
     return time.perf_counter() - begin
 
 
-def recommend(users: np.ndarray, items: np.ndarray, n: int, seen_each: int, random: np.random.Generator) -> float:
+def recommend(
+    users: np.ndarray, items: np.ndarray, n: int, seen_each: int, random: np.random.Generator
+) -> float:
     """Seconds of cfcli's own, which leaves out what was seen, sorts, and adds biases."""
     one = np.ones(1, np.float32)
-    tensors = {"user_embedding.weight": users, "item_embedding.weight": items, "linear.weight": one[None]}
+    tensors = {
+        "user_embedding.weight": users,
+        "item_embedding.weight": items,
+        "linear.weight": one[None],
+    }
     tensors |= {"linear.bias": one, "user_bias": users[:, 0], "item_bias": items[:, 0]}
     starts = np.arange(len(users) + 1) * seen_each
     seen = random.integers(0, len(items), starts[-1]).astype(np.uint32)
@@ -56,16 +64,36 @@ def predict(folder: Path, pairs: int) -> None:
     run = folder / "run"
     if not run.exists():
         subprocess.run(
-            [cfcli, "prepare", ratings, "--out", folder / "data", "--force", "--accept-shrink", "-q"], check=True
+            [
+                cfcli,
+                "prepare",
+                ratings,
+                "--out",
+                folder / "data",
+                "--force",
+                "--accept-shrink",
+                "-q",
+            ],
+            check=True,
         )
-        train = [cfcli, "train", "--data", folder / "data", "--dim", "64", "--epochs", "1", "--out", run, "-q"]
+        train = [
+            cfcli,
+            "train",
+            "--data",
+            folder / "data",
+            "--dim",
+            "64",
+            "--epochs",
+            "1",
+            "--out",
+            run,
+            "-q",
+        ]
         subprocess.run(train, check=True)
     seconds = []
     for lines in (1, pairs):  # the first tells the start-up
         begin = time.perf_counter()
-        command = (
-            f"head -n {lines + 1} {ratings} | sed 1s/rating/old/ | {cfcli} predict {run} - > {folder}/predicted.csv"
-        )
+        command = f"head -n {lines + 1} {ratings} | sed 1s/rating/old/ | {cfcli} predict {run} - > {folder}/predicted.csv"
         subprocess.run(["bash", "-ec", command], check=True)
         seconds.append(time.perf_counter() - begin)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -77,7 +105,9 @@ def predict(folder: Path, pairs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--users", type=int, default=162_541)
     parser.add_argument("--items", type=int, default=59_047)
     parser.add_argument("--dim", type=int, default=64)
@@ -88,11 +118,15 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
     random = np.random.default_rng(0)
-    users, items = (random.normal(0, 0.3, (k, args.dim)).astype(np.float32) for k in (args.users, args.items))
+    users, items = (
+        random.normal(0, 0.3, (k, args.dim)).astype(np.float32) for k in (args.users, args.items)
+    )
     theirs = bare(users, items, args.n)
     ours = recommend(users, items, args.n, args.seen, random)
     print(f"{args.users:,} users x {args.items:,} items, dimension {args.dim}, n = {args.n}")
-    print(f"NumPy product and argpartition {theirs:.1f} s; cfcli {ours:.1f} s; ratio {ours / theirs:.2f}")
+    print(
+        f"NumPy product and argpartition {theirs:.1f} s; cfcli {ours:.1f} s; ratio {ours / theirs:.2f}"
+    )
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
     predict(args.folder, args.pairs)
 

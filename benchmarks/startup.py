@@ -1,7 +1,7 @@
 """Times how long commands take to start: every --help, and those that use a model, on a small one.
 
-Each is a process of its own, by wall clock and by CPU time (user and system), the median of --repeats after one that
-is not counted. The last column says which heavy libraries were loaded.
+Each is a process of its own, by wall clock and by CPU time (user and system), the median of
+--repeats after one that is not counted. The last column says which heavy libraries were loaded.
 
     python benchmarks/startup.py --repeats 10
 """
@@ -18,9 +18,7 @@ from pathlib import Path
 import numpy as np
 
 CFCLI = str(Path(sys.executable).with_name("cfcli"))
-COMMANDS = (
-    "prepare train evaluate predict recommend export-embeddings similar bench retrain rollback status verify".split()
-)
+COMMANDS = "prepare train evaluate predict recommend export-embeddings similar bench retrain rollback status verify".split()
 HEAVY = "polars pyarrow sklearn torch pytorch_lightning pandas matplotlib".split()
 LOADED = f"""
 import atexit, sys
@@ -37,12 +35,16 @@ def measure(command: list[str], folder: Path) -> tuple[float, float]:
     wall, after = time.perf_counter() - begin, os.times()
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return wall, cpu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=10)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -62,7 +64,9 @@ def main() -> None:
             times = [measure(text.format(k=k).split(), folder) for k in range(args.repeats + 1)][1:]
             wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
             command = [sys.executable, "-c", LOADED, *text.format(k="last").split()]
-            loaded = subprocess.run(command, cwd=folder, capture_output=True, text=True).stderr.splitlines()[-1]
+            loaded = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True
+            ).stderr.splitlines()[-1]
             print(f"{text.partition('{')[0]:<32} {wall:>7.3f} {cpu:>7.3f}  {loaded}", flush=True)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 CFCLI = Path(sys.executable).with_name("cfcli")
 
 
-def write_ratings(path: Path, users: int = 80, items: int = 60, share: float = 0.6, seed: int = 0) -> Path:
+def write_ratings(
+    path: Path, users: int = 80, items: int = 60, share: float = 0.6, seed: int = 0
+) -> Path:
     """A MovieLens-shaped CSV: two tastes, item and user biases, some noise; ids start at 1."""
     generator = np.random.default_rng(seed)
     taste = np.where(np.arange(users)[:, None] % 2 == np.arange(items)[None] % 2, 1.0, -1.0)
@@ -30,6 +32,12 @@ def run_cfcli(
     *args: object, cwd: Path, env: dict[str, str] | None = None, **kwargs: object
 ) -> "subprocess.CompletedProcess[str]":
     """Runs the installed console script and waits for it."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | {"COLUMNS": "100"} | (env or {})
+    clean = (
+        {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
+        | {"COLUMNS": "100"}
+        | (env or {})
+    )
     command = [str(CFCLI), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=120, **kwargs)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
+        command, cwd=cwd, env=clean, capture_output=True, text=True, timeout=120, **kwargs
+    )  # type: ignore[call-overload, no-any-return]

@@ -19,7 +19,9 @@ def test_every_sh_block_runs(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv.gz").write_bytes(gzip.compress(ratings.read_bytes()))
     env = {"PATH": f"{CFCLI.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     script = "set -euo pipefail\n" + "\n".join(blocks)
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "latest" / "model.safetensors").exists()
     assert (tmp_path / "metrics.json").exists()
@@ -37,6 +39,10 @@ def test_every_command_and_module_is_named() -> None:
         assert path.name in README or path.name == "__init__.py", path.name
     for path in (ROOT / "cfcli" / "cli").glob("*.py"):
         command = path.stem.replace("_", "-")
-        assert f"`cfcli {command}" in README or path.stem in ("__init__", "app", "console", "options", "terminal"), (
-            command
-        )
+        assert f"`cfcli {command}" in README or path.stem in (
+            "__init__",
+            "app",
+            "console",
+            "options",
+            "terminal",
+        ), command

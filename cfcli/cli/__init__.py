@@ -1,1 +1,2 @@
-"""The shell: one file per command. Commands parse, call one function of ``cfcli.core`` and print."""
+"""The shell: one file per command. Commands parse, call one function of ``cfcli.core`` and
+print."""

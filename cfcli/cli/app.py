@@ -43,7 +43,10 @@ class Group(TyperGroup):
         standalone_mode = extra.pop("standalone_mode", True)
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
-        for stream in (sys.stdout, sys.stderr):  # a title must not end a run on a terminal that cannot show it
+        for stream in (
+            sys.stdout,
+            sys.stderr,
+        ):  # a title must not end a run on a terminal that cannot show it
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         sys.exit(self._code(sys.argv[1:] if args is None else args, prog_name, extra))
@@ -57,13 +60,20 @@ class Group(TyperGroup):
             return _fail(str(error), error.exit_code)
         except typer.TyperException as error:
             command = getattr(getattr(error, "ctx", None), "command_path", "cfcli")
-            return _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'", error.exit_code)
+            return _fail(
+                f"{error.format_message().rstrip('.')}; see '{command} --help'", error.exit_code
+            )
         except BrokenPipeError:
             return _silence(141)
         except MemoryError:
             return _fail("not enough memory on this machine for so many rows", 4)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):  # stdout itself cannot be written
+            if error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EIO,
+                errno.EBADF,
+            ):  # stdout itself cannot be written
                 _silence(4)
                 return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
             raise
@@ -112,10 +122,12 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
-    """Collaborative filtering on explicit ratings: a ratings file in; a trained model, its honest error and its
-    embeddings out.
+    """Collaborative filtering on explicit ratings: a ratings file in; a trained model, its honest
+    error and its embeddings out.
 
     Example: cfcli prepare RATINGS.csv && cfcli train --model ncf --dim 5 && cfcli evaluate
     """
@@ -142,8 +154,9 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _open_closed_streams() -> None:
-    """Puts something in place of standard streams that are closed: files opened later would get their numbers. What
-    stdout was to get must not be lost in silence: it cannot be written, which is an error."""
+    """Puts something in place of standard streams that are closed: files opened later would get
+    their numbers. What stdout was to get must not be lost in silence: it cannot be written, which
+    is an error."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
@@ -155,12 +168,14 @@ def _open_closed_streams() -> None:
 
 def main() -> None:
     """The console script."""
-    from cfcli.core import lightly
+    from cfcli.core.training import lightly
 
     lightly.alone = True
     _open_closed_streams()
     try:
-        refuse_few_addresses(ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}")
+        refuse_few_addresses(
+            ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}"
+        )
     except CfcliError as error:
         sys.exit(_fail(str(error), error.exit_code))
     for name in ("SIGTERM", "SIGHUP"):
@@ -168,7 +183,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        # All is written and closed by now; to take PyTorch down module by module would be a third of a second more.
+        # All is written and closed by now; to take PyTorch down module by module would be a third
+        # of a second more.
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

@@ -7,7 +7,9 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
-from cfcli.core.config import TrainConfig, known_key, resolve
+from cfcli.core.config.names import known_key
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 SWEEPS = ("batch-size", "num-workers", "threads", "compile", "device")
@@ -23,20 +25,34 @@ def bench(
     batch_sizes: Annotated[
         str, typer.Option(metavar="N,N...", help="Batch sizes of the first sweep.")
     ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
-    num_workers: Annotated[str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")] = "0,1,2",
-    threads: Annotated[str, typer.Option(metavar="N,N...", help="CPU threads of the third.")] = "1,2",
+    num_workers: Annotated[
+        str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")
+    ] = "0,1,2",
+    threads: Annotated[
+        str, typer.Option(metavar="N,N...", help="CPU threads of the third.")
+    ] = "1,2",
     flags: options.Flags,
-    sample: Annotated[int, typer.Option(help="Training rows to use, from the first on.", min=2)] = 100_000,
-    repeats: Annotated[int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)] = 3,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results (needs Matplotlib).")] = None,
+    sample: Annotated[
+        int, typer.Option(help="Training rows to use, from the first on.", min=2)
+    ] = 100_000,
+    repeats: Annotated[
+        int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)
+    ] = 3,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the results (needs Matplotlib).")
+    ] = None,
     write_config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Write the fastest setting for 'train --config'.")
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Write the fastest setting for 'train --config'."),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time training epochs of adam by what can be set: batch size, loader and workers, threads, compiler, device.
+    """Time training epochs of adam by what can be set: batch size, loader and workers, threads,
+    compiler, device.
 
     Beside the whole epoch: its loader alone and its steps alone.
 
@@ -46,15 +62,19 @@ def bench(
     """
     config = resolve(TrainConfig, flags=flags)
     sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
-    sizes, workers = _numbers("--batch-sizes", batch_sizes, 1), _numbers("--num-workers", num_workers, 0)
+    sizes, workers = (
+        _numbers("--batch-sizes", batch_sizes, 1),
+        _numbers("--num-workers", num_workers, 0),
+    )
     counts = _numbers("--threads", threads, 1)
 
-    from cfcli.core.dataset import Dataset
+    from cfcli.core.data.dataset import Dataset
 
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 
-    from cfcli.core import benchmark, charts, plots
+    from cfcli.core.reporting import charts, png
+    from cfcli.core.training import benchmark
 
     rows: list[dict[str, Any]] = []
 
@@ -62,7 +82,9 @@ def bench(
         rows.append(row)
         if not is_live():
             what = f"{row['sweep']} {benchmark.label(row)}"
-            console.say(f"{what}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s")
+            console.say(
+                f"{what}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s"
+            )
 
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
@@ -76,8 +98,8 @@ def bench(
     console.table(_table(result), result)
     if plot:
         try:
-            plots.draw(charts.sweeps(result), plot)
-        except plots.NoMatplotlib as error:
+            png.draw(charts.sweeps(result), plot)
+        except png.NoMatplotlib as error:
             console.note(f"no picture: {error}")
 
 
@@ -87,16 +109,20 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < least:
-        raise ConfigError(f"{flag}: '{text}' is not a list of whole numbers from {least}, like 256,1024")
+        raise ConfigError(
+            f"{flag}: '{text}' is not a list of whole numbers from {least}, like 256,1024"
+        )
     return numbers
 
 
 def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from cfcli.core.benchmark import label
+    from cfcli.core.training.benchmark import label
 
-    title = f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
+    title = (
+        f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
+    )
     table = Table(title=title, title_justify="left", caption_justify="left")
     if any(row["sweep"] == "num-workers" for row in result["results"]):
         table.caption = "resident and dataloader: at batches of 4,096"

@@ -11,12 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from cfcli.core.charts import Chart
+    from cfcli.core.reporting.charts import Chart
 
 
 def safe(text: object) -> str:
-    """Text from data, harmless on a terminal: control and direction characters as ``\\xNN``, no markup."""
-    return escape("".join(c if c.isprintable() and c not in "\u061c\u200e\u200f" else _hex(c) for c in str(text)))
+    """Text from data, harmless on a terminal: control and direction characters as ``\\xNN``, no
+    markup."""
+    return escape(
+        "".join(
+            c if c.isprintable() and c not in "\u061c\u200e\u200f" else _hex(c) for c in str(text)
+        )
+    )
 
 
 def _hex(char: str) -> str:
@@ -63,10 +68,10 @@ class Out:
 
     def pictures(self, charts: "Sequence[Chart]", folder: Path) -> None:
         """Draws charts into a folder, or says why not."""
-        from cfcli.core import plots
         from cfcli.core.errors import MachineError
+        from cfcli.core.reporting import png
 
         try:
-            plots.write(charts, folder)
+            png.write(charts, folder)
         except MachineError as error:
             self.note(f"no pictures: {error}")

@@ -14,22 +14,28 @@ def export_embeddings(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; with --entity both, a folder.", show_default="embeddings/items.parquet in the run"
+            help="File to write; with --entity both, a folder.",
+            show_default="embeddings/items.parquet in the run",
         ),
     ] = None,
     entity: Annotated[
-        Literal["items", "users", "both"], typer.Option(help="Whose embeddings; both writes two files.")
+        Literal["items", "users", "both"],
+        typer.Option(help="Whose embeddings; both writes two files."),
     ] = "items",
     format: Annotated[
         Literal["parquet", "csv", "npy", "word2vec", "projector"],
         typer.Option(help="Form of the file."),
     ] = "parquet",
     layout: Annotated[
-        Literal["columns", "list"], typer.Option(help="One column per dimension, or one list column.")
+        Literal["columns", "list"],
+        typer.Option(help="One column per dimension, or one list column."),
     ] = "columns",
     titles: Annotated[bool, typer.Option("--titles", help="Add a column with the titles.")] = False,
     biases: Annotated[
-        bool, typer.Option("--biases", help="Add a column 'bias' with the model's own biases (parquet, csv).")
+        bool,
+        typer.Option(
+            "--biases", help="Add a column 'bias' with the model's own biases (parquet, csv)."
+        ),
     ] = False,
     align_to: Annotated[
         Path | None,
@@ -45,12 +51,13 @@ def export_embeddings(
 ) -> None:
     """Write the embeddings of items or users with their ids, for use elsewhere.
 
-    Creates a table sorted by id: the id under its own column name, then column_0, ... (float32). Prints its path.
+    Creates a table sorted by id: the id under its own column name, then column_0, ... (float32).
+    Prints its path.
 
     Example: cfcli export-embeddings --entity items --format parquet
     """
-    from cfcli.core import embeddings
-    from cfcli.core.runs import Run
+    from cfcli.core.runs.run import Run
+    from cfcli.core.serving import embeddings
 
     loaded = Run.load(run)
     paths = embeddings.export(

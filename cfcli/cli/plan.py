@@ -7,7 +7,8 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out
-from cfcli.core.config import TrainConfig, resolve
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 
@@ -15,7 +16,9 @@ from cfcli.core.errors import ConfigError
 def plan(
     *,
     data: options.Data = Path("data"),
-    users: Annotated[int | None, typer.Option(min=1, help="Number of users, in place of a dataset.")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Number of users, in place of a dataset.")
+    ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Number of items.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Number of ratings to train on.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run would be.")] = Path("runs"),
@@ -25,8 +28,8 @@ def plan(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """What a training needs of memory and disk, before it starts, against what this machine has, and which flags make
-    it fit. An estimate: a tenth to a fifth off.
+    """What a training needs of memory and disk, before it starts, against what this machine has,
+    and which flags make it fit. An estimate: a tenth to a fifth off.
 
     Takes the flags of 'cfcli train'. Creates nothing. Exits with 4 where it does not fit.
 
@@ -34,18 +37,21 @@ def plan(
     """
     settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
 
-    from cfcli.core import planning
+    from cfcli.core.training.plan.advice import report
+    from cfcli.core.training.plan.sizing import Job
 
     if (users, items, rows) == (None, None, None):
-        from cfcli.core.dataset import Dataset
+        from cfcli.core.data.dataset import Dataset
 
         info = Dataset.load(data).info
-        job = planning.Job(info["users"], info["items"], info["train"], info["val"])
+        job = Job(info["users"], info["items"], info["train"], info["val"])
     elif users and items and rows:
-        job = planning.Job(users, items, rows, rows * 2 // 7)  # as 'prepare' splits by default
+        job = Job(users, items, rows, rows * 2 // 7)  # as 'prepare' splits by default
     else:
-        raise ConfigError("give all of --users, --items and --rows, or none of them: a dataset has all")
-    found = planning.report(settings, job, out)
+        raise ConfigError(
+            "give all of --users, --items and --rows, or none of them: a dataset has all"
+        )
+    found = report(settings, job, out)
     console = Out(json, quiet)
     if not json and not quiet:
         by = f"by {found['optimizer'] or found['solver']}"
@@ -61,19 +67,27 @@ def plan(
 def _table(found: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from cfcli.core.planning import size
+    from cfcli.core.training.plan.memory import size
 
     table = Table()
     for name in ("", "needs", "has"):
         table.add_column(name, justify="right" if name else "left")
     for name, n in found["per_rank"].items():
         if n:
-            table.add_row(f"  {name}" + (" (on the device)" if name in found["on_device"] else ""), size(n), "")
+            table.add_row(
+                f"  {name}" + (" (on the device)" if name in found["on_device"] else ""),
+                size(n),
+                "",
+            )
     table.add_section()
     for name, n in found["needs"].items():
         has = found["has"][name]
         if n or has is not None:
-            of = f" of {found['devices']} processes" if name == "memory" and found["devices"] > 1 else ""
+            of = (
+                f" of {found['devices']} processes"
+                if name == "memory" and found["devices"] > 1
+                else ""
+            )
             style = "bold red" if name in found["lacking"] else ""
             table.add_row(name + of, size(n), "?" if has is None else size(has), style=style)
     return table
@@ -83,4 +97,9 @@ def _verdict(found: dict[str, Any]) -> str:
     if found["fits"]:
         return "fits"
     ways = [f"fits with {' '.join(way['flags'])}" for way in found["suggestions"]]
-    return "\n".join([f"does not fit: too little {', '.join(found['lacking'])}", *(ways or ["with no flags, either"])])
+    return "\n".join(
+        [
+            f"does not fit: too little {', '.join(found['lacking'])}",
+            *(ways or ["with no flags, either"]),
+        ]
+    )

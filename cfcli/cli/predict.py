@@ -10,35 +10,48 @@ from cfcli.cli.console import Out
 
 def predict(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Run directory.", show_default="runs/latest")
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Run directory.", show_default="runs/latest"),
     ] = None,
     pairs: Annotated[
-        str | None, typer.Argument(metavar="[PAIRS]", help="Table with users and items; - is stdin.", show_default="-")
+        str | None,
+        typer.Argument(
+            metavar="[PAIRS]", help="Table with users and items; - is stdin.", show_default="-"
+        ),
     ] = None,
-    out: Annotated[str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")] = "-",
+    out: Annotated[
+        str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")
+    ] = "-",
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
-        typer.Option(help="Pairs with an id that the run does not know: predict by biases, leave empty, drop, refuse."),
+        typer.Option(
+            help="Pairs with an id that the run does not know: predict by biases, leave empty, drop, refuse."
+        ),
     ] = "fallback",
     std: Annotated[
-        bool, typer.Option("--std", help="Add std, how far ratings fall from predictions (runs of --solver gibbs).")
+        bool,
+        typer.Option(
+            "--std", help="Add std, how far ratings fall from predictions (runs of --solver gibbs)."
+        ),
     ] = False,
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict ratings for pairs of users and items: the same rows in the same order, with all their columns.
+    """Predict ratings for pairs of users and items: the same rows in the same order, with all their
+    columns.
 
-    Creates a table with two more columns: prediction, and source (model, user_bias, item_bias or mean).
+    Creates a table with two more columns: prediction, and source (model, user_bias, item_bias or
+    mean).
 
     Example: cfcli predict - < pairs.csv > predicted.csv
     """
     where, pairs = options.run_and_rest(run, pairs)
 
-    from cfcli.core import prediction
-    from cfcli.core.outputs import write
-    from cfcli.core.runs import Run
-    from cfcli.core.sources import Source
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.runs.run import Run
+    from cfcli.core.serving import predict as prediction
+    from cfcli.core.serving.outputs import write
 
     console = Out(json, quiet)
     loaded = Run.load(where)

@@ -8,11 +8,12 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
-from cfcli.core.config import PrepareConfig, resolve
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cfcli.core.sources import Source
+    from cfcli.core.inputs.sources import Source
 
 
 @options.takes(options.PREPARE)
@@ -20,29 +21,44 @@ def prepare(
     *,
     ratings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."),
+        typer.Argument(
+            metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Instead of files: sample, or a MovieLens set to download.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Instead of files: sample, or a MovieLens set to download."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")] = Path("data"),
+    out: Annotated[
+        Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")
+    ] = Path("data"),
     items: options.Items = None,
-    test_file: Annotated[Path | None, typer.Option(help="The test ratings, in a file of their own.")] = None,
-    val_file: Annotated[Path | None, typer.Option(help="The validation ratings, in a file of their own.")] = None,
+    test_file: Annotated[
+        Path | None, typer.Option(help="The test ratings, in a file of their own.")
+    ] = None,
+    val_file: Annotated[
+        Path | None, typer.Option(help="The validation ratings, in a file of their own.")
+    ] = None,
     flags: options.Flags,
     config: options.ConfigFile = None,
     set: options.Sets = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace another dataset at --out.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another dataset at --out.")
+    ] = False,
     accept_shrink: Annotated[
         bool,
         typer.Option(
-            "--accept-shrink", help="With --force, even if most former rows or ids are gone, or the scale is new."
+            "--accept-shrink",
+            help="With --force, even if most former rows or ids are gone, or the scale is new.",
         ),
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn ratings files into a dataset: ids mapped, duplicates settled, rows split into train, val and test.
+    """Turn ratings files into a dataset: ids mapped, duplicates settled, rows split into train, val
+    and test.
 
     Creates --out with dataset.json and users, items, train, val, test as Parquet. Prints its path.
 
@@ -50,12 +66,14 @@ def prepare(
     """
     settings = resolve(PrepareConfig, file=config, sets=set or (), flags=flags)
     if bool(ratings) == bool(dataset):
-        raise ConfigError("give RATINGS files or --dataset NAME" + (", not both" if ratings else ""))
+        raise ConfigError(
+            "give RATINGS files or --dataset NAME" + (", not both" if ratings else "")
+        )
 
     import time
 
-    from cfcli.core import preparation
-    from cfcli.core.sources import Source
+    from cfcli.core.data import prepare as preparation
+    from cfcli.core.inputs.sources import Source
 
     console = Out(json, quiet)
     begin = time.perf_counter()
@@ -82,12 +100,16 @@ def prepare(
         console.note(note)
     console.say(_summary(made.info))
     keys = "ratings users items train val test rejected duplicates rating_scale mean fingerprint cold".split()
-    data = {"dataset": str(out), **{k: made.info[k] for k in keys}, "seconds": round(time.perf_counter() - begin, 3)}
+    data = {
+        "dataset": str(out),
+        **{k: made.info[k] for k in keys},
+        "seconds": round(time.perf_counter() - begin, 3),
+    }
     console.result(str(out), data)
 
 
 def _movielens(name: str, console: Out) -> "tuple[list[Source], Source | None]":
-    from cfcli.core import movielens
+    from cfcli.core.inputs import movielens
 
     if name == "sample":
         return movielens.sample()
@@ -97,22 +119,34 @@ def _movielens(name: str, console: Out) -> "tuple[list[Source], Source | None]":
     if console.quiet or not is_live():
         archive = movielens.fetch(name)
     else:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console.stderr, transient=True) as bar:
             task = bar.add_task(name, total=None)
-            archive = movielens.fetch(name, progress=lambda done, total: bar.update(task, completed=done, total=total))
+            archive = movielens.fetch(
+                name, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            )
     return movielens.sources(name, archive)
 
 
 def _summary(info: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    table = Table(title="Dataset", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        title="Dataset", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
+    )
     columns = ", ".join(f"{role} = {safe(name)}" for role, name in info["columns"].items())
     table.add_row("columns", columns)
-    table.add_row("ratings", f"{info['ratings']:,} by {info['users']:,} users of {info['items']:,} items")
+    table.add_row(
+        "ratings", f"{info['ratings']:,} by {info['users']:,} users of {info['items']:,} items"
+    )
     table.add_row("density", f"{info['ratings'] / info['users'] / info['items']:.3%}")
     scale = info["rating_scale"]
     step = f" by {scale['step']:g}" if scale["step"] else ""

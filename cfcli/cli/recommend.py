@@ -19,43 +19,61 @@ SHOWN = 20  # users at most whose rows are drawn as tables
 
 def recommend(
     run: options.RunArgument = Path("runs/latest"),
-    user: Annotated[list[str] | None, typer.Option(metavar="ID", help="A user; repeatable.")] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A user; repeatable.")
+    ] = None,
     users: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Users, one id a line or a table; - is stdin.")
+        str | None,
+        typer.Option(metavar="FILE", help="Users, one id a line or a table; - is stdin."),
     ] = None,
     all_users: Annotated[bool, typer.Option("--all", help="All users of the run.")] = False,
     n: Annotated[int, typer.Option("-n", help="Items for each.", min=1)] = 10,
     items: Annotated[
         str | None, typer.Option(metavar="FILE", help="Only these items, one id a line or a table.")
     ] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated in training.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also what the user rated in training.")
+    ] = False,
     seen: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Ratings of what users know, instead of the training ratings.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Ratings of what users know, instead of the training ratings."
+        ),
     ] = None,
     ratings: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Fold in new users (mf) from these ratings; default all of them.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Fold in new users (mf) from these ratings; default all of them."
+        ),
     ] = None,
-    out: Annotated[str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")] = "-",
+    out: Annotated[
+        str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")
+    ] = "-",
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the items with the highest predicted ratings for users, without those that they rated.
 
-    Creates rows of the user id, the item id, rank, score (the predicted rating) and title where known.
+    Creates rows of the user id, the item id, rank, score (the predicted rating) and title where
+    known.
 
     Example: cfcli recommend --user 1 -n 10
     """
-    if (bool(user) + bool(users) + all_users) != 1 and not (ratings and not (user and users) and not all_users):
-        raise ConfigError("say for whom, in one way: --user ID, --users FILE, --all, or --ratings FILE")
+    if (bool(user) + bool(users) + all_users) != 1 and not (
+        ratings and not (user and users) and not all_users
+    ):
+        raise ConfigError(
+            "say for whom, in one way: --user ID, --users FILE, --all, or --ratings FILE"
+        )
 
     import polars as pl
 
-    from cfcli.core import recommendation
-    from cfcli.core.outputs import write
-    from cfcli.core.prediction import read_ids
-    from cfcli.core.runs import Run
-    from cfcli.core.sources import Source
+    from cfcli.core.inputs.pairs import read_ids
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.runs.run import Run
+    from cfcli.core.serving import recommend as recommendation
+    from cfcli.core.serving.outputs import write
 
     console = Out(json, quiet)
     loaded = Run.load(run)
@@ -83,9 +101,9 @@ def recommend(
 
 
 def _ratings(name: str) -> "pl.DataFrame":
-    from cfcli.core import ratings
-    from cfcli.core.config import PrepareConfig
-    from cfcli.core.sources import Source
+    from cfcli.core.config.prepare import PrepareConfig
+    from cfcli.core.inputs import ratings
+    from cfcli.core.inputs.sources import Source
 
     return ratings.read([Source.of(name)], PrepareConfig())[0]
 

@@ -12,25 +12,35 @@ from cfcli.cli.console import Out
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN]...", help="Run directories; several are compared.", show_default="runs/latest"),
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run directories; several are compared.",
+            show_default="runs/latest",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.")] = Path("report.html"),
-    data: Annotated[Path | None, typer.Option(help="Where the runs' dataset is now, if it moved.")] = None,
-    items: Annotated[int, typer.Option(metavar="N", help="Items on the map, those with most ratings.", min=1)] = 10_000,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the runs' dataset is now, if it moved.")
+    ] = None,
+    items: Annotated[
+        int, typer.Option(metavar="N", help="Items on the map, those with most ratings.", min=1)
+    ] = 10_000,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make one HTML page about a run: its errors, where it errs, its training and data, and a map of the items.
+    """Make one HTML page about a run: its errors, where it errs, its training and data, and a map
+    of the items.
 
-    The page is one file: it needs no network and opens from disk. With several runs, they stand beside each other.
+    The page is one file: it needs no network and opens from disk. With several runs, they stand
+    beside each other.
 
     Creates --out, and prints its path.
 
     Example: cfcli report && xdg-open report.html
     """
-    from cfcli.core import publishing
-    from cfcli.core import report as reports
-    from cfcli.core.runs import Run
+    from cfcli.core.reporting import report as reports
+    from cfcli.core.runs.run import Run
+    from cfcli.core.storage import publishing
 
     console = Out(json, quiet)
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
@@ -41,6 +51,8 @@ def report(
     for part in parts:
         if part.missing:
             console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
-    console.say(f"{len(content) / 1e6:.1f} MB, {sum(len(part.items['id']) for part in parts):,} items on the map")
+    console.say(
+        f"{len(content) / 1e6:.1f} MB, {sum(len(part.items['id']) for part in parts):,} items on the map"
+    )
     runs_told = [{"run": str(part.run.path), "items": len(part.items["id"])} for part in parts]
     console.result(str(out), {"report": str(out), "bytes": len(content), "runs": runs_told})

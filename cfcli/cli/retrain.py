@@ -9,34 +9,55 @@ import typer
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
 from cfcli.cli.train import Progress
-from cfcli.core.config import resolve_both
+from cfcli.core.config.resolve import resolve_both
 from cfcli.core.errors import CfcliError, GateError, LockedError
 
 
-@options.takes({k: cls for k, cls in (options.PREPARE | options.TRAIN).items() if k not in ("split", "warm_start")})
+@options.takes(
+    {
+        k: cls
+        for k, cls in (options.PREPARE | options.TRAIN).items()
+        if k not in ("split", "warm_start")
+    }
+)
 def retrain(
     ratings: Annotated[
-        list[str], typer.Argument(metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin.")
+        list[str],
+        typer.Argument(
+            metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."
+        ),
     ],
     *,
     store: options.Store,
     items: options.Items = None,
     tolerance: Annotated[
-        float, typer.Option(help="Publish though the RMSE is above that of the model in use by this share.")
+        float,
+        typer.Option(
+            help="Publish though the RMSE is above that of the model in use by this share."
+        ),
     ] = 0.01,
     min_gain_over: Annotated[
         options.Baseline, typer.Option(help="Publish only what is better than this baseline.")
     ] = "bias",
-    keep: Annotated[int, typer.Option(help="Runs to keep, beside the one in use and the one before.")] = 7,
+    keep: Annotated[
+        int, typer.Option(help="Runs to keep, beside the one in use and the one before.")
+    ] = 7,
     full_every: Annotated[
-        int, typer.Option(metavar="N", help="Begin every Nth training anew, the others with the vectors in use.")
+        int,
+        typer.Option(
+            metavar="N", help="Begin every Nth training anew, the others with the vectors in use."
+        ),
     ] = 7,
     wait: options.Wait = 0,
     accept_shrink: Annotated[
-        bool, typer.Option("--accept-shrink", help="Even if most former rows or ids are gone, or the scale is new.")
+        bool,
+        typer.Option(
+            "--accept-shrink", help="Even if most former rows or ids are gone, or the scale is new."
+        ),
     ] = False,
     metrics_file: Annotated[
-        Path | None, typer.Option(metavar="FILE.prom", help="Write numbers for Prometheus' textfile collector.")
+        Path | None,
+        typer.Option(metavar="FILE.prom", help="Write numbers for Prometheus' textfile collector."),
     ] = None,
     flags: options.Flags,
     config: options.ConfigFile = None,
@@ -44,7 +65,8 @@ def retrain(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Prepare, train, compare with the model in use on rows neither was trained on, and publish what is as good.
+    """Prepare, train, compare with the model in use on rows neither was trained on, and publish
+    what is as good.
 
     Creates a run in --store and moves STORE/current to it, or exits with 6 when it is worse.
 
@@ -56,17 +78,19 @@ def retrain(
 
     import time
 
-    from cfcli.core.gate import Policy
-    from cfcli.core.retraining import retrain as run
-    from cfcli.core.sources import Source
-    from cfcli.core.store import Store
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.retraining.gate import Policy
+    from cfcli.core.retraining.retrain import retrain as run
+    from cfcli.core.retraining.store import Store
 
     policy = Policy(tolerance, min_gain_over, keep, full_every)
     console = Out(json, quiet)
     begin, code, report = time.time(), 1, {}
     try:
         with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(Progress(console, train)) if is_live() and not quiet else None
+            progress = (
+                stack.enter_context(Progress(console, train)) if is_live() and not quiet else None
+            )
             report = run(
                 [source for path in ratings for source in Source.all_of(path)],
                 Store(store),
@@ -103,7 +127,7 @@ def retrain(
 
 def _line(report: dict[str, Any]) -> str:
     """All that happened as ``key=value``, for people and for grep."""
-    from cfcli.core.store import now
+    from cfcli.core.runs.verdict import now
 
     def rmse(part: str) -> str:
         return f"{report[part]['rmse']:.4f}" if report.get(part) else "-"
@@ -111,7 +135,9 @@ def _line(report: dict[str, Any]) -> str:
     bias = f"{report['baselines']['bias']['rmse']:.4f}" if report.get("baselines") else "-"
     text = f"{now()} retrain status={report['status']} run={Path(report['run']).name} rmse={rmse('model')} "
     text += f"champion_rmse={rmse('champion')} bias_rmse={bias} rows={report.get('n', '-')} "
-    text += " ".join(f"{name}={report[name]}" for name in "ratings rejected new_users new_items".split())
+    text += " ".join(
+        f"{name}={report[name]}" for name in "ratings rejected new_users new_items".split()
+    )
     start = (report["start"] or "-").partition(":")[0]
     return f'{text} start={start} seconds={report["seconds"]:.1f} reason="{report["reason"]}"'
 
@@ -120,8 +146,8 @@ def _write_metrics(path: Path, store: Any, begin: float, code: int, report: dict
     import time
     from datetime import datetime
 
-    from cfcli.core import textfile
     from cfcli.core.errors import ArtifactError
+    from cfcli.core.retraining import prometheus
 
     created, in_use = None, dict[str, Any]()
     with contextlib.suppress(ArtifactError):
@@ -138,6 +164,9 @@ def _write_metrics(path: Path, store: Any, begin: float, code: int, report: dict
         "model_rmse": (report.get("model") or {}).get("rmse"),
         "champion_rmse": (report.get("champion") or {}).get("rmse"),
         "baseline_rmse": (report.get("baselines") or {}).get("bias", {}).get("rmse"),
-        **{name: report.get(name) for name in "ratings rejected users items new_users new_items".split()},
+        **{
+            name: report.get(name)
+            for name in "ratings rejected users items new_users new_items".split()
+        },
     }
-    textfile.write(path, store.path, values)
+    prometheus.write(path, store.path, values)

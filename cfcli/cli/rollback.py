@@ -12,19 +12,21 @@ def rollback(
     *,
     store: options.Store,
     to: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused.")
+        str | None,
+        typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused."),
     ] = None,
     wait: options.Wait = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Use the run before the current one again, or any other of the store; the one left is not published again.
+    """Use the run before the current one again, or any other of the store; the one left is not
+    published again.
 
     Creates nothing: STORE/current moves. Prints the run that is in use now.
 
     Example: cfcli rollback --store models
     """
-    from cfcli.core.store import Store
+    from cfcli.core.retraining.store import Store
 
     run, former = Store(store).rollback(to, wait)
     console = Out(json, quiet)

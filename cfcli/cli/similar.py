@@ -12,7 +12,7 @@ from cfcli.core.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cfcli.core.runs import Run
+    from cfcli.core.runs.run import Run
 
 LATEST = Path("runs/latest")
 SHOWN = 5  # titles that are listed where several fit
@@ -28,7 +28,9 @@ def similar(
             show_default=str(LATEST),
         ),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="The item by its title or a part of it; most ratings win.")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="The item by its title or a part of it; most ratings win.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="Neighbours of each.", min=1)] = 10,
     metric: Annotated[
         Literal["cosine", "dot", "euclidean"],
@@ -37,15 +39,20 @@ def similar(
             "nearer."
         ),
     ] = "cosine",
-    min_ratings: Annotated[int, typer.Option(help="Training ratings that a neighbour must have.", min=0)] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per neighbour, one a line.")] = False,
+    min_ratings: Annotated[
+        int, typer.Option(help="Training ratings that a neighbour must have.", min=0)
+    ] = 1,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per neighbour, one a line.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the items nearest to an item by their embeddings.
 
-    The vectors of rarely rated items are mostly noise, and noise lies near to anything. So the cosine of items i and j
-    is multiplied with n_ij / sqrt((n_i + 10) (n_j + 10)): of n_i and n_j training ratings, n_ij come from people who
-    rated both. dot and euclidean are the plain numbers, for which --min-ratings 50 or so may help.
+    The vectors of rarely rated items are mostly noise, and noise lies near to anything. So the
+    cosine of items i and j is multiplied with n_ij / sqrt((n_i + 10) (n_j + 10)): of n_i and n_j
+    training ratings, n_ij come from people who rated both. dot and euclidean are the plain numbers,
+    for which --min-ratings 50 or so may help.
 
     Creates nothing.
 
@@ -53,8 +60,8 @@ def similar(
     """
     run, items = _run_and_items(where or [], title)
 
-    from cfcli.core import neighbors
-    from cfcli.core.runs import Run
+    from cfcli.core.runs.run import Run
+    from cfcli.core.serving import similar as neighbors
 
     loaded = Run.load(run)
     console = Out(json, quiet)
@@ -67,17 +74,26 @@ def similar(
         found = loaded.id_maps()[1].index(pl.Series(items, dtype=pl.String))
         if found.null_count():
             unknown = next(i for i, k in zip(items, found, strict=True) if k is None)
-            raise InputError(f"item '{unknown}' is not in {loaded.path} (and no folder has that name)")
+            raise InputError(
+                f"item '{unknown}' is not in {loaded.path} (and no folder has that name)"
+            )
         indices = found.to_list()
     for index in indices:
         query = loaded.items.row(index, named=True)
         label = query.get("title") or query[name]
         if query["n_ratings"] < FEW:
-            console.note(f"training ratings of {label}: {query['n_ratings']}; what is near to it is mostly chance")
+            console.note(
+                f"training ratings of {label}: {query['n_ratings']}; what is near to it is mostly chance"
+            )
         rows = []
         for near in neighbors.similar(loaded, index, n, min_ratings, metric).iter_rows(named=True):
             other = loaded.items.row(near["item"], named=True)
-            row = {"query": query[name], name: other[name], "rank": near["rank"], "score": round(near["score"], 6)}
+            row = {
+                "query": query[name],
+                name: other[name],
+                "rank": near["rank"],
+                "score": round(near["score"], 6),
+            }
             rows.append(row | {key: other[key] for key in ("n_ratings", "title") if key in other})
         if json:
             for row in rows:
@@ -97,14 +113,16 @@ def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]
     run, items = (first, where[1:]) if is_run else (LATEST, where)
     if not items:
         # An item whose id is also a folder's name was taken for a run.
-        hint = f" ('{first}' is a folder, so it is read as RUN)" if is_run and first.is_dir() else ""
+        hint = (
+            f" ('{first}' is a folder, so it is read as RUN)" if is_run and first.is_dir() else ""
+        )
         raise ConfigError(f"name items by ITEM_ID or by --title{hint}")
     return run, items
 
 
 def _by_title(run: "Run", title: str, console: Out) -> int:
     """Index of the item that is meant; where several may be, says which they are."""
-    from cfcli.core import neighbors
+    from cfcli.core.serving import similar as neighbors
 
     hits = neighbors.find_title(run, title)
     if hits.height > 1:
@@ -123,8 +141,12 @@ def _table(head: str, id_column: str, rows: list[dict[str, Any]], titles: bool) 
 
     table = Table(title=head, title_justify="left")
     for column in ("rank", "score", id_column, *(["title"] if titles else []), "ratings"):
-        table.add_column(safe(column), justify="left" if column in (id_column, "title") else "right")
+        table.add_column(
+            safe(column), justify="left" if column in (id_column, "title") else "right"
+        )
     for row in rows:
         cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
-        table.add_row(*cells, *([safe(row["title"] or "-")] if titles else []), f"{row['n_ratings']:,}")
+        table.add_row(
+            *cells, *([safe(row["title"] or "-")] if titles else []), f"{row['n_ratings']:,}"
+        )
     return table

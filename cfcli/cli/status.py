@@ -6,14 +6,17 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, safe
-from cfcli.core.config import seconds_of
+from cfcli.core.config.fields import seconds_of
 
 
 def status(
     *,
     store: options.Store,
     max_age: Annotated[
-        str | None, typer.Option(metavar="36h", help="Exit with 8 when the model in use was trained longer ago.")
+        str | None,
+        typer.Option(
+            metavar="36h", help="Exit with 8 when the model in use was trained longer ago."
+        ),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -26,7 +29,7 @@ def status(
     """
     limit = seconds_of(max_age, "--max-age") if max_age else None
 
-    from cfcli.core.store import Store, check_age
+    from cfcli.core.retraining.store import Store, check_age
 
     state = Store(store).status()
     Out(json, quiet).table(_table(state), state)
@@ -37,7 +40,7 @@ def status(
 def _table(state: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from cfcli.core.store import hours
+    from cfcli.core.retraining.store import hours
 
     title = f"{safe(state['store'])}: {safe(state['current'])} in use, {hours(state['age_seconds'])} old"
     table = Table(title=title, title_justify="left")
@@ -46,9 +49,17 @@ def _table(state: dict[str, Any]) -> Any:
     for row in reversed(state["runs"]):
         errors = [row.get("model"), row.get("champion"), (row.get("baselines") or {}).get("bias")]
         cells = [f"{part['rmse']:.4f}" if part else "-" for part in errors]
-        verdict = "not judged yet" if "published" not in row else "published" if row["published"] else "refused"
+        verdict = (
+            "not judged yet"
+            if "published" not in row
+            else "published"
+            if row["published"]
+            else "refused"
+        )
         if reason := row.get("reason"):
             verdict = reason if reason.startswith("rolled back") else f"{verdict}: {reason}"
         style = "bold" if row["run"] == state["current"] else ""
-        table.add_row(safe(row["run"]), safe(row.get("decided", ""))[:16], *cells, safe(verdict), style=style)
+        table.add_row(
+            safe(row["run"]), safe(row.get("decided", ""))[:16], *cells, safe(verdict), style=style
+        )
     return table

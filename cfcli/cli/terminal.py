@@ -1,4 +1,5 @@
-"""Charts on a terminal, small, in Unicode: what :mod:`cfcli.core.charts` says, in characters."""
+"""Charts on a terminal, small, in Unicode: what :mod:`cfcli.core.reporting.charts` says, in
+characters."""
 
 from typing import TYPE_CHECKING, TextIO
 
@@ -6,11 +7,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from cfcli.core.charts import Chart, Series
+    from cfcli.core.reporting.charts import Chart, Series
 
 WIDTH, HEIGHT = 50, 7  # characters
 STYLES = ("cyan", "yellow", "green")
-DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a Braille character: column by column, downwards
+DOTS = (
+    (0x01, 0x02, 0x04, 0x40),
+    (0x08, 0x10, 0x20, 0x80),
+)  # of a Braille character: column by column, downwards
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
@@ -23,7 +27,9 @@ def chart(spec: "Chart") -> RenderableType:
     """Bars side by side where the horizontal axis has labels, else lines."""
     styles = iter(STYLES)
     of = [("bright_black" if series.muted else next(styles)) for series in spec.series]
-    legend = Text.assemble(f"{spec.title}: ", *((f"■ {s.name}  ", c) for s, c in zip(spec.series, of, strict=True)))
+    legend = Text.assemble(
+        f"{spec.title}: ", *((f"■ {s.name}  ", c) for s, c in zip(spec.series, of, strict=True))
+    )
     return Group(legend, *(_bars(spec, of) if spec.labels is not None else _lines(spec, of)))
 
 
@@ -43,21 +49,27 @@ def _lines(spec: "Chart", styles: list[str]) -> list[Text]:
                 colours[row // 4][column // 2] = style
     ends = [f"{high:.4g}", *[""] * (HEIGHT - 2), f"{low:.4g}"]
     rows = [
-        Text.assemble(f"{end:>8} ", *((chr(0x2800 + c), style) for c, style in zip(cell, colour, strict=True)))
+        Text.assemble(
+            f"{end:>8} ", *((chr(0x2800 + c), style) for c, style in zip(cell, colour, strict=True))
+        )
         for end, cell, colour in zip(ends, cells, colours, strict=True)
     ]
     return [*rows, Text(f"{'':>9}{left:<{WIDTH // 2}g}{f'{spec.x} {right:g}':>{WIDTH // 2}}")]
 
 
 def _bars(spec: "Chart", styles: list[str]) -> list[Text]:
-    from cfcli.core.charts import short
+    from cfcli.core.reporting.charts import short
 
     most = max(value or 0 for series in spec.series for value in series.y) or 1
     labels = [label.partition("\n")[0] for label in spec.labels or ()]
     width = max(2 * len(styles), *map(len, labels))
     rows = []
     for row in reversed(range(HEIGHT)):
-        text = Text(f"{short(most if row == HEIGHT - 1 else 0, most):>8} " if row in (0, HEIGHT - 1) else " " * 9)
+        text = Text(
+            f"{short(most if row == HEIGHT - 1 else 0, most):>8} "
+            if row in (0, HEIGHT - 1)
+            else " " * 9
+        )
         for k in range(len(labels)):
             for series, style in zip(spec.series, styles, strict=True):
                 filled = round((series.y[k] or 0) / most * HEIGHT * 8) - 8 * row

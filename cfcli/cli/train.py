@@ -9,42 +9,51 @@ import typer
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live
 from cfcli.cli.terminal import can_draw, chart
-from cfcli.core.config import TrainConfig, resolve, resolve_resumed
+from cfcli.core.config.resolve import resolve, resolve_resumed
+from cfcli.core.config.train import TrainConfig
 
 if TYPE_CHECKING:
-    from cfcli.core.epochs import Epoch
-    from cfcli.core.runs import Run
+    from cfcli.core.runs.run import Run
+    from cfcli.core.training.epochs import Epoch
 
 
 @options.takes(options.TRAIN | options.TOGETHER)
 def train(
     *,
     data: options.Data = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")
+    ] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
     flags: options.Flags,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN")
+        Path | None,
+        typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN"),
     ] = None,
     no_plots: options.NoPlots = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a model on a dataset, stop when the validation error no longer falls, keep the best epoch.
+    """Train a model on a dataset, stop when the validation error no longer falls, keep the best
+    epoch.
 
-    Creates a run directory (weights, id maps, metrics by epoch, configuration, pictures) and prints its path.
+    Creates a run directory (weights, id maps, metrics by epoch, configuration, pictures) and prints
+    its path.
 
     runs/latest points at the newest.
 
     Example: cfcli train --model ncf --dim 5
     """
-    from cfcli.core import fitting, ranks, runs
-    from cfcli.core.dataset import Dataset
+    from cfcli.core.data.dataset import Dataset
+    from cfcli.core.runs import run as runs
+    from cfcli.core.runs import train as fitting
+    from cfcli.core.runs.writing import resumable
+    from cfcli.core.training.distributed import ranks
 
     checkpoint, killed = None, None
     if resume:
-        begun, killed = fitting.resumable(resume)
+        begun, killed = resumable(resume)
         settings = resolve_resumed(begun / "config.toml", config, set or (), flags)
         checkpoint = begun / runs.CHECKPOINT
     else:
@@ -58,18 +67,24 @@ def train(
         console.say(f"goes on with {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
     with Progress(console, settings) as progress:
-        trained = fitting.train(dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over)
+        trained = fitting.train(
+            dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over
+        )
     if trained is None:  # the first process says what came of it
         return
     path, info, stopped_by = trained
     if info["val"]["mse"] is None:
         console.note("no validation rows: the last epoch was kept, and no early stopping")
-    best = f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}" if info["val"]["mse"] else "done"
-    console.say(f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s")
-    _draw(console, runs.Run(path, info), no_plots)
-    keys = (
-        "model solver optimizer dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
+    best = (
+        f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}"
+        if info["val"]["mse"]
+        else "done"
     )
+    console.say(
+        f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s"
+    )
+    _draw(console, runs.Run(path, info), no_plots)
+    keys = "model solver optimizer dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
     console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
@@ -80,7 +95,7 @@ def train(
 
 def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     """The losses: as pictures, and on a terminal."""
-    from cfcli.core import charts
+    from cfcli.core.reporting import charts
 
     loss = charts.loss(run.history, run.info["best_epoch"])
     if is_live() and can_draw(sys.stderr):
@@ -115,7 +130,9 @@ class Progress:
 
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.batches, self.epochs = batches, epochs
-        by = f" by {self.config.optimizer}" if self.config.stepped_by() not in (None, "adam") else ""
+        by = (
+            f" by {self.config.optimizer}" if self.config.stepped_by() not in (None, "adam") else ""
+        )
         what = f"{self.config.model} of dimension {self.config.dim}{by}"
         self.console.say(f"{what} on {device}, {batches:,} steps an epoch")
         if self.bar:
@@ -136,4 +153,9 @@ class Progress:
         )
         if self.bar:
             rate = f"{row.ratings_per_second:,.0f} ratings/s"
-            self.bar.update(self.task, completed=0, description=f"epoch {row.epoch + 1}/{self.epochs}", last=rate)
+            self.bar.update(
+                self.task,
+                completed=0,
+                description=f"epoch {row.epoch + 1}/{self.epochs}",
+                last=rate,
+            )

@@ -1,1 +1,2 @@
-"""The library: returns values and raises :class:`~cfcli.core.errors.CfcliError`; never prints, never exits."""
+"""The library: returns values and raises :class:`~cfcli.core.errors.CfcliError`; never prints,
+never exits."""

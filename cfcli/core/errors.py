@@ -1,7 +1,7 @@
 """What can go wrong, one class per exit code.
 
-The message of an error is one line: what is wrong, where, and what to do next. ``cfcli.cli.app`` prints it and
-leaves with ``exit_code``; code that uses the library catches the class.
+The message of an error is one line: what is wrong, where, and what to do next. ``cfcli.cli.app``
+prints it and leaves with ``exit_code``; code that uses the library catches the class.
 """
 
 import resource
@@ -26,13 +26,15 @@ class InputError(CfcliError):
 
 
 class MachineError(CfcliError):
-    """The machine does not give what is needed: permission, space, a file, a device, a package, the network."""
+    """The machine does not give what is needed: permission, space, a file, a device, a package, the
+    network."""
 
     exit_code = 4
 
 
 class LostError(MachineError):
-    """Another process of the same training ended before its time; what is on disk can be gone on with."""
+    """Another process of the same training ended before its time; what is on disk can be gone on
+    with."""
 
 
 class LockedError(CfcliError):
@@ -48,7 +50,8 @@ class GateError(CfcliError):
 
 
 class ArtifactError(CfcliError):
-    """A dataset or run that is missing, damaged, of another version, or does not belong to its partner."""
+    """A dataset or run that is missing, damaged, of another version, or does not belong to its
+    partner."""
 
     exit_code = 7
 
@@ -72,8 +75,9 @@ class StoppedError(CfcliError):
 
 
 def refuse_few_addresses(least: int, text: str) -> None:
-    """Raises a MachineError where ``ulimit -v`` leaves fewer bytes of addresses than ``least``: libraries were seen to
-    wait for memory for ever. ``text`` has the places ``{has}`` and ``{needs}``, for megabytes."""
+    """Raises a MachineError where ``ulimit -v`` leaves fewer bytes of addresses than ``least``:
+    libraries were seen to wait for memory for ever. ``text`` has the places ``{has}`` and
+    ``{needs}``, for megabytes."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < least:
         raise MachineError(text.format(has=f"{limit >> 20:,}", needs=f"{least >> 20:,}"))

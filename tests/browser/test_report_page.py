@@ -11,7 +11,12 @@ import pytest
 from shell import run_cfcli
 
 CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    "",
 )
 
 
@@ -25,9 +30,13 @@ def browser() -> Iterator[Any]:
             raise
         pytest.skip("Playwright is not installed: pip install 'cfcli[dev]'")
     if not CHROMIUM:
-        (pytest.fail if needed else pytest.skip)("Chromium is not installed: apt-get install chromium")
+        (pytest.fail if needed else pytest.skip)(
+            "Chromium is not installed: apt-get install chromium"
+        )
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root may run it, too
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )  # root may run it, too
         yield found
         found.close()
 
@@ -62,7 +71,10 @@ class Visit:
         self.page.goto(path.as_uri())
 
     def neighbours(self) -> list[str]:
-        return [text.strip() for text in self.page.locator("#panel ol span:first-child").all_inner_texts()]
+        return [
+            text.strip()
+            for text in self.page.locator("#panel ol span:first-child").all_inner_texts()
+        ]
 
     def heading(self) -> str:
         return str(self.page.inner_text("#panel h3"))
@@ -76,7 +88,10 @@ class Visit:
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
 def visit(request: pytest.FixtureRequest, browser: Any, reports: Path) -> Iterator[Visit]:
     visit = Visit(
-        browser, reports / "one.html", *request.param, color_scheme="dark" if request.param[0] < 500 else "light"
+        browser,
+        reports / "one.html",
+        *request.param,
+        color_scheme="dark" if request.param[0] < 500 else "light",
     )
     yield visit
     visit.page.close()
@@ -125,7 +140,9 @@ def test_by_keyboard_alone(visit: Visit) -> None:
     first = visit.neighbours()[0]
     page.keyboard.press("Enter")
     assert visit.heading() == first
-    assert page.evaluate("document.activeElement.id") == "chosen"  # so that the walk goes on from here
+    assert (
+        page.evaluate("document.activeElement.id") == "chosen"
+    )  # so that the walk goes on from here
     page.keyboard.press("Tab")
     second = visit.neighbours()[0]
     page.keyboard.press("Enter")
@@ -133,7 +150,8 @@ def test_by_keyboard_alone(visit: Visit) -> None:
 
 
 def test_it_answers_at_once(visit: Visit) -> None:
-    """Not only when the browser tells of the new address: who is quick would act on what was there before."""
+    """Not only when the browser tells of the new address: who is quick would act on what was there
+    before."""
     visit.page.fill("#search", "toy story")
     visit.page.keyboard.press("Enter")
     first = visit.neighbours()[0]
@@ -226,7 +244,10 @@ def test_two_runs_beside_each_other(browser: Any, reports: Path) -> None:
 def test_on_paper_it_is_light_and_without_buttons(browser: Any, reports: Path) -> None:
     visit = Visit(browser, reports / "one.html", 1000, 700, color_scheme="dark")
     visit.page.emulate_media(media="print")
-    assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
     assert visit.page.locator(".tools").is_hidden()
     assert visit.page.locator("#errors .numbers").is_visible()
     assert visit.page.pdf()[:5] == b"%PDF-"

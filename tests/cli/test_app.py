@@ -15,8 +15,9 @@ from shell import CFCLI, run_cfcli, write_ratings
 from typer.testing import CliRunner
 
 from cfcli.cli.app import app
-from cfcli.core import preparation, publishing
+from cfcli.core.data import prepare as preparation
 from cfcli.core.errors import StaleError
+from cfcli.core.storage import publishing
 
 COMMANDS = (
     "prepare plan train evaluate predict recommend export-embeddings bench similar retrain rollback status "
@@ -29,7 +30,9 @@ def cpu_seconds(command: list[str]) -> float:
     before = os.times()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
+    return (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -65,7 +68,21 @@ def test_root_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert all(command in text for command in COMMANDS)
     codes = text.partition("Exit codes:")[2]
-    assert re.findall(r"\b\d+\b", codes) == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "128", "130", "143", "141"]
+    assert re.findall(r"\b\d+\b", codes) == [
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "8",
+        "128",
+        "130",
+        "143",
+        "141",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +90,11 @@ def test_root_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
     [
         (2, ["evalaute"], "No such command 'evalaute'. Did you mean 'evaluate'?"),
         (2, ["train", "--dims", "3"], "No such option: --dims"),
-        (2, ["train", "--set", "learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (
+            2,
+            ["train", "--set", "learning_rat=1"],
+            "unknown key 'learning_rat'; did you mean 'learning_rate'?",
+        ),
         (2, ["train", "--dim", "0"], "dim: 0 is below 1"),
         (2, ["prepare"], "give RATINGS files or --dataset NAME"),
         (2, ["prepare", "--dataset", "ml-1n"], "did you mean 'ml-1m'"),
@@ -183,7 +204,9 @@ def test_a_closed_pipe_ends_in_silence_with_141(project: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
 def test_a_full_stdout_is_exit_4(project: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([CFCLI, "evaluate", "base"], cwd=project, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [CFCLI, "evaluate", "base"], cwd=project, stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
     assert "No space left on device" in done.stderr
@@ -198,10 +221,14 @@ def test_a_read_only_folder_is_exit_4(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_training_and_keeps_the_best_epoch(number: signal.Signals, project: Path) -> None:
+def test_a_signal_stops_training_and_keeps_the_best_epoch(
+    number: signal.Signals, project: Path
+) -> None:
     out = project / f"stopped-{number}"
     command = [CFCLI, "train", "--epochs", "100000", "--patience", "100000", "--out", out]
-    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         while "epoch " not in process.stderr.readline():
             pass

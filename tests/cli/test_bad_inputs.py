@@ -1,7 +1,8 @@
-"""What users have in the place of a good ratings file: 63 numbered cases, each with what it must get.
+"""What users have in the place of a good ratings file: 63 numbered cases, each with what it must
+get.
 
-E: refused with exit code 3 and one line that says file, line, column and value. D: a bad row, refused, or dropped and
-counted where --max-bad-rows lets it. W: taken, with a note. A: taken.
+E: refused with exit code 3 and one line that says file, line, column and value. D: a bad row,
+refused, or dropped and counted where --max-bad-rows lets it. W: taken, with a note. A: taken.
 """
 
 import bz2
@@ -31,7 +32,7 @@ from shell import CFCLI, run_cfcli
 from typer.testing import CliRunner
 
 from cfcli.cli.app import app
-from cfcli.core.dataset import Dataset
+from cfcli.core.data.dataset import Dataset
 
 ROWS = [(u, i, (u * i) % 5 + 1) for u in range(1, 7) for i in range(1, 7)]
 HEAD = "user,item,rating\n"
@@ -59,8 +60,15 @@ class Done:
     def ratings(self) -> list[tuple[str, str, float]]:
         dataset = Dataset.load(self.folder / "data")
         users, items = dataset.id_maps()
-        rows = pl.concat([dataset.split(name).select("user", "item", "rating") for name in ("train", "val", "test")])
-        return sorted(zip(users.id(rows["user"]), items.id(rows["item"]), rows["rating"], strict=True))
+        rows = pl.concat(
+            [
+                dataset.split(name).select("user", "item", "rating")
+                for name in ("train", "val", "test")
+            ]
+        )
+        return sorted(
+            zip(users.id(rows["user"]), items.id(rows["item"]), rows["rating"], strict=True)
+        )
 
 
 Prepare = Callable[..., Done]
@@ -71,7 +79,9 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Runs ``cfcli prepare`` in an empty folder on a file with the content given."""
     monkeypatch.chdir(tmp_path)
 
-    def run(content: str | bytes | None, *flags: object, name: str = "r.csv", command: str = "prepare") -> Done:
+    def run(
+        content: str | bytes | None, *flags: object, name: str = "r.csv", command: str = "prepare"
+    ) -> Done:
         arguments = [command]
         if content is not None:
             Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -107,7 +117,8 @@ def taken(done: Done, n: int = N, *words: str) -> None:
 
 
 def bad_row(prepare: Prepare, row: str, words: str, reason: str, *flags: str) -> None:
-    """Refused by default with its true line; dropped, counted and put aside where that is allowed."""
+    """Refused by default with its true line; dropped, counted and put aside where that is
+    allowed."""
     content = CSV + row + "\n9,9,3\n"
     refused(prepare(content, *flags), f"r.csv:{N + 2}: ", words)
     done = prepare(content, "--max-bad-rows", 1, *flags)
@@ -143,13 +154,31 @@ def test_case_04_no_header(prepare: Prepare) -> None:
     refused(prepare(content), "--no-header")
     refused(prepare("9" + content), "no column for the user among '91', '1', '2'", "--no-header")
     taken(prepare(content, "--no-header"))
-    mapped = ["--user-col", "column_1", "--item-col", "column_0", "--rating-col", "column_2", "--out", "data2"]
+    mapped = [
+        "--user-col",
+        "column_1",
+        "--item-col",
+        "column_0",
+        "--rating-col",
+        "column_2",
+        "--out",
+        "data2",
+    ]
     assert prepare(content, "--no-header", *mapped).code == 0
-    assert Dataset.load(Path("data2")).info["columns"] == {"user": "column_1", "item": "column_0", "rating": "column_2"}
+    assert Dataset.load(Path("data2")).info["columns"] == {
+        "user": "column_1",
+        "item": "column_0",
+        "rating": "column_2",
+    }
 
 
 def test_case_05_missing_column(prepare: Prepare) -> None:
-    refused(prepare(CSV.replace("rating", "ratting")), "'user', 'item', 'ratting'", "is it 'ratting'?", "--rating-col")
+    refused(
+        prepare(CSV.replace("rating", "ratting")),
+        "'user', 'item', 'ratting'",
+        "is it 'ratting'?",
+        "--rating-col",
+    )
 
 
 def test_case_06_column_twice(prepare: Prepare) -> None:
@@ -165,7 +194,10 @@ def test_case_07_case_and_blanks_in_names(prepare: Prepare) -> None:
 
 
 def test_case_07_names_that_are_the_same_but_for_case(prepare: Prepare) -> None:
-    refused(prepare("user,item,rating,Rating\n1,2,3,4\n"), "both 'rating' and 'Rating' may be the rating")
+    refused(
+        prepare("user,item,rating,Rating\n1,2,3,4\n"),
+        "both 'rating' and 'Rating' may be the rating",
+    )
 
 
 def test_case_08_byte_order_mark(prepare: Prepare) -> None:
@@ -207,7 +239,12 @@ def test_case_13_nul_bytes(prepare: Prepare, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [random.Random(1).randbytes(5000), b"PK\x03\x04" + bytes(100), b"\x89PNG\r\n\x1a\n" + bytes(50)]
+    "content",
+    [
+        random.Random(1).randbytes(5000),
+        b"PK\x03\x04" + bytes(100),
+        b"\x89PNG\r\n\x1a\n" + bytes(50),
+    ],
 )
 def test_case_14_binary(prepare: Prepare, content: bytes) -> None:
     refused(prepare(content), "r.csv: ")
@@ -223,14 +260,21 @@ USER, ITEM, RATING = ([row[k] for row in ROWS] for k in range(3))
 
 
 def test_case_15_parquet_and_csv_under_each_others_names(prepare: Prepare) -> None:
-    taken(prepare(parquet(user=USER, item=ITEM, rating=RATING)), N, "r.csv is Parquet, whatever its name says")
+    taken(
+        prepare(parquet(user=USER, item=ITEM, rating=RATING)),
+        N,
+        "r.csv is Parquet, whatever its name says",
+    )
     taken(prepare(CSV, "--force", name="r.parquet"), N, "r.parquet is no Parquet file")
 
 
 def test_case_16_quoted_newlines_keep_line_numbers(prepare: Prepare) -> None:
     content = 'title,user,item,rating\n"two\nlines, and ""more""",1,1,3\nx,1,2,4\n'
     taken(prepare(content, "--val-size", 0, "--test-size", 0), 2)
-    refused_elsewhere(prepare(content + "y,2,2,abc\n", "--out", "e"), "r.csv:5: column 'rating': 'abc' is not a number")
+    refused_elsewhere(
+        prepare(content + "y,2,2,abc\n", "--out", "e"),
+        "r.csv:5: column 'rating': 'abc' is not a number",
+    )
 
 
 @pytest.mark.parametrize("rest", ["", '9,"9",4\n'])
@@ -269,7 +313,9 @@ def test_case_22_cut_last_line(prepare: Prepare) -> None:
     refused(prepare(CSV + "9,9"), f"r.csv:{N + 2}: ", "expected 3 fields, found 2")
 
 
-@pytest.mark.parametrize(("separator", "shown"), [(";", ";"), ("\t", "\\t"), ("|", "|"), ("::", "::")])
+@pytest.mark.parametrize(
+    ("separator", "shown"), [(";", ";"), ("\t", "\\t"), ("|", "|"), ("::", "::")]
+)
 def test_case_23_separators(prepare: Prepare, separator: str, shown: str) -> None:
     taken(prepare(CSV.replace(",", separator)), N, f"fields are separated by '{shown}'")
 
@@ -279,7 +325,9 @@ def test_case_23_ambiguous_separators(prepare: Prepare) -> None:
     refused(prepare(content), "',' or by ';'", "--format")
 
 
-@pytest.mark.parametrize("lines", ["# made by a tool\n", "Report, of, today\nall, is, well\n", "x\n\ny;z\n"])
+@pytest.mark.parametrize(
+    "lines", ["# made by a tool\n", "Report, of, today\nall, is, well\n", "x\n\ny;z\n"]
+)
 def test_case_24_preamble(prepare: Prepare, lines: str) -> None:
     refused(prepare(lines + CSV), "--skip-lines")
     taken(prepare(lines + CSV, "--skip-lines", lines.count("\n")))
@@ -289,7 +337,11 @@ def test_case_24_preamble(prepare: Prepare, lines: str) -> None:
 
 def test_case_25_decimal_comma(prepare: Prepare) -> None:
     content = (CSV + "9,9,3.5\n").replace(",", ";").replace("3.5", "3,5")
-    refused(prepare(content), f"r.csv:{N + 2}: column 'rating': '3,5' is not a number", "--decimal-comma")
+    refused(
+        prepare(content),
+        f"r.csv:{N + 2}: column 'rating': '3,5' is not a number",
+        "--decimal-comma",
+    )
     done = prepare(content, "--decimal-comma")
     taken(done, N + 1)
     assert ("9", "9", 3.5) in done.ratings()
@@ -327,13 +379,22 @@ def test_case_30_blanks_are_trimmed(prepare: Prepare) -> None:
 
 
 def test_case_31_outside_the_range(prepare: Prepare) -> None:
-    bad_row(prepare, "8,8,77", "77 is outside 1 to 5", "outside the rating range", "--rating-range", "1,5")
+    bad_row(
+        prepare,
+        "8,8,77",
+        "77 is outside 1 to 5",
+        "outside the rating range",
+        "--rating-range",
+        "1,5",
+    )
     done = prepare(CSV + "8,8,77\n", "--force")
     taken(done, N + 1, "77 \u2588")
 
 
 def test_case_32_all_ratings_equal(prepare: Prepare) -> None:
-    taken(prepare(HEAD + "".join(f"{u},{i},3\n" for u, i, _ in ROWS)), N, "all training ratings are 3")
+    taken(
+        prepare(HEAD + "".join(f"{u},{i},3\n" for u, i, _ in ROWS)), N, "all training ratings are 3"
+    )
     assert prepare(None, command="train").code == 3
     assert prepare(None, "--set", "rating_range=[1, 5]", "--epochs", 1, command="train").code == 0
 
@@ -341,7 +402,10 @@ def test_case_32_all_ratings_equal(prepare: Prepare) -> None:
 def test_case_33_text_far_down(prepare: Prepare) -> None:
     lines = [f"{k},{k % 97},{k % 5 + 1}" for k in range(30_000)]
     lines[20_000] = "7,8,good"
-    refused(prepare(HEAD + "\n".join(lines) + "\n"), "r.csv:20002: column 'rating': 'good' is not a number")
+    refused(
+        prepare(HEAD + "\n".join(lines) + "\n"),
+        "r.csv:20002: column 'rating': 'good' is not a number",
+    )
 
 
 def test_case_34_exact_duplicates(prepare: Prepare) -> None:
@@ -356,14 +420,20 @@ def test_case_35_conflicting_ratings(prepare: Prepare, policy: str, rating: floa
     done = prepare(content, "--duplicates", policy, "--val-size", 0, "--test-size", 0)
     taken(done, 2, "1 ratings of pairs rated before")
     assert ("9", "9", rating) in done.ratings()
-    refused_elsewhere(prepare(content, "--duplicates", "error", "--out", "e"), "user '9' and item '9'")
+    refused_elsewhere(
+        prepare(content, "--duplicates", "error", "--out", "e"), "user '9' and item '9'"
+    )
 
 
 def ids_stay(prepare: Prepare, ids: list[str], *words: str) -> Done:
     """Each of these is an id of its own, and comes out as it went in."""
     quoted = ['"' + text.replace('"', '""') + '"' for text in ids]
     done = prepare(
-        HEAD + "".join(f"{text},{k},{k % 5}\n" for k, text in enumerate(quoted)), "--val-size", 0, "--test-size", 0
+        HEAD + "".join(f"{text},{k},{k % 5}\n" for k, text in enumerate(quoted)),
+        "--val-size",
+        0,
+        "--test-size",
+        0,
     )
     taken(done, len(ids), *words)
     assert sorted(row[0] for row in done.ratings()) == sorted(ids)
@@ -377,7 +447,12 @@ def test_case_36_any_integers(prepare: Prepare) -> None:
 def test_case_37_large_integers(prepare: Prepare) -> None:
     ids_stay(
         prepare,
-        ["9007199254740993", "9007199254740992", "18446744073709551616", "170141183460469231731687303715884105728"],
+        [
+            "9007199254740993",
+            "9007199254740992",
+            "18446744073709551616",
+            "170141183460469231731687303715884105728",
+        ],
     )
 
 
@@ -389,7 +464,10 @@ def test_case_38_float_ids_in_the_place_of_integers(prepare: Prepare) -> None:
     taken(prepare(CSV))
     done = prepare(HEAD + "".join(f"{u}.0,{i}.0,{r}\n" for u, i, r in ROWS), "--force")
     assert done.code == 3
-    assert "only 0% of its users are in the new input, they were like '1' and are like '1.0'" in done.err
+    assert (
+        "only 0% of its users are in the new input, they were like '1' and are like '1.0'"
+        in done.err
+    )
 
 
 def test_case_39_leading_zeros(prepare: Prepare) -> None:
@@ -409,7 +487,9 @@ def test_case_40_any_text(prepare: Prepare) -> None:
         'q"',
         "a\nb",
     ]
-    ids_stay(prepare, ids, "2 ids in 'user' differ from others only by blanks or by the form of accents")
+    ids_stay(
+        prepare, ids, "2 ids in 'user' differ from others only by blanks or by the form of accents"
+    )
 
 
 def test_case_41_empty_and_huge_ids(prepare: Prepare) -> None:
@@ -423,15 +503,24 @@ def test_case_41_empty_and_huge_ids(prepare: Prepare) -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit"),
-    [("964982703", "seconds"), ("964982703000", "milli"), ("964982703000000", "micro"), ("964982703000000000", "nano")],
+    [
+        ("964982703", "seconds"),
+        ("964982703000", "milli"),
+        ("964982703000000", "micro"),
+        ("964982703000000000", "nano"),
+    ],
 )
 def test_case_42_units_of_time(prepare: Prepare, value: str, unit: str) -> None:
     content = HEAD.replace("\n", ",time\n") + "".join(f"{u},{i},{r},{value}\n" for u, i, r in ROWS)
     done = prepare(content)
     taken(done, N, *([f"read as {unit}"] if unit != "seconds" else []))
-    assert Dataset.load(Path("data")).split("train", times=True)["timestamp"][0] == datetime(2000, 7, 30, 18, 45, 3)
+    assert Dataset.load(Path("data")).split("train", times=True)["timestamp"][0] == datetime(
+        2000, 7, 30, 18, 45, 3
+    )
     if unit in ("seconds", "milli"):
-        mixed = prepare(content + "9,9,3,5\n9,8,4,964982703000999\n", "--max-bad-rows", 9, "--out", "e")
+        mixed = prepare(
+            content + "9,9,3,5\n9,8,4,964982703000999\n", "--max-bad-rows", 9, "--out", "e"
+        )
         line = N + (3 if unit == "seconds" else 2)
         refused_elsewhere(mixed, f"r.csv:{line}: column 'time': ", f"not in {unit}")
 
@@ -444,15 +533,23 @@ def test_case_42_times_of_all_sorts(prepare: Prepare) -> None:
     taken(done, 5, "1 ratings are dated after tomorrow", "1 ratings have no readable time")
     times = Dataset.load(Path("data")).split("train", times=True)["timestamp"].to_list()
     assert times[:2] == [datetime(1969, 12, 31), datetime(1970, 1, 1)]
-    zoned = HEAD.replace("\n", ",time\n") + "1,1,1,2020-01-01T12:00:00+02:00\n2,1,2,2020-01-01T12:00:00Z\n"
+    zoned = (
+        HEAD.replace("\n", ",time\n")
+        + "1,1,1,2020-01-01T12:00:00+02:00\n2,1,2,2020-01-01T12:00:00Z\n"
+    )
     prepare(zoned, "--val-size", 0, "--test-size", 0, "--out", "e")
-    assert [t.hour for t in Dataset.load(Path("e")).split("train", times=True)["timestamp"]] == [10, 12]
+    assert [t.hour for t in Dataset.load(Path("e")).split("train", times=True)["timestamp"]] == [
+        10,
+        12,
+    ]
 
 
 def test_case_43_a_hundred_thousand_columns(prepare: Prepare) -> None:
     filler = ",".join(f"c{k}" for k in range(100_000))
     values = "," * 99_999
-    content = f"user,{filler},item,rating\n" + "".join(f"{u},{values},{i},{r}\n" for u, i, r in ROWS)
+    content = f"user,{filler},item,rating\n" + "".join(
+        f"{u},{values},{i},{r}\n" for u, i, r in ROWS
+    )
     taken(prepare(content))
 
 
@@ -465,7 +562,13 @@ def test_case_44_a_line_longer_than_16_mb(prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize(
-    "pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: pa.compress(data, "zstd", asbytes=True)]
+    "pack",
+    [
+        gzip.compress,
+        bz2.compress,
+        lzma.compress,
+        lambda data: pa.compress(data, "zstd", asbytes=True),
+    ],
 )
 def test_case_45_damaged_archives(prepare: Prepare, pack: Callable[[bytes], bytes]) -> None:
     whole = pack((CSV * 50).replace(HEAD, "").encode())
@@ -480,7 +583,9 @@ def test_case_46_members_one_after_the_other(prepare: Prepare) -> None:
     taken(prepare(gzip.compress(half[:100]) + gzip.compress(half[100:])))
 
 
-@pytest.mark.parametrize("content", [bytes(300 << 20), b"\n" * (300 << 20), b"1,1,3\n" * (50 << 20)])
+@pytest.mark.parametrize(
+    "content", [bytes(300 << 20), b"\n" * (300 << 20), b"1,1,3\n" * (50 << 20)]
+)
 def test_case_47_decompression_bomb(prepare: Prepare, content: bytes) -> None:
     bomb = gzip.compress(HEAD.encode() + content, 1)
     assert len(bomb) < 3 << 20
@@ -504,8 +609,14 @@ def test_case_47_stated_limits(prepare: Prepare) -> None:
         {"item": pa.array([f"i{i}" for i in ITEM], pa.large_string())},
     ],
 )
-def test_case_48_types_of_parquet_that_can_be_read(prepare: Prepare, columns: dict[str, Any]) -> None:
-    taken(prepare(parquet(**({"user": USER, "item": ITEM, "rating": RATING} | columns)), name="r.parquet"))
+def test_case_48_types_of_parquet_that_can_be_read(
+    prepare: Prepare, columns: dict[str, Any]
+) -> None:
+    taken(
+        prepare(
+            parquet(**({"user": USER, "item": ITEM, "rating": RATING} | columns)), name="r.parquet"
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -517,8 +628,15 @@ def test_case_48_types_of_parquet_that_can_be_read(prepare: Prepare, columns: di
         ({"item": [[i] for i in ITEM]}, "column 'item' (item) is of type List"),
     ],
 )
-def test_case_48_types_of_parquet_that_cannot(prepare: Prepare, columns: dict[str, Any], words: str) -> None:
-    refused(prepare(parquet(**({"user": USER, "item": ITEM, "rating": RATING} | columns)), name="r.parquet"), words)
+def test_case_48_types_of_parquet_that_cannot(
+    prepare: Prepare, columns: dict[str, Any], words: str
+) -> None:
+    refused(
+        prepare(
+            parquet(**({"user": USER, "item": ITEM, "rating": RATING} | columns)), name="r.parquet"
+        ),
+        words,
+    )
 
 
 def test_case_49_damaged_parquet(prepare: Prepare) -> None:
@@ -530,7 +648,13 @@ def test_case_49_damaged_parquet(prepare: Prepare) -> None:
 
 def test_case_50_parquet_without_rows_or_ids(prepare: Prepare) -> None:
     refused(
-        prepare(parquet(user=pa.array([], pa.int64()), item=pa.array([], pa.int64()), rating=pa.array([], pa.int8()))),
+        prepare(
+            parquet(
+                user=pa.array([], pa.int64()),
+                item=pa.array([], pa.int64()),
+                rating=pa.array([], pa.int8()),
+            )
+        ),
         "no ratings",
     )
     content = parquet(user=[None, *USER], item=[1, *ITEM], rating=[3, *RATING])
@@ -612,7 +736,12 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
     taken(prepare(CSV))
     Path("data/r.csv").write_text(CSV)
     before = sorted(Path("data").iterdir())
-    for arguments in (("data/r.csv",), ("r.csv", "--out", "r.csv"), ("data", "--out", "data/inner"), ("data",)):
+    for arguments in (
+        ("data/r.csv",),
+        ("r.csv", "--out", "r.csv"),
+        ("data", "--out", "data/inner"),
+        ("data",),
+    ):
         done = prepare(None, *arguments)
         assert done.code == 3, arguments
         assert "lies in or around the output" in done.err
@@ -620,14 +749,20 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
     assert Path("r.csv").read_text() == CSV
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe.csv", "\u00fcn\u00efcode.csv".encode(), b"two\nlines.csv", b"-dash.csv"])
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.csv", "\u00fcn\u00efcode.csv".encode(), b"two\nlines.csv", b"-dash.csv"]
+)
 def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_text(CSV + "9,9,x\n")
-    done = subprocess.run([CFCLI, "prepare", "--", name], cwd=tmp_path, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [CFCLI, "prepare", "--", name], cwd=tmp_path, capture_output=True, timeout=60
+    )
     assert done.returncode == 3
     assert done.stderr.count(b"\n") == 1
     assert b"is not a number" in done.stderr
-    done = subprocess.run([CFCLI, "prepare", "--max-bad-rows", "1", "--", name], cwd=tmp_path, capture_output=True)
+    done = subprocess.run(
+        [CFCLI, "prepare", "--max-bad-rows", "1", "--", name], cwd=tmp_path, capture_output=True
+    )
     assert done.returncode == 0
     assert Dataset.load(tmp_path / "data").info["sources"][0]["name"] == os.fsdecode(name)
 
@@ -635,7 +770,10 @@ def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
 def test_case_59_locale_that_cannot_show_an_id(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text(CSV + "9,9,\u00e9\u4f60\n", encoding="utf-8")
     done = run_cfcli(
-        "prepare", "r.csv", cwd=tmp_path, env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        "prepare",
+        "r.csv",
+        cwd=tmp_path,
+        env={"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
     )
     assert done.returncode == 3
     assert "is not a number" in done.stderr
@@ -646,12 +784,19 @@ def test_case_60_nowhere_to_write(tmp_path: Path) -> None:
     full = run_cfcli("prepare", "r.csv", "--out", "/dev/full/data", cwd=tmp_path)
     assert full.returncode == 4
     assert full.stderr.count("\n") == 1
-    assert run_cfcli("prepare", "r.csv", "--out", "/proc/data", cwd=tmp_path, env={"HOME": ""}).returncode == 4
+    assert (
+        run_cfcli(
+            "prepare", "r.csv", "--out", "/proc/data", cwd=tmp_path, env={"HOME": ""}
+        ).returncode
+        == 4
+    )
 
 
 def test_case_61_two_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    first = subprocess.Popen([CFCLI, "prepare", "fifo", "-q"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        [CFCLI, "prepare", "fifo", "-q"], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
     with open(tmp_path / "fifo", "w") as stream:  # waits until it is opened for reading
         stream.write(CSV)
         stream.flush()

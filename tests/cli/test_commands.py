@@ -63,7 +63,10 @@ def test_the_sample_needs_no_network(tmp_path: Path) -> None:
     done = run_cfcli("prepare", "--dataset", "sample", "--json", cwd=tmp_path)
     result = json.loads(done.stdout)
     assert (result["ratings"], result["users"], result["items"]) == (100_004, 671, 9_066)
-    assert "Toy Story (1995)" in pl.read_parquet(tmp_path / "data" / "items.parquet")["title"].to_list()
+    assert (
+        "Toy Story (1995)"
+        in pl.read_parquet(tmp_path / "data" / "items.parquet")["title"].to_list()
+    )
 
 
 def test_train_quiet_gives_a_script_the_run(project: Path) -> None:
@@ -82,7 +85,9 @@ def test_train_quiet_gives_a_script_the_run(project: Path) -> None:
 
 
 def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
-    done = run_cfcli("train", "--model", "ncf", "--dim", "3", "--epochs", "3", "--json", cwd=project)
+    done = run_cfcli(
+        "train", "--model", "ncf", "--dim", "3", "--epochs", "3", "--json", cwd=project
+    )
     result = json.loads(done.stdout)
     assert {
         "run", "model", "solver", "dim", "epochs", "best_epoch", "val", "seconds", "ratings_per_second", "device",
@@ -115,14 +120,24 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     (project / "c.toml").write_text("[train]\ndim = 2\nepochs = 1\nl2 = 0.5\n")
     env = {"CFCLI_DIM": "3", "CFCLI_L2": "0.25"}
     done = run_cfcli("train", "--config", "c.toml", "--l2", "0.125", "--json", cwd=project, env=env)
-    saved = json.loads((project / json.loads(done.stdout)["run"] / "run.json").read_text())["config"]
+    saved = json.loads((project / json.loads(done.stdout)["run"] / "run.json").read_text())[
+        "config"
+    ]
     assert (saved["l2"], saved["dim"], saved["epochs"], saved["patience"]) == (0.125, 3, 1, 3)
 
 
 def test_evaluate_shows_the_ladder(project: Path) -> None:
     done = run_cfcli("evaluate", "base", cwd=project)
     assert done.returncode == 0
-    for text in ("global mean", "user mean", "item mean", "damped biases", "model", "warm rows", "cold rows"):
+    for text in (
+        "global mean",
+        "user mean",
+        "item mean",
+        "damped biases",
+        "model",
+        "warm rows",
+        "cold rows",
+    ):
         assert text in done.stdout
     assert "95 % interval" in done.stdout
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
@@ -132,12 +147,16 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
     assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
     # The made-up users have two tastes, which no baseline can know.
     assert result["mse_difference_to_bias"]["high"] < 0
-    assert run_cfcli("evaluate", "base", "--min-gain-over", "bias", "-q", cwd=project).returncode == 0
+    assert (
+        run_cfcli("evaluate", "base", "--min-gain-over", "bias", "-q", cwd=project).returncode == 0
+    )
 
 
 def test_evaluate_on_other_ratings_and_by_row(project: Path) -> None:
     (project / "new.csv").write_text("userId,movieId,rating\n1,1,5\nnobody,2,3\n2,nothing,1\n")
-    done = run_cfcli("evaluate", "base", "--ratings", "new.csv", "--per-row", "rows.csv", "--json", cwd=project)
+    done = run_cfcli(
+        "evaluate", "base", "--ratings", "new.csv", "--per-row", "rows.csv", "--json", cwd=project
+    )
     result = json.loads(done.stdout)
     assert (result["n"], result["warm"]["n"], result["cold"]["n"]) == (3, 1, 2)
     rows = pl.read_csv(project / "rows.csv", infer_schema=False)
@@ -147,7 +166,9 @@ def test_evaluate_on_other_ratings_and_by_row(project: Path) -> None:
 
 
 def test_evaluate_refuses_a_dataset_that_changed(project: Path, tmp_path: Path) -> None:
-    done = run_cfcli("prepare", "ratings.csv", "--seed", "9", "--out", tmp_path / "other", cwd=project)
+    done = run_cfcli(
+        "prepare", "ratings.csv", "--seed", "9", "--out", tmp_path / "other", cwd=project
+    )
     assert done.returncode == 0
     done = run_cfcli("evaluate", "base", "--data", tmp_path / "other", cwd=project)
     assert done.returncode == 7
@@ -165,7 +186,9 @@ def test_export_writes_the_item_vectors_sorted_by_id(project: Path) -> None:
 
 
 def test_similar_finds_a_title(project: Path) -> None:
-    done = run_cfcli("similar", "base", "--title", "FILM, NUMBER 7 ", "-n", "3", "--json", cwd=project)
+    done = run_cfcli(
+        "similar", "base", "--title", "FILM, NUMBER 7 ", "-n", "3", "--json", cwd=project
+    )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["query"], row["rank"]) for row in rows] == [("7", 1), ("7", 2), ("7", 3)]
     assert all(int(row["movieId"]) % 2 == 1 for row in rows)  # the same taste
@@ -173,12 +196,23 @@ def test_similar_finds_a_title(project: Path) -> None:
 
 def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     files = ["--out", "b.csv", "--write-config", "fast.toml"]
-    small = ["--batch-sizes", "256,1024", "--num-workers", "0,1", "--sample", "500", "--repeats", "2"]
+    small = [
+        "--batch-sizes",
+        "256,1024",
+        "--num-workers",
+        "0,1",
+        "--sample",
+        "500",
+        "--repeats",
+        "2",
+    ]
     done = run_cfcli("bench", *small, *files, "--json", cwd=project)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["rows"] == 500
-    assert [(r["sweep"], r["batch_size"], r["num_workers"], r["loader"]) for r in result["results"]] == [
+    assert [
+        (r["sweep"], r["batch_size"], r["num_workers"], r["loader"]) for r in result["results"]
+    ] == [
         ("batch-size", 256, 0, "resident"),
         ("batch-size", 1024, 0, "resident"),
         ("num-workers", 4096, 0, "resident"),
@@ -188,16 +222,22 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     for row in result["results"]:
         assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
     assert pl.read_csv(project / "b.csv").height == 5
-    assert run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode == 0
+    assert (
+        run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> None:
-    """It left its folder behind, under another name, which is taken over also where --out spells it otherwise."""
+    """It left its folder behind, under another name, which is taken over also where --out spells it
+    otherwise."""
     args = ["train", "--data", "data", "--epochs", 40, "--patience", 40]
     assert run_cfcli(*args, "--out", tmp_path / "whole", cwd=project).returncode == 0
     out = tmp_path / "killed"
-    process = subprocess.Popen([CFCLI, *map(str, args), "--out", out], cwd=project, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [CFCLI, *map(str, args), "--out", out], cwd=project, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr
     for line in process.stderr:
         if line.startswith("epoch   4"):

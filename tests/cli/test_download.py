@@ -28,7 +28,9 @@ def mirror(tmp_path: Path) -> Iterator[dict[str, str]]:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("ml-latest-small/ratings.csv", ratings)
-        archive.writestr("ml-latest-small/movies.csv", 'movieId,title,genres\n1,"Film, The (1999)",Drama\n')
+        archive.writestr(
+            "ml-latest-small/movies.csv", 'movieId,title,genres\n1,"Film, The (1999)",Drama\n'
+        )
     (served / "ml-latest-small.zip").write_bytes(stream.getvalue())
     (served / "ml-100k.zip").write_bytes(b"not what GroupLens publishes")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served)))
@@ -41,7 +43,9 @@ def mirror(tmp_path: Path) -> Iterator[dict[str, str]]:
     server.server_close()
 
 
-def test_a_named_dataset_is_downloaded_once_into_the_cache(mirror: dict[str, str], tmp_path: Path) -> None:
+def test_a_named_dataset_is_downloaded_once_into_the_cache(
+    mirror: dict[str, str], tmp_path: Path
+) -> None:
     done = run_cfcli("prepare", "--dataset", "ml-latest-small", "--json", cwd=tmp_path, env=mirror)
     assert done.returncode == 0, done.stderr
     assert "GroupLens" in done.stderr
@@ -49,11 +53,15 @@ def test_a_named_dataset_is_downloaded_once_into_the_cache(mirror: dict[str, str
     assert (result["users"], result["items"]) == (80, 60)
     assert (tmp_path / "cache" / "ml-latest-small.zip").exists()
     offline = mirror | {"CFCLI_MOVIELENS_URL": "http://127.0.0.1:9"}
-    again = run_cfcli("prepare", "--dataset", "ml-latest-small", "--json", cwd=tmp_path, env=offline)
+    again = run_cfcli(
+        "prepare", "--dataset", "ml-latest-small", "--json", cwd=tmp_path, env=offline
+    )
     assert json.loads(again.stdout)["fingerprint"] == result["fingerprint"]
 
 
-def test_a_download_that_is_not_what_was_published_is_refused(mirror: dict[str, str], tmp_path: Path) -> None:
+def test_a_download_that_is_not_what_was_published_is_refused(
+    mirror: dict[str, str], tmp_path: Path
+) -> None:
     done = run_cfcli("prepare", "--dataset", "ml-100k", "--quiet", cwd=tmp_path, env=mirror)
     assert done.returncode == 7
     assert "0e33842e24a9c977be4e0107933c0723" in done.stderr

@@ -12,7 +12,8 @@ from shell import run_cfcli
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs ``old``, ``new`` (another seed) and ``ncf`` of one dataset, and ``old.parquet``."""
+    """A folder with the runs ``old``, ``new`` (another seed) and ``ncf`` of one dataset, and
+    ``old.parquet``."""
     folder = tmp_path_factory.mktemp("export")
     data = dataset(folder, checkerboard(), titles=True)
     run(data, folder / "old", dim=4, epochs=4)
@@ -47,17 +48,37 @@ def test_both_into_a_folder_as_json(place: Path, tmp_path: Path) -> None:
 
 def test_biases_and_titles(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "v.csv"
-    done = run_cfcli("export-embeddings", "ncf", "--format", "csv", "--biases", "--titles", "--out", out, cwd=place)
+    done = run_cfcli(
+        "export-embeddings",
+        "ncf",
+        "--format",
+        "csv",
+        "--biases",
+        "--titles",
+        "--out",
+        out,
+        cwd=place,
+    )
     assert done.returncode == 0, done.stderr
     frame = pl.read_csv(out)
-    assert frame.columns == ["movieId", "title", "column_0", "column_1", "column_2", "column_3", "bias"]
+    assert frame.columns == [
+        "movieId",
+        "title",
+        "column_0",
+        "column_1",
+        "column_2",
+        "column_3",
+        "bias",
+    ]
     assert frame["title"][0] == "Film 77, ODD"
 
 
 def test_aligned_predictions_stay_and_vectors_come_nearer(place: Path, tmp_path: Path) -> None:
     plain, turned = tmp_path / "plain", tmp_path / "turned"
     for out, args in ((plain, []), (turned, ["--align-to", "old.parquet"])):
-        done = run_cfcli("export-embeddings", "new", "--entity", "both", "--out", out, *args, cwd=place)
+        done = run_cfcli(
+            "export-embeddings", "new", "--entity", "both", "--out", out, *args, cwd=place
+        )
         assert done.returncode == 0, done.stderr
     before = vectors(plain / "users.parquet") @ vectors(plain / "items.parquet").T
     after = vectors(turned / "users.parquet") @ vectors(turned / "items.parquet").T
@@ -70,11 +91,17 @@ def test_aligned_predictions_stay_and_vectors_come_nearer(place: Path, tmp_path:
 def test_aligned_with_itself_nothing_moves(place: Path, tmp_path: Path) -> None:
     args = ["--align-to", "old.parquet", "--out", tmp_path / "v.parquet"]
     assert run_cfcli("export-embeddings", "old", *args, cwd=place).returncode == 0
-    np.testing.assert_allclose(vectors(tmp_path / "v.parquet"), vectors(place / "old.parquet"), atol=1e-6)
+    np.testing.assert_allclose(
+        vectors(tmp_path / "v.parquet"), vectors(place / "old.parquet"), atol=1e-6
+    )
 
 
 def test_formulas_in_text_ids(tmp_path: Path) -> None:
-    lines = [f"{u},{i},{1 + (u * len(i)) % 5}" for u in range(20) for i in ("=1+1", "@x", "plain", "-2+3")]
+    lines = [
+        f"{u},{i},{1 + (u * len(i)) % 5}"
+        for u in range(20)
+        for i in ("=1+1", "@x", "plain", "-2+3")
+    ]
     (tmp_path / "r.csv").write_text("user,item,rating\n" + "\n".join(lines) + "\n")
     assert run_cfcli("prepare", "r.csv", cwd=tmp_path).returncode == 0
     assert run_cfcli("train", "--epochs", "1", "-q", cwd=tmp_path).returncode == 0
@@ -83,7 +110,9 @@ def test_formulas_in_text_ids(tmp_path: Path) -> None:
         (["--excel-safe"], {"'=1+1", "'@x", "plain", "'-2+3"}),
     ):
         done = run_cfcli("export-embeddings", "--format", "csv", *args, cwd=tmp_path)
-        assert set(pl.read_csv(tmp_path / done.stdout.strip(), infer_schema=False)["item"]) == expected
+        assert (
+            set(pl.read_csv(tmp_path / done.stdout.strip(), infer_schema=False)["item"]) == expected
+        )
 
 
 def test_ids_in_a_column_called_as_a_vectors(tmp_path: Path) -> None:
@@ -95,7 +124,12 @@ def test_ids_in_a_column_called_as_a_vectors(tmp_path: Path) -> None:
     refused = run_cfcli("export-embeddings", cwd=tmp_path)
     assert refused.returncode == 2
     assert "'column_1'" in refused.stderr
-    assert run_cfcli("export-embeddings", "--layout", "list", "--out", "v.parquet", cwd=tmp_path).returncode == 0
+    assert (
+        run_cfcli(
+            "export-embeddings", "--layout", "list", "--out", "v.parquet", cwd=tmp_path
+        ).returncode
+        == 0
+    )
     assert pl.read_parquet(tmp_path / "v.parquet").columns == ["column_1", "embedding"]
 
 

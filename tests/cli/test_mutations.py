@@ -60,7 +60,9 @@ def mutants(data: bytes, seed: int) -> Iterator[bytes]:
             elif kind == 3:
                 changed[place:place] = changed[place : place + n]
             else:
-                changed[place : place + n] = bytes(chance.choice([b'"', b"\n", b",", b"\0", b"\xff", b"9"])) * n
+                changed[place : place + n] = (
+                    bytes(chance.choice([b'"', b"\n", b",", b"\0", b"\xff", b"9"])) * n
+                )
         if chance.randrange(20) == 0:
             del changed[chance.randrange(len(changed) + 1) :]
         yield bytes(changed)
@@ -69,12 +71,16 @@ def mutants(data: bytes, seed: int) -> Iterator[bytes]:
 def test_the_files_are_valid_before_they_are_damaged(tmp_path: Path) -> None:
     for name, content in VALID.items():
         (tmp_path / name).write_bytes(content)
-        done = CliRunner().invoke(app, ["prepare", str(tmp_path / name), "--out", str(tmp_path / "d"), "--force"])
+        done = CliRunner().invoke(
+            app, ["prepare", str(tmp_path / name), "--out", str(tmp_path / "d"), "--force"]
+        )
         assert done.exit_code == 0, (name, done.stderr)
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_damage_ends_in_a_dataset_or_in_one_line(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damage_ends_in_a_dataset_or_in_one_line(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     def too_slow(number: int, frame: object) -> None:
         raise AssertionError("over 10 seconds")
 
@@ -86,7 +92,9 @@ def test_damage_ends_in_a_dataset_or_in_one_line(name: str, tmp_path: Path, capf
             path.write_bytes(data)
             flags = ["--force", "--accept-shrink", *(["--max-bad-rows", "50%"] if k % 2 else [])]
             signal.alarm(10)
-            done = CliRunner().invoke(app, ["prepare", str(path), "--out", str(tmp_path / "d"), "-q", *flags])
+            done = CliRunner().invoke(
+                app, ["prepare", str(path), "--out", str(tmp_path / "d"), "-q", *flags]
+            )
             signal.alarm(0)
             assert done.exit_code in (0, 3, 4), (k, data, done.exception)
             assert isinstance(done.exception, SystemExit | None), (k, data, done.exception)

@@ -1,6 +1,8 @@
-"""Folders of Parquet parts, as Spark, Dask, DuckDB and Polars leave them: the same bytes, made by pyarrow.
+"""Folders of Parquet parts, as Spark, Dask, DuckDB and Polars leave them: the same bytes, made by
+pyarrow.
 
-What these engines write was looked at by having them write it (docs/scale.md); each case is one of their habits.
+What these engines write was looked at by having them write it (docs/scale.md); each case is one of
+their habits.
 """
 
 from collections.abc import Callable
@@ -16,17 +18,41 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cfcli.cli.app import app
-from cfcli.core.dataset import Dataset
+from cfcli.core.data.dataset import Dataset
 
 USERS, ITEMS = 12, 10
-ROWS = [(u, i, (u * i % 9 + 2) / 2, 1_600_000_000 + 86_400 * u + i) for u in range(1, 13) for i in range(1, 11)]
-ODD = ["007", "7", "a/b", "50%", "%2F", "=", "ä", "..", ".x", "_y", "a:b", "[a]"]  # a folder's name each
+ROWS = [
+    (u, i, (u * i % 9 + 2) / 2, 1_600_000_000 + 86_400 * u + i)
+    for u in range(1, 13)
+    for i in range(1, 11)
+]
+ODD = [
+    "007",
+    "7",
+    "a/b",
+    "50%",
+    "%2F",
+    "=",
+    "ä",
+    "..",
+    ".x",
+    "_y",
+    "a:b",
+    "[a]",
+]  # a folder's name each
 
 
 def table(rows: list[tuple[int, int, float, int]] = ROWS) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [[]] * 4
-    types = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": pa.float64(), "timestamp": pa.int64()}
-    return pa.table({name: pa.array(list(c), types[name]) for name, c in zip(types, columns, strict=True)})
+    types = {
+        "user_id": pa.int64(),
+        "item_id": pa.int64(),
+        "rating": pa.float64(),
+        "timestamp": pa.int64(),
+    }
+    return pa.table(
+        {name: pa.array(list(c), types[name]) for name, c in zip(types, columns, strict=True)}
+    )
 
 
 def changed(part: pa.Table, **columns: Any) -> pa.Table:
@@ -37,7 +63,9 @@ def changed(part: pa.Table, **columns: Any) -> pa.Table:
 
 def times(part: pa.Table, kind: pa.DataType) -> pa.Table:
     seconds = part["timestamp"].to_pylist()
-    return changed(part, timestamp=pa.array([datetime.fromtimestamp(s, UTC) for s in seconds]).cast(kind))
+    return changed(
+        part, timestamp=pa.array([datetime.fromtimestamp(s, UTC) for s in seconds]).cast(kind)
+    )
 
 
 def written(*parts: pa.Table, folder: str = "ratings", **options: Any) -> Path:
@@ -48,7 +76,9 @@ def written(*parts: pa.Table, folder: str = "ratings", **options: Any) -> Path:
 
 
 def prepare(path: Path | str, *args: str) -> Result:
-    return CliRunner().invoke(app, ["prepare", str(path), "--out", "data", "--force", "--accept-shrink", *args])
+    return CliRunner().invoke(
+        app, ["prepare", str(path), "--out", "data", "--force", "--accept-shrink", *args]
+    )
 
 
 def rows(path: Path | str, *args: str) -> pl.DataFrame:
@@ -57,9 +87,14 @@ def rows(path: Path | str, *args: str) -> pl.DataFrame:
     assert result.exit_code == 0, result.stderr
     dataset = Dataset.load(Path("data"))
     users, items = dataset.id_maps()
-    sides = [dataset.split(side, times=True).with_columns(side=pl.lit(side)) for side in ("train", "val", "test")]
+    sides = [
+        dataset.split(side, times=True).with_columns(side=pl.lit(side))
+        for side in ("train", "val", "test")
+    ]
     every = pl.concat(sides)
-    return every.with_columns(user=users.id(every["user"]), item=items.id(every["item"])).sort("user", "item")
+    return every.with_columns(user=users.id(every["user"]), item=items.id(every["item"])).sort(
+        "user", "item"
+    )
 
 
 def csv(users: list[str] | None = None) -> pl.DataFrame:
@@ -74,13 +109,22 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spark() -> Path:
-    """Two jobs' parts beside each other: of other types, codecs and nullability, one of them without rows."""
-    folder = written(times(table(ROWS[:50]), pa.timestamp("ns")), table([]), use_deprecated_int96_timestamps=True)
+    """Two jobs' parts beside each other: of other types, codecs and nullability, one of them
+    without rows."""
+    folder = written(
+        times(table(ROWS[:50]), pa.timestamp("ns")), table([]), use_deprecated_int96_timestamps=True
+    )
     required = table(ROWS[50:90])
     required = required.cast(pa.schema([field.with_nullable(False) for field in required.schema]))
-    pq.write_table(required, folder / "part-00000-d.zstd.parquet", compression="zstd", use_dictionary=False)
+    pq.write_table(
+        required, folder / "part-00000-d.zstd.parquet", compression="zstd", use_dictionary=False
+    )
     last = times(table(ROWS[90:]), pa.timestamp("us", "UTC"))
-    last = changed(last, user_id=last["user_id"].cast(pa.int32()), rating=last["rating"].cast(pa.decimal128(10, 2)))
+    last = changed(
+        last,
+        user_id=last["user_id"].cast(pa.int32()),
+        rating=last["rating"].cast(pa.decimal128(10, 2)),
+    )
     pq.write_table(last, folder / "part-00001-d.gz.parquet", compression="gzip")
     pq.write_metadata(last.schema, folder / "_metadata")
     pq.write_metadata(last.schema, folder / "_common_metadata")
@@ -112,9 +156,13 @@ def test_users_in_the_names_of_folders() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t: changed(t, user_id=t["user_id"].cast(pa.string()).dictionary_encode()),  # Dask's categories
+        lambda t: changed(
+            t, user_id=t["user_id"].cast(pa.string()).dictionary_encode()
+        ),  # Dask's categories
         lambda t: changed(t, user_id=t["user_id"].dictionary_encode()),
-        lambda t: changed(t, user_id=t["user_id"].cast(pa.decimal128(38, 0))),  # NUMBER of Oracle and Snowflake
+        lambda t: changed(
+            t, user_id=t["user_id"].cast(pa.decimal128(38, 0))
+        ),  # NUMBER of Oracle and Snowflake
         lambda t: changed(t, rating=t["rating"].cast(pa.decimal128(38, 18))),
         lambda t: changed(t, rating=t["rating"].cast(pa.float32())),
         lambda t: times(t, pa.timestamp("ms", "Europe/Berlin")),
@@ -127,10 +175,16 @@ def test_types_that_other_engines_choose(change: Callable[[pa.Table], pa.Table])
 
 def test_ids_of_decimals_are_exact() -> None:
     part = table()
-    wide = pa.array([Decimal(10**30 + u) for u in part["user_id"].to_pylist()], pa.decimal128(38, 0))
-    assert set(rows(written(changed(part, user_id=wide)))["user"]) == {str(10**30 + u) for u in range(1, USERS + 1)}
+    wide = pa.array(
+        [Decimal(10**30 + u) for u in part["user_id"].to_pylist()], pa.decimal128(38, 0)
+    )
+    assert set(rows(written(changed(part, user_id=wide)))["user"]) == {
+        str(10**30 + u) for u in range(1, USERS + 1)
+    }
     tenths = changed(part, user_id=part["user_id"].cast(pa.decimal128(38, 1)))
-    assert "(user) is of type Decimal(precision=38, scale=1)" in " ".join(prepare(written(tenths)).stderr.split())
+    assert "(user) is of type Decimal(precision=38, scale=1)" in " ".join(
+        prepare(written(tenths)).stderr.split()
+    )
 
 
 def test_a_part_without_any_value_has_columns_without_a_type() -> None:
@@ -165,7 +219,10 @@ def test_the_folder_of_rows_without_a_value_is_no_value(name: str) -> None:
         ("metadata/v1.metadata.json", "is an Iceberg table"),
         (".hoodie/hoodie.properties", "is a Hudi table"),
         ("_spark_metadata/0", "is the output of a Spark stream"),
-        ("_temporary/0/_temporary/attempt_1/part-00001.parquet", "is being written, or its writer died"),
+        (
+            "_temporary/0/_temporary/attempt_1/part-00001.parquet",
+            "is being written, or its writer died",
+        ),
     ],
 )
 def test_parts_that_do_not_all_count_are_refused(mark: str, words: str) -> None:

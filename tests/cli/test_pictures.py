@@ -34,7 +34,9 @@ def on_a_terminal(*args: object, cwd: Path, **env: str) -> str:
     ours, theirs = pty.openpty()
     settings = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR")}
     settings |= {"TERM": "xterm-256color", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **env}
-    with subprocess.Popen([CFCLI, *map(str, args)], cwd=cwd, env=settings, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        [CFCLI, *map(str, args)], cwd=cwd, env=settings, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
         text, end = b"", time.monotonic() + 100
         while time.monotonic() < end:
@@ -78,7 +80,10 @@ def test_without_matplotlib_one_line_says_so(run: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["n"] > 0
     lines = done.stderr.splitlines()
     assert len(lines) == 1
-    assert "no pictures: Matplotlib is not installed; install it with: pip install 'cfcli[plot]'" in lines[0]
+    assert (
+        "no pictures: Matplotlib is not installed; install it with: pip install 'cfcli[plot]'"
+        in lines[0]
+    )
     assert not (run / "plots").exists()
     done = run_cfcli("train", "--epochs", 1, "--out", "new", cwd=run.parent, env=env)
     assert (done.returncode, done.stdout) == (0, "new\n")
@@ -99,7 +104,10 @@ def test_a_benchmark_goes_on_without_its_picture(run: Path, tmp_path: Path) -> N
 
 def test_no_plots_draws_none(run: Path, tmp_path: Path) -> None:
     env = without_matplotlib(tmp_path)
-    for args in (["evaluate", run, "--no-plots"], ["train", "--epochs", "1", "--out", "new", "--no-plots"]):
+    for args in (
+        ["evaluate", run, "--no-plots"],
+        ["train", "--epochs", "1", "--out", "new", "--no-plots"],
+    ):
         done = run_cfcli(*args, cwd=run.parent, env=env)
         assert done.returncode == 0
         assert "pictures" not in done.stderr
@@ -124,9 +132,15 @@ def test_a_terminal_gets_small_charts(run: Path) -> None:
     assert any(0x2800 < ord(char) < 0x2900 for char in text)
 
 
-@pytest.mark.parametrize(("args", "env"), [(["--quiet"], {}), (["--json"], {}), ([], {"PYTHONIOENCODING": "ascii"})])
-def test_charts_only_where_they_are_wanted_and_can_be_shown(run: Path, args: list[str], env: dict[str, str]) -> None:
-    assert "by the nearest rating" not in on_a_terminal("evaluate", run, "--no-plots", *args, cwd=run.parent, **env)
+@pytest.mark.parametrize(
+    ("args", "env"), [(["--quiet"], {}), (["--json"], {}), ([], {"PYTHONIOENCODING": "ascii"})]
+)
+def test_charts_only_where_they_are_wanted_and_can_be_shown(
+    run: Path, args: list[str], env: dict[str, str]
+) -> None:
+    assert "by the nearest rating" not in on_a_terminal(
+        "evaluate", run, "--no-plots", *args, cwd=run.parent, **env
+    )
 
 
 def test_a_page_is_made(run: Path) -> None:

@@ -25,7 +25,12 @@ def test_json_has_the_keys_of_the_contract(project: Path) -> None:
         "fits", "lacking", "model", "solver", "optimizer", "dim", "devices", "num_nodes", "users", "items", "rows",
         "val", "per_rank", "on_device", "needs", "has", "suggestions",
     }  # fmt: skip
-    assert (found["fits"], found["lacking"], found["optimizer"], found["suggestions"]) == (True, [], "adam", [])
+    assert (found["fits"], found["lacking"], found["optimizer"], found["suggestions"]) == (
+        True,
+        [],
+        "adam",
+        [],
+    )
     assert found["needs"]["memory"] == 2 * sum(found["per_rank"].values())
     assert found["has"]["disk"] > 0
 
@@ -37,7 +42,19 @@ def test_what_does_not_fit_exits_with_4_and_names_flags_that_do(tmp_path: Path) 
     has = json.loads(done.stdout)["has"]
     # A table of half of what is there: too much for Adam, and for two copies of it not.
     users = int(min(has["memory"], has["disk"] / 2) * 0.3 / (4 * 65))
-    job = ("plan", "--users", users, "--items", 1000, "--rows", 1000, "--dim", 64, "--set", "implicit=false")
+    job = (
+        "plan",
+        "--users",
+        users,
+        "--items",
+        1000,
+        "--rows",
+        1000,
+        "--dim",
+        64,
+        "--set",
+        "implicit=false",
+    )
     done = run_cfcli(*job, "--optimizer", "adam", cwd=tmp_path)
     assert done.returncode == 4
     lines = done.stdout.splitlines()
@@ -45,7 +62,9 @@ def test_what_does_not_fit_exits_with_4_and_names_flags_that_do(tmp_path: Path) 
     assert ways[0] == "--optimizer rowwise-adagrad"
     assert any(way.startswith("--dim ") for way in ways)
     assert run_cfcli(*job, *ways[0].split(), cwd=tmp_path).returncode == 0
-    assert json.loads(run_cfcli(*job, "--json", cwd=tmp_path).stdout)["optimizer"] == "rowwise-adagrad"  # by itself
+    assert (
+        json.loads(run_cfcli(*job, "--json", cwd=tmp_path).stdout)["optimizer"] == "rowwise-adagrad"
+    )  # by itself
 
 
 def test_sizes_are_all_given_or_none(tmp_path: Path) -> None:
@@ -61,5 +80,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
         "assert done.exit_code == 0, done.output\n"
         "assert not {'torch', 'polars', 'numpy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from shell import CFCLI, run_cfcli
 from typer.testing import CliRunner
 
 from cfcli.cli.app import app
-from cfcli.core.runs import Run
+from cfcli.core.runs.run import Run
 
 
 @pytest.fixture
@@ -79,7 +79,20 @@ def test_unknown_ids_may_be_an_error(run: Run) -> None:
 
 
 def test_only_some_runs_know_how_sure_they_are(run: Run) -> None:
-    assert call("train", "--data", run.dataset().path, "--solver", "adam", "--epochs", 1, "--out", "adam")[0] == 0
+    assert (
+        call(
+            "train",
+            "--data",
+            run.dataset().path,
+            "--solver",
+            "adam",
+            "--epochs",
+            1,
+            "--out",
+            "adam",
+        )[0]
+        == 0
+    )
     code, _, err = call("predict", "adam", "-", "--std", stdin=PAIRS.encode())
     assert code == 2
     assert "--solver gibbs" in err
@@ -97,9 +110,15 @@ def test_forms_in_and_out(run: Run) -> None:
     assert results[0].schema["when"] == pl.Float64
     assert results[0]["user"].to_list() == [1, 2, 3]
     for other in results[1:]:
-        assert other.select("prediction", "source").equals(results[0].select("prediction", "source"))
+        assert other.select("prediction", "source").equals(
+            results[0].select("prediction", "source")
+        )
     _, out, _ = call("predict", run.path, "in.parquet", "--json")
-    assert [json.loads(line)["source"] for line in out.splitlines()] == ["model", "model", "user_bias"]
+    assert [json.loads(line)["source"] for line in out.splitlines()] == [
+        "model",
+        "model",
+        "user_bias",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +133,9 @@ def test_forms_in_and_out(run: Run) -> None:
         (b"PAR1 and no more", "damaged Parquet"),
     ],
 )
-def test_what_is_no_table_of_pairs_is_refused_in_one_line(run: Run, content: bytes, words: str) -> None:
+def test_what_is_no_table_of_pairs_is_refused_in_one_line(
+    run: Run, content: bytes, words: str
+) -> None:
     code, _, err = call("predict", run.path, "-", stdin=content)
     assert code == 3
     assert words in err
@@ -129,7 +150,9 @@ def test_an_error_amid_parquet_ends_the_process_in_order(project: Path, tmp_path
 
 
 def test_a_header_alone_gives_a_header(run: Run) -> None:
-    assert call("predict", run.path, "-", stdin=b"user,item\n")[1] == "user,item,prediction,source\n"
+    assert (
+        call("predict", run.path, "-", stdin=b"user,item\n")[1] == "user,item,prediction,source\n"
+    )
 
 
 def test_as_a_filter(project: Path) -> None:
@@ -137,7 +160,9 @@ def test_as_a_filter(project: Path) -> None:
         (echo user,item; yes 1,10) | {CFCLI} predict base | head -n 3; echo "${{PIPESTATUS[1]}}"
         cut -d, -f1,2 ratings.csv | {CFCLI} predict base - | wc -l
     """
-    done = subprocess.run(["bash", "-c", script], cwd=project, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=project, capture_output=True, text=True, timeout=60
+    )
     assert done.stderr == ""
     lines = done.stdout.split()
     assert lines[0] == "user,item,prediction,source"
@@ -146,7 +171,13 @@ def test_as_a_filter(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["predict", "-"], ["recommend", "--user", "1"], ["similar", "10"], ["export-embeddings", "--out", "e.csv"]]
+    "args",
+    [
+        ["predict", "-"],
+        ["recommend", "--user", "1"],
+        ["similar", "10"],
+        ["export-embeddings", "--out", "e.csv"],
+    ],
 )
 def test_no_torch_is_needed(project: Path, args: list[str]) -> None:
     code = (
@@ -171,7 +202,9 @@ def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> N
     for k, who in enumerate(("7", "3")):
         index = int(users.index(pl.Series([who]))[0])
         rating = run.predictor().predict(np.full(len(items), index), np.arange(len(items)))
-        score = run.predictor().scores(run.predictor().user_vectors(np.array([index])))[0]  # beyond the range too
+        score = run.predictor().scores(run.predictor().user_vectors(np.array([index])))[
+            0
+        ]  # beyond the range too
         score[seen[starts[index] : starts[index + 1]]] = -9
         best = np.argsort(-score, kind="stable")[:5]
         mine = found[5 * k : 5 * k + 5]
@@ -184,21 +217,35 @@ def test_whom_and_what_by_files(run: Run) -> None:
     Path("users.txt").write_text("5\n6\n")
     Path("users.csv").write_text("name,userId\nx,6\n")
     Path("items.csv").write_text("movieId\n10\n11\n12\n")
-    assert {r["userId"] for r in rows_of(call("recommend", run.path, "--users", "users.txt")[1])} == {"5", "6"}
-    found = rows_of(call("recommend", run.path, "--users", "users.csv", "--items", "items.csv", "--include-seen")[1])
+    assert {
+        r["userId"] for r in rows_of(call("recommend", run.path, "--users", "users.txt")[1])
+    } == {"5", "6"}
+    found = rows_of(
+        call(
+            "recommend", run.path, "--users", "users.csv", "--items", "items.csv", "--include-seen"
+        )[1]
+    )
     assert sorted(r["movieId"] for r in found) == ["10", "11", "12"]
     everyone = rows_of(call("recommend", run.path, "--all", "-n", 2)[1])
     assert len(everyone) == 2 * run.users.height
-    assert call("recommend", run.path, "--users", "-", "--out", "r.parquet", "-q", stdin=b"5\n")[0] == 0
+    assert (
+        call("recommend", run.path, "--users", "-", "--out", "r.parquet", "-q", stdin=b"5\n")[0]
+        == 0
+    )
     assert pl.read_parquet("r.parquet").schema["userId"] == pl.Int64
     Path("seen.csv").write_text("user,item,rating\n5,10,3\n")
-    left = rows_of(call("recommend", run.path, "--user", 5, "--seen", "seen.csv", "--items", "items.csv")[1])
+    left = rows_of(
+        call("recommend", run.path, "--user", 5, "--seen", "seen.csv", "--items", "items.csv")[1]
+    )
     assert sorted(r["movieId"] for r in left) == ["11", "12"]
 
 
 def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> None:
-    """Odd and even items are two tastes; someone who likes even ones gets even ones, and nothing that they rated."""
-    Path("mine.csv").write_text("user,item,rating\n" + "".join(f"me,{i},{5 if i % 2 else 1}\n" for i in range(1, 21)))
+    """Odd and even items are two tastes; someone who likes even ones gets even ones, and nothing
+    that they rated."""
+    Path("mine.csv").write_text(
+        "user,item,rating\n" + "".join(f"me,{i},{5 if i % 2 else 1}\n" for i in range(1, 21))
+    )
     found = rows_of(call("recommend", run.path, "--ratings", "mine.csv", "-n", 8)[1])
     assert [int(r["movieId"]) % 2 for r in found] == [1] * 8
     assert min(int(r["movieId"]) for r in found) > 20
@@ -231,7 +278,9 @@ def test_excel_safe(run: Run) -> None:
 def test_a_terminal_gets_no_control_characters(project: Path) -> None:
     own, other = pty.openpty()
     pairs = "user,item,title\n1,10,\x1b[2Jgone\u202e\n"
-    with subprocess.Popen([CFCLI, "predict", "base", "-"], cwd=project, stdin=subprocess.PIPE, stdout=other) as process:
+    with subprocess.Popen(
+        [CFCLI, "predict", "base", "-"], cwd=project, stdin=subprocess.PIPE, stdout=other
+    ) as process:
         process.communicate(pairs.encode(), timeout=60)
     shown = os.read(own, 10_000).decode()
     os.close(own)
@@ -242,6 +291,10 @@ def test_a_terminal_gets_no_control_characters(project: Path) -> None:
 
 def test_the_dataset_may_be_gone(project: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", project / "base", tmp_path / "alone"], check=True)
-    for args in (["recommend", "alone", "--user", "1"], ["predict", "alone", "p.csv"], ["similar", "alone", "10"]):
+    for args in (
+        ["recommend", "alone", "--user", "1"],
+        ["predict", "alone", "p.csv"],
+        ["similar", "alone", "10"],
+    ):
         (tmp_path / "p.csv").write_text("user,item\n1,2\n")
         assert run_cfcli(*args, cwd=tmp_path).returncode == 0

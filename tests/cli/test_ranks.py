@@ -17,17 +17,26 @@ import pytest
 from shell import CFCLI, run_cfcli, write_ratings
 
 TRAIN = ("train", "--solver", "adam", "--dim", "4", "--no-plots", "--patience", "900")
-ODD = ("--batch-size", "111", "--epochs", "2")  # whose last batch has one rating: no work for one of two ranks
+ODD = (
+    "--batch-size",
+    "111",
+    "--epochs",
+    "2",
+)  # whose last batch has one rating: no work for one of two ranks
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset of one training row more than a multiple of 111 and of one validation row, and a run of
-    one process."""
+    """A folder with a dataset of one training row more than a multiple of 111 and of one validation
+    row, and a run of one process."""
     folder = tmp_path_factory.mktemp("ranks")
     write_ratings(folder / "all.csv", share=0.7)
     ratings = pl.read_csv(folder / "all.csv")
-    for name, rows in (("train", ratings[:2332]), ("val", ratings[2332:2333]), ("test", ratings[2333:])):
+    for name, rows in (
+        ("train", ratings[:2332]),
+        ("val", ratings[2332:2333]),
+        ("test", ratings[2333:]),
+    ):
         rows.write_csv(folder / f"{name}.csv")
     given = "--val-file", "val.csv", "--test-file", "test.csv"
     for args in (("prepare", "train.csv", *given), (*TRAIN, *ODD, "--out", "one")):
@@ -38,15 +47,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def metrics(run: Path) -> np.ndarray:
-    return pl.read_csv(run / "metrics.csv").select("epoch", "train_mse", "val_mse", "val_mae").to_numpy()
+    return (
+        pl.read_csv(run / "metrics.csv")
+        .select("epoch", "train_mse", "val_mse", "val_mae")
+        .to_numpy()
+    )
 
 
 def test_two_ranks_train_what_one_does(place: Path) -> None:
     done = run_cfcli(*TRAIN, *ODD, "--devices", 2, "--out", "two", cwd=place)
     assert (done.returncode, done.stdout) == (0, "two\n"), done.stderr
-    assert done.stderr.count("epoch") == 4  # the first alone speaks: a line of settings, two epochs, the best
+    assert (
+        done.stderr.count("epoch") == 4
+    )  # the first alone speaks: a line of settings, two epochs, the best
     np.testing.assert_allclose(metrics(place / "two"), metrics(place / "one"), rtol=1e-5)
-    pairs = "userId,movieId\n" + "".join(f"{u},{i}\n" for u in range(1, 50) for i in range(1, 60, 7))
+    pairs = "userId,movieId\n" + "".join(
+        f"{u},{i}\n" for u in range(1, 50) for i in range(1, 60, 7)
+    )
     answers = []
     for run in ("one", "two"):
         assert run_cfcli("verify", run, cwd=place).returncode == 0
@@ -62,13 +79,26 @@ def test_two_ranks_train_what_one_does_by_the_rows_of_a_step(place: Path) -> Non
         done = run_cfcli(*TRAIN, *ODD, *flags, cwd=place)
         assert done.returncode == 0, done.stderr
         assert f"mf of dimension 4 by {optimizer} on cpu" in done.stderr
-        assert json.loads((place / f"{optimizer}-{ranks}" / "run.json").read_text())["optimizer"] == optimizer
-    np.testing.assert_allclose(metrics(place / f"{optimizer}-2"), metrics(place / f"{optimizer}-1"), rtol=1e-5)
+        assert (
+            json.loads((place / f"{optimizer}-{ranks}" / "run.json").read_text())["optimizer"]
+            == optimizer
+        )
+    np.testing.assert_allclose(
+        metrics(place / f"{optimizer}-2"), metrics(place / f"{optimizer}-1"), rtol=1e-5
+    )
 
 
 def torchrun(ranks: int, *command: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
-    done = subprocess.run([*launcher, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={ranks}",
+        "--standalone",
+    ]
+    done = subprocess.run(
+        [*launcher, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -76,11 +106,11 @@ def torchrun(ranks: int, *command: object, cwd: Path) -> "subprocess.CompletedPr
 GRADIENTS = """
 import sys, torch
 from pathlib import Path
-from cfcli.core import ranks
-from cfcli.core.config import TrainConfig
-from cfcli.core.dataset import Dataset
-from cfcli.core.solvers import together
-from cfcli.core import training
+from cfcli.core.training.distributed import ranks
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.training.distributed import collectives as together
+from cfcli.core.training import fit as training
 config = ranks.launched(TrainConfig(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
 rank, found = ranks.rank(config), []
 summed = together.sum_gradients
@@ -102,7 +132,9 @@ def test_gradients_are_the_same_on_all_ranks(place: Path) -> None:
     torchrun(2, "gradients.py", cwd=place)
     import torch
 
-    (gradients, parameters), (others, same) = (torch.load(place / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    (gradients, parameters), (others, same) = (
+        torch.load(place / f"{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
     assert len(gradients) == 22
     assert gradients.abs().max() > 0
     assert torch.equal(gradients, others)
@@ -118,8 +150,18 @@ def test_torchrun_starts_the_ranks(place: Path) -> None:
 
 def test_srun_starts_the_ranks(place: Path) -> None:
     """As far as its environment goes, which is what one sees of it."""
-    step = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    step |= {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "cfcli", "SLURM_NODELIST": "127.0.0.1"}
+    step = {
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+    }
+    step |= {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NAME": "cfcli",
+        "SLURM_NODELIST": "127.0.0.1",
+    }
     command = [CFCLI, *TRAIN, *ODD, "--out", "srun"]
     ranks = [
         subprocess.Popen(
@@ -141,14 +183,19 @@ Begun = Callable[[str], tuple["subprocess.Popen[str]", int]]
 
 @pytest.fixture
 def begun(place: Path) -> Iterator[Begun]:
-    """Starts a training by two ranks without end, and waits for its first epochs: the process and the pid of the
-    second."""
+    """Starts a training by two ranks without end, and waits for its first epochs: the process and
+    the pid of the second."""
     started = []
 
     def begin(out: str) -> tuple["subprocess.Popen[str]", int]:
         command = [CFCLI, *TRAIN, "--epochs", "1000000", "--devices", "2", "--out", out]
         first = subprocess.Popen(
-            command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            cwd=place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         started.append(first)
         assert first.stderr
@@ -175,7 +222,9 @@ def ends(process: "subprocess.Popen[str]", within: float) -> str:
 
 
 @pytest.mark.parametrize("to", ["group", "first", "second"])
-def test_a_signal_to_any_rank_stops_all_at_the_same_step(to: str, place: Path, begun: Begun) -> None:
+def test_a_signal_to_any_rank_stops_all_at_the_same_step(
+    to: str, place: Path, begun: Begun
+) -> None:
     first, second = begun(f"stopped-{to}")
     if to == "group":
         os.killpg(first.pid, signal.SIGTERM)
@@ -189,7 +238,9 @@ def test_a_signal_to_any_rank_stops_all_at_the_same_step(to: str, place: Path, b
     assert run_cfcli("evaluate", run.name, "--no-plots", cwd=place).returncode == 0
     if to != "second":
         return
-    done = run_cfcli("train", "--resume", run.name, "--epochs", len(metrics(run)) + 2, "--out", "more", cwd=place)
+    done = run_cfcli(
+        "train", "--resume", run.name, "--epochs", len(metrics(run)) + 2, "--out", "more", cwd=place
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -203,7 +254,9 @@ def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun
         "'cfcli train --resume lost' goes on from its last checkpoint"
     )
     assert not (place / "lost").exists()
-    done = run_cfcli("train", "--resume", "lost", "--epochs", "1", "--out", "short", "--no-plots", cwd=place)
+    done = run_cfcli(
+        "train", "--resume", "lost", "--epochs", "1", "--out", "short", "--no-plots", cwd=place
+    )
     assert done.returncode == 0, done.stderr
     epochs = len(metrics(place / "short")) + 2  # it had more by then than it was asked for
     for ranks in (1, 3):
@@ -224,21 +277,38 @@ def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun
         (("--devices", "2", "--loader", "dataloader"), "one process"),
     ],
 )
-def test_what_ranks_cannot_do_is_said_at_once(flags: tuple[str, ...], says: str, place: Path) -> None:
+def test_what_ranks_cannot_do_is_said_at_once(
+    flags: tuple[str, ...], says: str, place: Path
+) -> None:
     done = run_cfcli("train", *flags, cwd=place)
     assert done.returncode == 2
     assert says in done.stderr
 
 
-SHARDED = ("train", "--dim", "4", "--no-plots", "--batch-size", "500", "--epochs", "3", "--shard-embeddings")
+SHARDED = (
+    "train",
+    "--dim",
+    "4",
+    "--no-plots",
+    "--batch-size",
+    "500",
+    "--epochs",
+    "3",
+    "--shard-embeddings",
+)
 
 
 def test_ranks_with_parts_of_the_tables_train_what_one_with_all_does(place: Path) -> None:
     for ranks in (1, 2):
-        done = run_cfcli(*SHARDED, "--model", "ncf", "--devices", ranks, "--out", f"parts-{ranks}", cwd=place)
+        done = run_cfcli(
+            *SHARDED, "--model", "ncf", "--devices", ranks, "--out", f"parts-{ranks}", cwd=place
+        )
         assert (done.returncode, done.stdout) == (0, f"parts-{ranks}\n"), done.stderr
     np.testing.assert_allclose(metrics(place / "parts-1"), metrics(place / "parts-2"), rtol=1e-5)
-    answers = [run_cfcli("evaluate", f"parts-{n}", "--no-plots", "--json", cwd=place).stdout for n in (1, 2)]
+    answers = [
+        run_cfcli("evaluate", f"parts-{n}", "--no-plots", "--json", cwd=place).stdout
+        for n in (1, 2)
+    ]
     one, two = (json.loads(answer)["model"]["mse"] for answer in answers)
     assert one == pytest.approx(two, rel=1e-5)
 
@@ -246,10 +316,11 @@ def test_ranks_with_parts_of_the_tables_train_what_one_with_all_does(place: Path
 PARTS = """
 import torch
 from pathlib import Path
-from cfcli.core import ranks, training
-from cfcli.core.config import TrainConfig
-from cfcli.core.dataset import Dataset
-from cfcli.core.solvers import sharded
+from cfcli.core.training import fit as training
+from cfcli.core.training.distributed import ranks
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.training.distributed import sharded
 config = ranks.launched(TrainConfig(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
 rank, shapes, learn = ranks.rank(config), [], sharded.ShardedDescent.learn
 def shape_of(table):
@@ -287,15 +358,30 @@ def test_no_rank_has_a_whole_table(place: Path) -> None:
         gradients, *moments = shapes[1:7]
         assert len(moments) == len(gradients)
         assert len(gradients) == 5  # of embeddings, biases, and one bias for all
-        assert all(rows <= -(-info["users"] // 3) for shape in (gradients, *moments) for rows, *_ in shape)
+        assert all(
+            rows <= -(-info["users"] // 3) for shape in (gradients, *moments) for rows, *_ in shape
+        )
     assert found[0][1]["user_embedding.weight"] == (info["users"], 4)
     assert "user_embedding.weight" not in found[1][1]
 
 
 def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None:
-    command = [CFCLI, *SHARDED[:-2], "999999", "--patience", "999999", "--shard-embeddings", "--devices", "2"]
+    command = [
+        CFCLI,
+        *SHARDED[:-2],
+        "999999",
+        "--patience",
+        "999999",
+        "--shard-embeddings",
+        "--devices",
+        "2",
+    ]
     first = subprocess.Popen(
-        [*command, "--out", "halves"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--out", "halves"],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert first.stderr
     while "epoch   2" not in (line := first.stderr.readline()):
@@ -304,7 +390,10 @@ def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None
     first.communicate(timeout=15)
     assert first.returncode == 143
     kept = place / "halves" / "checkpoints"
-    assert sorted(path.name for path in kept.iterdir()) == [os.readlink(kept / "last.ckpt"), "last.ckpt"]
+    assert sorted(path.name for path in kept.iterdir()) == [
+        os.readlink(kept / "last.ckpt"),
+        "last.ckpt",
+    ]
     epochs = int(os.readlink(kept / "last.ckpt").removeprefix("epoch-")) + 2
     for ranks in (1, 3):
         again = ("--epochs", epochs, "--devices", ranks, "--out", f"whole-{ranks}", "--no-plots")
@@ -328,8 +417,12 @@ def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None
     refused("meta.pt: damaged")
 
 
-@pytest.mark.parametrize("flags", [("--warm-start", "one"), ("--set", "compiled=true"), ("--solver", "gibbs")])
-def test_what_parts_of_tables_cannot_do_is_said_at_once(flags: tuple[str, ...], place: Path) -> None:
+@pytest.mark.parametrize(
+    "flags", [("--warm-start", "one"), ("--set", "compiled=true"), ("--solver", "gibbs")]
+)
+def test_what_parts_of_tables_cannot_do_is_said_at_once(
+    flags: tuple[str, ...], place: Path
+) -> None:
     done = run_cfcli("train", "--shard-embeddings", *flags, cwd=place)
     assert done.returncode == 2
     assert "shard_embeddings" in done.stderr

@@ -9,21 +9,24 @@ import planted
 import pytest
 from shell import run_cfcli, write_ratings
 
-from cfcli.core import manifests
-from cfcli.core.store import Store
+from cfcli.core.retraining.store import Store
+from cfcli.core.storage import manifests
 
 FLAGS = ("--store", "models", "--dim", "4", "--epochs", "6")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``one.csv``, ``two.csv`` (all rows and more) and ``models``, after a night on each."""
+    """A folder with ``one.csv``, ``two.csv`` (all rows and more) and ``models``, after a night on
+    each."""
     folder = tmp_path_factory.mktemp("nightly")
     write_ratings(folder / "two.csv")
     lines = (folder / "two.csv").read_text().splitlines()
     (folder / "one.csv").write_text("\n".join(lines[:-120]) + "\n")
     for name in ("one", "two"):
-        done = run_cfcli("retrain", f"{name}.csv", *FLAGS, "--metrics-file", "cfcli.prom", "--json", cwd=folder)
+        done = run_cfcli(
+            "retrain", f"{name}.csv", *FLAGS, "--metrics-file", "cfcli.prom", "--json", cwd=folder
+        )
         assert done.returncode == 0, done.stderr
         (folder / f"{name}.json").write_text(done.stdout)
         (folder / f"{name}.err").write_text(done.stderr)
@@ -79,8 +82,29 @@ def test_what_reads_a_run_reads_the_current_one(place: Path) -> None:
 
 def test_a_refused_model_is_exit_6_and_changes_nothing(place: Path) -> None:
     before = (place / "models" / "current").resolve()
-    args = ("retrain", "two.csv", "--store", "models", "--solver", "adam", "--learning-rate", "0.000001", "--dim", "3")
-    done = run_cfcli(*args, "--epochs", "1", "--min-gain-over", "none", "--metrics-file", "6.prom", "--json", cwd=place)
+    args = (
+        "retrain",
+        "two.csv",
+        "--store",
+        "models",
+        "--solver",
+        "adam",
+        "--learning-rate",
+        "0.000001",
+        "--dim",
+        "3",
+    )
+    done = run_cfcli(
+        *args,
+        "--epochs",
+        "1",
+        "--min-gain-over",
+        "none",
+        "--metrics-file",
+        "6.prom",
+        "--json",
+        cwd=place,
+    )
     assert done.returncode == 6
     report = json.loads(done.stdout)
     assert (report["published"], report["status"]) == (False, "refused")
@@ -103,7 +127,11 @@ def test_prometheus_is_told_of_success_and_of_failure(place: Path) -> None:
     assert float(values["retrain_exit_code"]) == 0
     assert float(values["retrain_published"]) == 1
     assert float(values["ratings"]) == report["ratings"]
-    assert float(values["retrain_timestamp_seconds"]) >= float(values["current_created_timestamp_seconds"]) > 1.6e9
+    assert (
+        float(values["retrain_timestamp_seconds"])
+        >= float(values["current_created_timestamp_seconds"])
+        > 1.6e9
+    )
     assert text.count("# TYPE ") == text.count("# HELP ") == len(values)
     (place / "bad.csv").write_text("user,item,rating\n1,1,x\n")
     done = run_cfcli("retrain", "bad.csv", *FLAGS, "--metrics-file", "cfcli3.prom", cwd=place)
@@ -144,11 +172,15 @@ def test_status_shows_each_night_and_its_age_may_be_too_high(place: Path) -> Non
 
 
 def test_rollback_and_forth(place: Path) -> None:
-    first, second = (json.loads((place / f"{name}.json").read_text())["run"] for name in ("one", "two"))
+    first, second = (
+        json.loads((place / f"{name}.json").read_text())["run"] for name in ("one", "two")
+    )
     done = run_cfcli("rollback", "--store", "models", cwd=place)
     assert (done.returncode, done.stdout) == (0, f"{first}\n")
     assert f"in use: {Path(first).name}, before: {Path(second).name}" in done.stderr
-    done = run_cfcli("rollback", "--store", "models", "--to", Path(second).name, "--json", cwd=place)
+    done = run_cfcli(
+        "rollback", "--store", "models", "--to", Path(second).name, "--json", cwd=place
+    )
     assert json.loads(done.stdout) == {"run": second, "previous": first}
 
 
@@ -157,12 +189,18 @@ def test_two_at_once_are_one_and_exit_5(place: Path) -> None:
         for args in (("retrain", "two.csv", *FLAGS), ("rollback", "--store", "models")):
             done = run_cfcli(*args, cwd=place)
             assert done.returncode == 5
-            assert re.search(r"models: process \d+ is at work there; try later, or wait with --wait", done.stderr)
-        assert run_cfcli("status", "--store", "models", cwd=place).returncode == 0  # readers need no lock
+            assert re.search(
+                r"models: process \d+ is at work there; try later, or wait with --wait", done.stderr
+            )
+        assert (
+            run_cfcli("status", "--store", "models", cwd=place).returncode == 0
+        )  # readers need no lock
 
 
 def test_settings_come_from_both_tables_of_a_file(place: Path) -> None:
-    (place / "nightly.toml").write_text("[prepare]\nmax_bad_rows = 1\nseed = 3\n[train]\ndim = 2\nepochs = 5\n")
+    (place / "nightly.toml").write_text(
+        "[prepare]\nmax_bad_rows = 1\nseed = 3\n[train]\ndim = 2\nepochs = 5\n"
+    )
     (place / "three.csv").write_text((place / "two.csv").read_text() + "1,1,bad,1\n")
     args = ("retrain", "three.csv", "--store", "from-file", "--config", "nightly.toml")
     done = run_cfcli(*args, "--set", "seed=4", "--set", "rating_range=0,6", "--json", cwd=place)
@@ -170,7 +208,11 @@ def test_settings_come_from_both_tables_of_a_file(place: Path) -> None:
     report = json.loads(done.stdout)
     assert report["rejected"] == 1
     run = json.loads((place / report["run"] / "run.json").read_text())
-    assert (run["config"]["dim"], run["config"]["seed"], run["config"]["rating_range"]) == (2, 4, [0, 6])
+    assert (run["config"]["dim"], run["config"]["seed"], run["config"]["rating_range"]) == (
+        2,
+        4,
+        [0, 6],
+    )
     data = json.loads((place / "from-file" / "data" / "dataset.json").read_text())
     assert data["config"]["seed"] == 4
     done = run_cfcli(*args, "--set", "dimm=4", cwd=place)
@@ -186,13 +228,18 @@ def test_verify_reads_to_the_last_byte(place: Path, tmp_path: Path) -> None:
     done = run_cfcli("verify", "models/current", "--expect-sha256", digest, "--json", cwd=place)
     found = json.loads(done.stdout)
     assert (found["kind"], found["sha256"], found["files"]) == ("run", digest, 8)
-    assert run_cfcli("verify", "models/current", "--expect-sha256", "0" * 64, cwd=place).returncode == 7
+    assert (
+        run_cfcli("verify", "models/current", "--expect-sha256", "0" * 64, cwd=place).returncode
+        == 7
+    )
     done = run_cfcli("verify", "models/data", "--json", cwd=place)
     assert json.loads(done.stdout)["kind"] == "dataset"
     assert run_cfcli("verify", "models", cwd=place).returncode == 7
 
 
-@pytest.mark.parametrize("name", ["run.json", "gate.json", "samples.safetensors", "seen.parquet", "metrics.csv"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "gate.json", "samples.safetensors", "seen.parquet", "metrics.csv"]
+)
 def test_verify_names_the_file_that_changed(name: str, place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "models" / "current", tmp_path, dirs_exist_ok=True)
     content = bytearray((tmp_path / name).read_bytes())
@@ -205,7 +252,17 @@ def test_verify_names_the_file_that_changed(name: str, place: Path, tmp_path: Pa
 
 
 def test_train_may_begin_with_a_run(place: Path) -> None:
-    args = ("train", "--data", "models/data", "--dim", "4", "--epochs", "2", "--warm-start", "models/current")
+    args = (
+        "train",
+        "--data",
+        "models/data",
+        "--dim",
+        "4",
+        "--epochs",
+        "2",
+        "--warm-start",
+        "models/current",
+    )
     done = run_cfcli(*args, "--out", "warm", "--quiet", cwd=place)
     assert done.returncode == 0, done.stderr
     info = json.loads((place / "warm" / "run.json").read_text())
@@ -220,7 +277,17 @@ def test_train_may_begin_with_a_run(place: Path) -> None:
 def test_a_title_cannot_paint_the_log(place: Path, tmp_path: Path) -> None:
     planted.write_csv(tmp_path / "r.csv", planted.checkerboard(20, 12))
     bad = tmp_path / "\x1b[31mred\nstatus=published"
-    done = run_cfcli("retrain", "r.csv", "--store", bad.name, "--epochs", "2", "--min-gain-over", "none", cwd=tmp_path)
+    done = run_cfcli(
+        "retrain",
+        "r.csv",
+        "--store",
+        bad.name,
+        "--epochs",
+        "2",
+        "--min-gain-over",
+        "none",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\n") == 1

@@ -14,9 +14,12 @@ from shell import run_cfcli
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``runs/latest`` (titles ``Film 100, Even``, ids 100, 99, 98 ...) and ``other``, a run without."""
+    """A folder with ``runs/latest`` (titles ``Film 100, Even``, ids 100, 99, 98 ...) and ``other``,
+    a run without."""
     folder = tmp_path_factory.mktemp("similar")
-    path = run(dataset(folder / "d", checkerboard(60, 24), titles=True), folder / "runs" / "one", dim=4)
+    path = run(
+        dataset(folder / "d", checkerboard(60, 24), titles=True), folder / "runs" / "one", dim=4
+    )
     (folder / "runs" / "latest").symlink_to(path.name)
     run(dataset(folder / "e", checkerboard(60, 24), text=True), folder / "other", dim=4, epochs=2)
     return folder
@@ -31,7 +34,10 @@ def test_the_run_may_be_left_out(place: Path) -> None:
     short = run_cfcli("similar", "100", "--json", cwd=place)
     full = run_cfcli("similar", "runs/latest", "100", "--json", cwd=place)
     assert rows(short) == rows(full)
-    assert [row["query"] for row in rows(run_cfcli("similar", "100", "99", "-n", "1", "--json", cwd=place))] == [
+    assert [
+        row["query"]
+        for row in rows(run_cfcli("similar", "100", "99", "-n", "1", "--json", cwd=place))
+    ] == [
         "100",
         "99",
     ]
@@ -39,7 +45,12 @@ def test_the_run_may_be_left_out(place: Path) -> None:
 
 def test_another_run_comes_first(place: Path) -> None:
     found = rows(run_cfcli("similar", "other", "i 003", "i 004", "-n", "2", "--json", cwd=place))
-    assert [(row["query"], row["rank"]) for row in found] == [("i 003", 1), ("i 003", 2), ("i 004", 1), ("i 004", 2)]
+    assert [(row["query"], row["rank"]) for row in found] == [
+        ("i 003", 1),
+        ("i 003", 2),
+        ("i 004", 1),
+        ("i 004", 2),
+    ]
     assert set(found[0]) == {"query", "movieId", "rank", "score", "n_ratings"}
 
 
@@ -48,7 +59,10 @@ def test_a_folder_is_a_run_though_an_item_has_its_name(place: Path, tmp_path: Pa
     (tmp_path / "100").mkdir()
     refused = run_cfcli("similar", "100", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "name items by ITEM_ID or by --title ('100' is a folder, so it is read as RUN)" in refused.stderr
+    assert (
+        "name items by ITEM_ID or by --title ('100' is a folder, so it is read as RUN)"
+        in refused.stderr
+    )
     empty = run_cfcli("similar", "100", "99", cwd=tmp_path)
     assert empty.returncode == 7
     assert "100: no run there" in empty.stderr
@@ -65,7 +79,9 @@ def test_planted_neighbours_with_all_columns(place: Path) -> None:
 
 
 def test_metrics_by_their_definition(place: Path, tmp_path: Path) -> None:
-    exported = run_cfcli("export-embeddings", "--format", "csv", "--out", tmp_path / "v.csv", cwd=place)
+    exported = run_cfcli(
+        "export-embeddings", "--format", "csv", "--out", tmp_path / "v.csv", cwd=place
+    )
     assert exported.returncode == 0
     lines = (tmp_path / "v.csv").read_text().splitlines()[1:]
     vectors = {line.split(",")[0]: [float(x) for x in line.split(",")[1:]] for line in lines}
@@ -74,16 +90,24 @@ def test_metrics_by_their_definition(place: Path, tmp_path: Path) -> None:
         ("euclidean", lambda q, v: -math.dist(q, v)),
     ):
         expected = {i: by(vectors["97"], v) for i, v in vectors.items() if i != "97"}
-        found = rows(run_cfcli("similar", "97", "--metric", metric, "-n", "30", "--json", cwd=place))
+        found = rows(
+            run_cfcli("similar", "97", "--metric", metric, "-n", "30", "--json", cwd=place)
+        )
         assert [row["movieId"] for row in found] == sorted(expected, key=lambda i: -expected[i])
-        assert [row["score"] for row in found] == pytest.approx([expected[row["movieId"]] for row in found], abs=2e-6)
+        assert [row["score"] for row in found] == pytest.approx(
+            [expected[row["movieId"]] for row in found], abs=2e-6
+        )
 
 
 def test_min_ratings(place: Path) -> None:
     every = rows(run_cfcli("similar", "100", "-n", "30", "--json", cwd=place))
     least = sorted(row["n_ratings"] for row in every)[12]
-    some = rows(run_cfcli("similar", "100", "-n", "30", "--min-ratings", least, "--json", cwd=place))
-    assert [row["movieId"] for row in some] == [row["movieId"] for row in every if row["n_ratings"] >= least]
+    some = rows(
+        run_cfcli("similar", "100", "-n", "30", "--min-ratings", least, "--json", cwd=place)
+    )
+    assert [row["movieId"] for row in some] == [
+        row["movieId"] for row in every if row["n_ratings"] >= least
+    ]
 
 
 def test_several_titles_are_listed_and_the_most_rated_is_taken(place: Path) -> None:
@@ -143,15 +167,27 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_rare_item_is_warned_about(tmp_path: Path) -> None:
-    lines = [f"{u},{i},{1 + (u + i) % 5}" for u in range(30) for i in range(6)] + ["1,rare\x1b[31m,5"]
+    lines = [f"{u},{i},{1 + (u + i) % 5}" for u in range(30) for i in range(6)] + [
+        "1,rare\x1b[31m,5"
+    ]
     (tmp_path / "r.csv").write_text("userId,itemId,rating\n" + "\n".join(lines) + "\n")
-    assert run_cfcli("prepare", "r.csv", "--val-size", "0", "--test-size", "0", cwd=tmp_path).returncode == 0
+    assert (
+        run_cfcli(
+            "prepare", "r.csv", "--val-size", "0", "--test-size", "0", cwd=tmp_path
+        ).returncode
+        == 0
+    )
     assert run_cfcli("train", "--epochs", "1", "-q", cwd=tmp_path).returncode == 0
     done = run_cfcli("similar", "rare\x1b[31m", cwd=tmp_path)
     assert done.returncode == 0
-    assert "training ratings of rare\\x1b[31m: 1; what is near to it is mostly chance" in done.stderr
+    assert (
+        "training ratings of rare\\x1b[31m: 1; what is near to it is mostly chance" in done.stderr
+    )
     assert "\x1b" not in done.stderr + done.stdout
-    assert rows(run_cfcli("similar", "rare\x1b[31m", "--json", cwd=tmp_path))[0]["query"] == "rare\x1b[31m"
+    assert (
+        rows(run_cfcli("similar", "rare\x1b[31m", "--json", cwd=tmp_path))[0]["query"]
+        == "rare\x1b[31m"
+    )
 
 
 def test_it_needs_no_torch(place: Path) -> None:
@@ -163,5 +199,7 @@ def test_it_needs_no_torch(place: Path) -> None:
         "assert CliRunner().invoke(app, ['export-embeddings', '--entity', 'both', '--out', 'vectors']).exit_code == 0\n"
         "print({'torch', 'sklearn', 'pytorch_lightning'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "set()\n"

@@ -1,17 +1,20 @@
-"""Runs with weights that are given, not trained: what is computed from them can be worked by hand."""
+"""Runs with weights that are given, not trained: what is computed from them can be worked by
+hand."""
 
 import io
 from pathlib import Path
 
 import numpy as np
 
-from cfcli.core import fitting, preparation
-from cfcli.core.config import PrepareConfig, TrainConfig
-from cfcli.core.epochs import Epoch
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data import prepare as preparation
+from cfcli.core.inputs.sources import Source
 from cfcli.core.models.base import Shape
-from cfcli.core.runs import Run
-from cfcli.core.sources import Source
-from cfcli.core.training import TrainedModel
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import Run
+from cfcli.core.training.epochs import Epoch
+from cfcli.core.training.trained import TrainedModel
 
 
 def text_source(text: str, name: str = "r.csv") -> Source:
@@ -43,8 +46,10 @@ def make_run(
         "linear.bias": np.zeros(1, np.float32),
     }
     epoch = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
-    model = TrainedModel(tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None)
+    model = TrainedModel(
+        tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
+    )
     config = TrainConfig(dim=p.shape[1], biases=False)
-    with fitting.create(folder / "run", config) as (path, staging):
-        fitting.write(staging, path, dataset, config, model)
+    with writing.create_run(folder / "run", config) as (path, staging):
+        writing.write_run(staging, path, dataset, config, model)
     return Run.load(folder / "run")

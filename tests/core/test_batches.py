@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core.batches import Batch, Batches, Rows, Share
+from cfcli.core.training.batches import Batch, Batches, Rows, Share
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,13 @@ def joined(batches: "list[Batch]") -> list[tuple[float, ...]]:
     return [tuple(map(float, row)) for batch in batches for row in zip(*batch, strict=True)]
 
 
-@pytest.mark.parametrize(("size", "sizes"), [(5, [5, 5, 5, 5, 3]), (23, [23]), (1000, [23]), (1, [1] * 23)])
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(5, [5, 5, 5, 5, 3]), (23, [23]), (1000, [23]), (1, [1] * 23)]
+)
 @pytest.mark.parametrize("seed", [None, 7])
-def test_a_pass_holds_each_row_once(rows: Rows, size: int, sizes: list[int], seed: int | None) -> None:
+def test_a_pass_holds_each_row_once(
+    rows: Rows, size: int, sizes: list[int], seed: int | None
+) -> None:
     batches = Batches(rows, size, seed)
     found = list(batches)
     assert [len(rating) for _, _, rating in found] == sizes
@@ -74,9 +78,13 @@ def test_ranks_share_each_step_of_one(n: int, ranks: int, size: int, steps: int)
             user, item, rating, *split = batch
             assert torch.equal(user, item)
             assert len(user) == len(rating)
-            own, all_of = split or ([len(part) for part in user.split(size)],) * 2  # one rank has no others
+            own, all_of = (
+                split or ([len(part) for part in user.split(size)],) * 2
+            )  # one rank has no others
             found += user.split(own)
             assert [len(alone[len(found) - len(own) + k]) for k in range(len(own))] == all_of
         for k, step in enumerate(found):
             together[k].append(step)
-    assert [sorted(torch.cat(step).tolist()) for step in together] == [sorted(step.tolist()) for step in alone]
+    assert [sorted(torch.cat(step).tolist()) for step in together] == [
+        sorted(step.tolist()) for step in alone
+    ]

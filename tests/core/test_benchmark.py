@@ -8,9 +8,14 @@ import pytest
 import torch
 from shell import write_ratings
 
-from cfcli.core import benchmark, charts, plots, preparation
-from cfcli.core.config import PrepareConfig, TrainConfig, resolve
-from cfcli.core.ratings import Source
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data import prepare as preparation
+from cfcli.core.inputs.ratings import Source
+from cfcli.core.reporting import charts
+from cfcli.core.reporting import png as plots
+from cfcli.core.training import benchmark
 
 RESULT = {
     "device": "cpu",
@@ -68,10 +73,20 @@ def test_other_sweeps_change_one_thing_each(sweep: Any, tmp_path: Path) -> None:
     dataset, _ = preparation.prepare([Source.of(path)], tmp_path / "d", PrepareConfig())
     before = torch.get_num_threads()
     result = benchmark.bench(
-        dataset, TrainConfig(), sweeps=[sweep], batch_sizes=[], num_workers=[], threads=[1, 2], sample=300, repeats=1
+        dataset,
+        TrainConfig(),
+        sweeps=[sweep],
+        batch_sizes=[],
+        num_workers=[],
+        threads=[1, 2],
+        sample=300,
+        repeats=1,
     )
     assert torch.get_num_threads() == before
-    found = [(row["batch_size"], row["loader"], row["threads"], row["device"]) for row in result["results"]]
+    found = [
+        (row["batch_size"], row["loader"], row["threads"], row["device"])
+        for row in result["results"]
+    ]
     assert found[0][:2] == (32, "resident")
     if sweep == "threads":
         assert [row[2] for row in found] == [1, 2]

@@ -5,13 +5,31 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cfcli.core import charts
-from cfcli.core.solvers import resuming
+from cfcli.core.reporting import charts
+from cfcli.core.training import resuming
 
-HISTORY = pl.DataFrame({"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]})
+HISTORY = pl.DataFrame(
+    {"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]}
+)
 ROWS = [
-    {"label": "1", "ratings": 3, "predictions": 0, "n": 3, "prediction": 1.5, "rmse": 0.5, "bias_rmse": 0.75},
-    {"label": "2", "ratings": 0, "predictions": 3, "n": 0, "prediction": None, "rmse": None, "bias_rmse": None},
+    {
+        "label": "1",
+        "ratings": 3,
+        "predictions": 0,
+        "n": 3,
+        "prediction": 1.5,
+        "rmse": 0.5,
+        "bias_rmse": 0.75,
+    },
+    {
+        "label": "2",
+        "ratings": 0,
+        "predictions": 3,
+        "n": 0,
+        "prediction": None,
+        "rmse": None,
+        "bias_rmse": None,
+    },
 ]
 
 
@@ -31,7 +49,9 @@ def test_without_validation_there_is_one_line(kind: Any) -> None:
 
 
 def test_steps_have_a_running_mean_and_the_validation_where_epochs_end() -> None:
-    trace = pl.DataFrame({"step": [10 * k for k in range(1, 31)], "train_mse": [float(k % 2) for k in range(30)]})
+    trace = pl.DataFrame(
+        {"step": [10 * k for k in range(1, 31)], "train_mse": [float(k % 2) for k in range(30)]}
+    )
     chart = charts.steps(trace, HISTORY)
     training, validation, running = chart.series
     assert training.x == running.x == trace["step"].to_list()
@@ -41,8 +61,8 @@ def test_steps_have_a_running_mean_and_the_validation_where_epochs_end() -> None
 
 
 def test_a_trace_of_many_steps_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cfcli.core.config import TrainConfig
-    from cfcli.core.epochs import Epoch, Silent
+    from cfcli.core.config.train import TrainConfig
+    from cfcli.core.training.epochs import Epoch, Silent
 
     monkeypatch.setattr(resuming, "TRACED", 2)
     module = resuming.Resumable(TrainConfig(), Silent())
@@ -74,7 +94,11 @@ def test_the_ladder_has_baselines_first() -> None:
 
 def test_many_rows_are_told_in_short() -> None:
     rows = [{**ROWS[0], "n": n} for n in (9999, 12_345, 2_000_000)]
-    assert charts.error_by_activity({"model": rows}, "user").labels == ["1\n9,999", "1\n12.3k", "1\n2M"]
+    assert charts.error_by_activity({"model": rows}, "user").labels == [
+        "1\n9,999",
+        "1\n12.3k",
+        "1\n2M",
+    ]
 
 
 def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
@@ -96,7 +120,9 @@ def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
         (1_234_567, "1,234,567", "1.23457M"),
     ],
 )
-def test_large_numbers_are_read_without_powers(value: float, text: str, beside_an_axis: str) -> None:
+def test_large_numbers_are_read_without_powers(
+    value: float, text: str, beside_an_axis: str
+) -> None:
     assert (charts.number(value), charts.short(value, value)) == (text, beside_an_axis)
 
 

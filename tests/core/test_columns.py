@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core.columns import BadQuote, find_records, sniff
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.records import BadQuote, find_records, sniff
 
 
 def is_regular(data: bytes, separator: str, fields: int) -> bool:
@@ -23,8 +23,13 @@ FIELD = st.text('ab,;\n\r" ', max_size=4)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(FIELD, min_size=2, max_size=4), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
-def test_written_tables_are_regular_if_their_rows_are_of_one_length(rows: list[list[str]], end: str) -> None:
+@given(
+    st.lists(st.lists(FIELD, min_size=2, max_size=4), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_written_tables_are_regular_if_their_rows_are_of_one_length(
+    rows: list[list[str]], end: str
+) -> None:
     stream = io.StringIO()
     csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator=end).writerows(rows)
     data = stream.getvalue().encode()
@@ -44,14 +49,26 @@ def test_what_is_regular_reads_alike_by_csv(text: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'a"b,1\n', b'"ab"c,1\n', b'"a" ,1\n', b'a,"b\n', b'"a"b",1\n', b' "a",1\n', b'x""y,1\n', b"a\n", b"a,b,c\n"],
+    [
+        b'a"b,1\n',
+        b'"ab"c,1\n',
+        b'"a" ,1\n',
+        b'a,"b\n',
+        b'"a"b",1\n',
+        b' "a",1\n',
+        b'x""y,1\n',
+        b"a\n",
+        b"a,b,c\n",
+    ],
 )
 def test_irregular(data: bytes) -> None:
     assert not is_regular(b"a,b\n" + data, ",", 2)
     assert not is_regular(data + b"a,b\n", ",", 2)
 
 
-@pytest.mark.parametrize("data", [b"a,b", b"\n\r\na,b\r\n", b'"a,\n","""b"""\n', b'"",""\n', b'"a","b"', b",\n"])
+@pytest.mark.parametrize(
+    "data", [b"a,b", b"\n\r\na,b\r\n", b'"a,\n","""b"""\n', b'"",""\n', b'"a","b"', b",\n"]
+)
 def test_regular(data: bytes) -> None:
     assert is_regular(data, ",", 2)
 
@@ -61,7 +78,10 @@ def test_quotes_mean_nothing_between_tabs() -> None:
 
 
 def test_the_separator_that_gives_the_roles_wins() -> None:
-    assert sniff("user;item;rating;a,b,c\n1;2;3;x,y,z\n", "f") == (";", ["user", "item", "rating", "a,b,c"])
+    assert sniff("user;item;rating;a,b,c\n1;2;3;x,y,z\n", "f") == (
+        ";",
+        ["user", "item", "rating", "a,b,c"],
+    )
     assert sniff('user,item,rating,title\n1,2,3,"a;b;c"\n', "f")[0] == ","
     assert sniff('"us\ner",item,rating\n1,2,3\n', "f") == (",", ["us\ner", "item", "rating"])
     assert sniff("a,b,c;d;e\n", "f", "csv") == (",", ["a", "b", "c;d;e"])
@@ -79,7 +99,9 @@ def test_records_are_found_with_their_lines() -> None:
     assert found.lines.tolist() == [0, 1, 2, 4]
 
 
-@pytest.mark.parametrize(("data", "place"), [(b'a,"b\n', 2), (b'"a","b\nc,"d"\n', 4), (b'a,b\nx"y",1\n', 5)])
+@pytest.mark.parametrize(
+    ("data", "place"), [(b'a,"b\n', 2), (b'"a","b\nc,"d"\n', 4), (b'a,b\nx"y",1\n', 5)]
+)
 def test_a_bad_quote_is_found_where_its_field_opens(data: bytes, place: int) -> None:
     with pytest.raises(BadQuote) as error:
         find_records(data, ",")

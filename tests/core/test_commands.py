@@ -7,16 +7,20 @@ import planted
 import pytest
 from shell import run_cfcli, write_ratings
 
-from cfcli.core.commands import prepare_command, train_command
-from cfcli.core.config import TrainConfig, as_dict
-from cfcli.core.dataset import Dataset
-from cfcli.core.runs import Run
+from cfcli.core.config.resolve import as_dict
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.runs.reproduce import prepare_command, train_command
+from cfcli.core.runs.run import Run
 
 
 @pytest.mark.parametrize(
     ("prepare", "train"),
     [
-        ("ratings.csv --items 'my movies.csv' --split time --rating-range 0.5,5 --seed 7", "--dim 3 --epochs 2"),
+        (
+            "ratings.csv --items 'my movies.csv' --split time --rating-range 0.5,5 --seed 7",
+            "--dim 3 --epochs 2",
+        ),
         (
             "ratings.csv --val-file val.csv --test-file val.csv --max-bad-rows 1% --no-rejects-file",
             "--model ncf --hidden 8,4 --epochs 1 --set link=sigmoid --set rating_range=[0,6] --batch-size 64",
@@ -65,7 +69,9 @@ def test_settings_by_default_are_left_out(tmp_path: Path) -> None:
         ({"ratings": ["a b.csv", "c"], "items": "i"}, "'a b.csv' c --items i"),
     ],
 )
-def test_inputs_are_named_as_they_were(given: dict[str, object], words: str, tmp_path: Path) -> None:
+def test_inputs_are_named_as_they_were(
+    given: dict[str, object], words: str, tmp_path: Path
+) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
     data.info["input"] = given
     assert prepare_command(data) == f"cfcli prepare {words} --out {tmp_path}/data"

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core.config import PrepareConfig, TrainConfig, resolve, to_toml
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve, to_toml
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 
 
 def test_flags_beat_sets_beat_the_file_beat_defaults(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[train]\ndim = 1\nepochs = 1\npatience = 1\n[prepare]\nseed = 9\n")
-    config = resolve(TrainConfig, file=path, sets=["epochs=2", "patience=2"], flags={"patience": 3, "dim": None})
+    config = resolve(
+        TrainConfig, file=path, sets=["epochs=2", "patience=2"], flags={"patience": 3, "dim": None}
+    )
     assert (config.dim, config.epochs, config.patience, config.min_epochs) == (1, 2, 3, 6)
     assert config.seed == 42
     assert resolve(PrepareConfig, file=path).seed == 9
@@ -27,10 +31,17 @@ def test_flags_beat_sets_beat_the_file_beat_defaults(tmp_path: Path) -> None:
     [
         TrainConfig(),
         TrainConfig(
-            model="ncf", hidden=(8,), batch_size=512, initial_rating=3.9, rating_range=(0.5, 5.0), max_time="5m"
+            model="ncf",
+            hidden=(8,),
+            batch_size=512,
+            initial_rating=3.9,
+            rating_range=(0.5, 5.0),
+            max_time="5m",
         ),
         PrepareConfig(),
-        PrepareConfig(user_col='odd "name"\n\\', rating_range=(-10.0, 10.0), top_items=50, split="user-last"),
+        PrepareConfig(
+            user_col='odd "name"\n\\', rating_range=(-10.0, 10.0), top_items=50, split="user-last"
+        ),
     ],
 )
 def test_a_saved_configuration_is_a_configuration(config: Any, tmp_path: Path) -> None:
@@ -68,7 +79,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (TrainConfig, "dim=0", "dim: 0 is below 1"),
         (TrainConfig, "learning-rate=0", "learning_rate: 0 is not above 0"),
         (TrainConfig, "learning_rate=inf", "learning_rate: inf is not a number"),
-        (TrainConfig, "optimizer=sgd", "optimizer: 'sgd' is not one of auto, adam, sparse-adam, rowwise-adagrad"),
+        (
+            TrainConfig,
+            "optimizer=sgd",
+            "optimizer: 'sgd' is not one of auto, adam, sparse-adam, rowwise-adagrad",
+        ),
         (TrainConfig, "dropout=1", "dropout: 1 is not a share"),
         (TrainConfig, "model=svd", "model: 'svd' is not one of mf, ncf"),
         (TrainConfig, "batch_size=many", "batch_size: 'many' is not a whole number or 'auto'"),
@@ -98,18 +113,24 @@ def test_values_that_make_no_sense(cls: Any, setting: str, message: str) -> None
         resolve(cls, sets=[setting])
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1d", 86400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1d", 86400)]
+)
 def test_times(text: str, seconds: float) -> None:
     assert TrainConfig(max_time=text).max_seconds() == seconds
 
 
-@pytest.mark.parametrize(("text", "rows", "allowed"), [("0", 99, 0), ("7", 99, 7), ("1%", 250, 2), ("0.5%", 1000, 5)])
+@pytest.mark.parametrize(
+    ("text", "rows", "allowed"), [("0", 99, 0), ("7", 99, 7), ("1%", 250, 2), ("0.5%", 1000, 5)]
+)
 def test_bad_rows_allowed(text: str, rows: int, allowed: int) -> None:
     assert PrepareConfig(max_bad_rows=text).bad_rows_allowed(rows) == allowed
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
-RANGES = st.tuples(st.integers(-100, 0), st.integers(1, 100)) | st.tuples(st.floats(-9, 0), st.floats(0.5, 9))
+RANGES = st.tuples(st.integers(-100, 0), st.integers(1, 100)) | st.tuples(
+    st.floats(-9, 0), st.floats(0.5, 9)
+)
 PREPARE = st.builds(
     PrepareConfig,
     user_col=TEXT,
@@ -165,5 +186,7 @@ def test_every_key_says_what_it_is(cls: Any) -> None:
 
 
 def test_a_configuration_of_an_earlier_version_still_means_the_sampler() -> None:
-    assert TrainConfig(learning_rate=2e-3).fitted_by() == "gibbs"  # what earlier versions wrote by default
+    assert (
+        TrainConfig(learning_rate=2e-3).fitted_by() == "gibbs"
+    )  # what earlier versions wrote by default
     assert TrainConfig(learning_rate=3e-3).fitted_by() == "adam"

@@ -11,9 +11,9 @@ from fake_run import make_run
 from planted import checkerboard, dataset
 from planted import run as train
 
-from cfcli.core import embeddings
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
-from cfcli.core.runs import Run
+from cfcli.core.runs.run import Run
+from cfcli.core.serving import embeddings
 
 RATINGS = "who,movieId,stars\na b,10,1\nc,9,2\n"
 TITLES = 'movieId,title\n10,"Ten\tfold"\n'
@@ -90,7 +90,8 @@ def test_ids_with_line_breaks_take_one_line_each(tmp_path: Path) -> None:
 
 
 def read_as_gensim(path: Path) -> dict[str, list[float]]:
-    """What gensim 4's ``_word2vec_read_text`` makes of a file: a head, then words and numbers parted by one blank."""
+    """What gensim 4's ``_word2vec_read_text`` makes of a file: a head, then words and numbers
+    parted by one blank."""
     lines = path.read_bytes().split(b"\n")
     words, size = map(int, lines[0].decode().split())
     out: dict[str, list[float]] = {}
@@ -112,7 +113,9 @@ def strange(tmp_path: Path) -> Run:
     ids = sorted(STRANGE)
     quoted = [i.replace('"', '""') for i in ids]
     ratings = "user,movieId,rating\n" + "".join(f'u,"{i}",3\n' for i in quoted) + "v,plain,2\n"
-    return make_run(tmp_path / "strange", ratings, [[1, 2], [3, 4]], [[k, -k / 3] for k in range(len(ids))])
+    return make_run(
+        tmp_path / "strange", ratings, [[1, 2], [3, 4]], [[k, -k / 3] for k in range(len(ids))]
+    )
 
 
 def test_word2vec_is_read_as_gensim_reads_it(strange: Run, tmp_path: Path) -> None:
@@ -120,7 +123,9 @@ def test_word2vec_is_read_as_gensim_reads_it(strange: Run, tmp_path: Path) -> No
     words = ["_".join(i.split()) for i in sorted(STRANGE)]
     read = read_as_gensim(path)
     assert list(read) == words
-    np.testing.assert_allclose(list(read.values()), [[k, -k / 3] for k in range(len(words))], rtol=1e-7)
+    np.testing.assert_allclose(
+        list(read.values()), [[k, -k / 3] for k in range(len(words))], rtol=1e-7
+    )
 
 
 def test_word2vec_loads_in_gensim(strange: Run, tmp_path: Path) -> None:
@@ -177,9 +182,16 @@ def test_both_write_two_files(run: Run, tmp_path: Path) -> None:
         run.path / "embeddings" / f"{e}.parquet" for e in ("items", "users")
     ]
     paths = embeddings.export(run, tmp_path / "new" / "folder", entity="both", format="npy")
-    assert [path.name for path in paths] == ["items.npy", "users.npy", "items.ids.txt", "users.ids.txt"]
+    assert [path.name for path in paths] == [
+        "items.npy",
+        "users.npy",
+        "items.ids.txt",
+        "users.ids.txt",
+    ]
     assert {path.parent for path in paths} == {tmp_path / "new" / "folder"}
-    items, users = embeddings.export(run, tmp_path, entity="both", titles=True)  # of users there are none
+    items, users = embeddings.export(
+        run, tmp_path, entity="both", titles=True
+    )  # of users there are none
     assert "title" in pl.read_parquet(items).columns
     assert "title" not in pl.read_parquet(users).columns
 
@@ -210,7 +222,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 
 @pytest.mark.parametrize("model", ["mf", "ncf"])
 @pytest.mark.parametrize("entity", ["items", "users"])
-def test_biases_are_the_models_own(model: str, entity: Any, trained: dict[str, Run], tmp_path: Path) -> None:
+def test_biases_are_the_models_own(
+    model: str, entity: Any, trained: dict[str, Run], tmp_path: Path
+) -> None:
     run = trained[model]
     (path,) = embeddings.export(run, tmp_path / "v.csv", entity=entity, format="csv", biases=True)
     frame = embeddings.table(run, entity, biases=True)
@@ -243,31 +257,48 @@ def turned(run: Run, seed: int = 3) -> tuple[Any, Any]:
     return rotation, embeddings.table(run, layout="list")["embedding"].to_numpy() @ rotation
 
 
-@pytest.mark.parametrize("layout", ["columns", "list", "variable list", "text ids, other order, fewer"])
+@pytest.mark.parametrize(
+    "layout", ["columns", "list", "variable list", "text ids, other order, fewer"]
+)
 def test_a_known_rotation_is_found(layout: str, trained: dict[str, Run], tmp_path: Path) -> None:
     run = trained["mf"]
     rotation, there = turned(run)
     earlier = embeddings.table(run).select("movieId")
     if layout == "columns":
-        earlier = earlier.with_columns(pl.Series(f"column_{k}", there[:, k].astype(np.float32)) for k in range(4))
+        earlier = earlier.with_columns(
+            pl.Series(f"column_{k}", there[:, k].astype(np.float32)) for k in range(4)
+        )
     elif layout == "variable list":
-        earlier = earlier.with_columns(embedding=pl.Series(there.tolist(), dtype=pl.List(pl.Float64)))
+        earlier = earlier.with_columns(
+            embedding=pl.Series(there.tolist(), dtype=pl.List(pl.Float64))
+        )
     else:
-        earlier = earlier.with_columns(embedding=pl.Series(there.astype(np.float32), dtype=pl.Array(pl.Float32, 4)))
+        earlier = earlier.with_columns(
+            embedding=pl.Series(there.astype(np.float32), dtype=pl.Array(pl.Float32, 4))
+        )
     if layout.startswith("text"):
         earlier = earlier.with_columns(pl.col("movieId").cast(pl.String)).reverse().head(9)
         earlier = pl.concat([earlier, earlier.head(1).with_columns(movieId=pl.lit("unknown here"))])
     earlier.write_parquet(tmp_path / "earlier.parquet")
-    np.testing.assert_allclose(embeddings.alignment(run, tmp_path / "earlier.parquet"), rotation, atol=1e-5)
-    (path,) = embeddings.export(run, tmp_path / "now.parquet", align_to=tmp_path / "earlier.parquet")
+    np.testing.assert_allclose(
+        embeddings.alignment(run, tmp_path / "earlier.parquet"), rotation, atol=1e-5
+    )
+    (path,) = embeddings.export(
+        run, tmp_path / "now.parquet", align_to=tmp_path / "earlier.parquet"
+    )
     np.testing.assert_allclose(vectors(path), there, atol=1e-5)
 
 
-def test_users_turn_with_items_and_inner_products_stay(trained: dict[str, Run], tmp_path: Path) -> None:
+def test_users_turn_with_items_and_inner_products_stay(
+    trained: dict[str, Run], tmp_path: Path
+) -> None:
     run = trained["again"]
     (earlier,) = embeddings.export(trained["mf"], tmp_path / "earlier.parquet")
     plain = [vectors(path) for path in embeddings.export(run, tmp_path / "plain", entity="both")]
-    items, users = (vectors(p) for p in embeddings.export(run, tmp_path / "now", entity="both", align_to=earlier))
+    items, users = (
+        vectors(p)
+        for p in embeddings.export(run, tmp_path / "now", entity="both", align_to=earlier)
+    )
     (alone,) = embeddings.export(run, tmp_path / "users.parquet", entity="users", align_to=earlier)
     np.testing.assert_array_equal(vectors(alone), users)
     assert np.abs(items - plain[0]).max() > 0.1
@@ -283,7 +314,9 @@ def test_every_form_can_be_aligned(format: Any, trained: dict[str, Run], tmp_pat
     _, there = turned(run)
     earlier = embeddings.table(run).select("movieId").with_columns(embedding=pl.Series(there))
     earlier.write_parquet(tmp_path / "earlier.parquet")
-    path, *_ = embeddings.export(run, tmp_path / "v.x", format=format, align_to=tmp_path / "earlier.parquet")
+    path, *_ = embeddings.export(
+        run, tmp_path / "v.x", format=format, align_to=tmp_path / "earlier.parquet"
+    )
     if format == "npy":
         got = np.load(path)
     elif format == "csv":
@@ -320,7 +353,9 @@ def test_what_cannot_be_aligned_with_is_refused(trained: dict[str, Run], tmp_pat
     refused(ConfigError, "has dimension 3", embeddings.table(trained["small"]))
     refused(InputError, "no such columns", embeddings.table(run, "users"))
     refused(InputError, "no such columns", sound.select("movieId"))
-    refused(InputError, "no item of its column 'movieId'", sound.with_columns(pl.col("movieId") + 1000))
+    refused(
+        InputError, "no item of its column 'movieId'", sound.with_columns(pl.col("movieId") + 1000)
+    )
     refused(InputError, "no item of its column 'movieId'", sound.clear())
     refused(InputError, "ids twice", pl.concat([sound, sound]))
     refused(InputError, "no finite numbers", sound.with_columns(column_1=pl.lit(None, pl.Float32)))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fake_run import make_run, text_source
 
-from cfcli.core import evaluation
 from cfcli.core.errors import ArtifactError, GateError, InputError
-from cfcli.core.runs import Run
+from cfcli.core.evaluation import evaluate as evaluation
+from cfcli.core.runs.run import Run
 
 TRAIN = "user,item,rating\na,1,5\na,2,3\nb,1,4\n"
 TEST = "user,item,rating\nb,2,2\na,3,4\nc,1,5\n"  # one warm row, one unseen item, one unseen user
@@ -43,12 +43,18 @@ def test_numbers_worked_by_hand(run: Run) -> None:
     ba, bb = (-b1 - b2) / 12, -b1 / 11
     np.testing.assert_allclose(rows["bias"], [4 + bb + b2, 4 + ba, 4 + b1])
     bias_squares = (rating - rows["bias"].to_numpy()) ** 2
-    assert result["mse_difference_to_bias"]["value"] == pytest.approx((squares - bias_squares).mean(), rel=1e-6)
-    assert result["mse_gain_over_mean"] == pytest.approx(((rating - 4) ** 2).mean() - squares.mean(), rel=1e-6)
+    assert result["mse_difference_to_bias"]["value"] == pytest.approx(
+        (squares - bias_squares).mean(), rel=1e-6
+    )
+    assert result["mse_gain_over_mean"] == pytest.approx(
+        ((rating - 4) ** 2).mean() - squares.mean(), rel=1e-6
+    )
 
 
 def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> None:
-    result, rows = evaluation.evaluate(run, source=text_source("user,item,rating\na,1,3\nzz,1,3\na,yy,3\nzz,yy,3\n"))
+    result, rows = evaluation.evaluate(
+        run, source=text_source("user,item,rating\na,1,3\nzz,1,3\na,yy,3\nzz,yy,3\n")
+    )
     assert rows["user"].to_list() == ["a", "zz", "a", "zz"]
     assert rows["warm"].to_list() == [True, False, False, False]
     np.testing.assert_allclose(rows["prediction"][1:], rows["bias"][1:])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from fake_run import make_run
 
-from cfcli.core import gate
-from cfcli.core.dataset import Dataset
-from cfcli.core.gate import Policy
-from cfcli.core.runs import Run
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.retraining import gate
+from cfcli.core.retraining.gate import Policy
+from cfcli.core.runs.run import Run
 
 # Five users rated item 1 with 1 to 5; the rows held out are all 3, by users 1 to 4 for item 2.
 TRAIN = "user,item,rating\n" + "".join(f"{u},1,{u}\n" for u in range(1, 6)) + "5,2,3\n"
@@ -18,7 +18,8 @@ ANY = Policy(min_gain_over="none")
 
 
 def runs(folder: Path, *errors: float, test: str = TEST) -> tuple[list[Run], Dataset]:
-    """Runs that predict 3 plus an error for every pair, so that it is their RMSE; and the dataset."""
+    """Runs that predict 3 plus an error for every pair, so that it is their RMSE; and the
+    dataset."""
     made = []
     for k, error in enumerate(errors):
         share = (3 + error - 1) / 4  # 1 + 4 * sigmoid(score) is the rating
@@ -74,7 +75,9 @@ def test_many_small_steps_are_one_large(tmp_path: Path) -> None:
         (1.3, "user_mean", "RMSE 1.3000 is not below that of the baseline 'user_mean', 1.2247"),
     ],
 )
-def test_it_must_be_better_than_a_baseline(error: float, baseline: str, why: str, tmp_path: Path) -> None:
+def test_it_must_be_better_than_a_baseline(
+    error: float, baseline: str, why: str, tmp_path: Path
+) -> None:
     (new,), data = runs(tmp_path, error)
     reason, found = gate.compare(new, None, [], data, Policy(min_gain_over=baseline))
     assert reason == why
@@ -82,7 +85,8 @@ def test_it_must_be_better_than_a_baseline(error: float, baseline: str, why: str
 
 
 def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
-    """Tonight's rows are split otherwise: user 5's of item 2, which both were trained on, is held out."""
+    """Tonight's rows are split otherwise: user 5's of item 2, which both were trained on, is held
+    out."""
     (new, champion), _ = runs(tmp_path, 0.1, 0.2)
     train, test = TRAIN.replace("5,2,3", "1,2,3"), TEST.replace("1,2,3", "5,2,1")
     other = make_run(tmp_path / "other", train, [[0.1]] * 5, [[1.0]] * 2, test=test)
@@ -93,16 +97,27 @@ def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
     assert found["model"]["rmse"] == pytest.approx(0.1, rel=1e-5)  # user 5's would be far off
     assert gate.compare(new, other, [], data, ANY)[1]["n"] == 3
     assert gate.compare(other, None, [], data, ANY)[1]["n"] == 4
-    alone = make_run(tmp_path / "alone", train, [[0.1]] * 5, [[1.0]] * 2, test="user,item,rating\n5,2,1\n")
+    alone = make_run(
+        tmp_path / "alone", train, [[0.1]] * 5, [[1.0]] * 2, test="user,item,rating\n5,2,1\n"
+    )
     assert alone.path.exists()
     data = Dataset.load(tmp_path / "alone" / "data")
-    assert gate.compare(new, champion, [], data, ANY)[0] == "no rows to judge by that neither model was trained on"
+    assert (
+        gate.compare(new, champion, [], data, ANY)[0]
+        == "no rows to judge by that neither model was trained on"
+    )
 
 
 def test_a_model_that_knows_fewer_is_refused(tmp_path: Path) -> None:
     (champion,), data = runs(tmp_path, 0.5)
-    fewer = TRAIN.replace("4,1,4\n", "").replace("5,1,5\n5,2,3\n", "3,2,3\n5,1,5\n")  # without user 4
+    fewer = TRAIN.replace("4,1,4\n", "").replace(
+        "5,1,5\n5,2,3\n", "3,2,3\n5,1,5\n"
+    )  # without user 4
     new = make_run(tmp_path / "fewer", fewer, [[0.1]] * 4, [[1.0]] * 2)
     why, found = gate.compare(new, champion, [], data, ANY)
-    assert (found["model"]["coverage"], found["champion"]["coverage"], found["n"]) == (pytest.approx(2 / 3), 1.0, 3)
+    assert (found["model"]["coverage"], found["champion"]["coverage"], found["n"]) == (
+        pytest.approx(2 / 3),
+        1.0,
+        3,
+    )
     assert why == "knows user and item of 66.7% of the rows, the model in use of 100.0%"

@@ -12,20 +12,23 @@ from shell import run_cfcli
 from typer.testing import CliRunner
 
 from cfcli.cli.app import app
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
-from cfcli.core.evaluation import evaluate
-from cfcli.core.prediction import standard_deviation
-from cfcli.core.predictor import Predictor
-from cfcli.core.runs import Run
-from cfcli.core.solvers import gibbs
-from cfcli.core.solvers.gibbs import Dice, Sampler, Side, table_of
-from cfcli.core.solvers.implicit import implicit_features
-from cfcli.core.solvers.posterior import Posterior
+from cfcli.core.evaluation.evaluate import evaluate
+from cfcli.core.models.scoring import Predictor
+from cfcli.core.runs.run import Run
+from cfcli.core.serving.scorer import standard_deviation
+from cfcli.core.training.cooccurrence import implicit_features
+from cfcli.core.training.gibbs import sampler as gibbs
+from cfcli.core.training.gibbs.posterior import Posterior
+from cfcli.core.training.gibbs.sampler import Dice, Sampler, Side, table_of
 
 
-def planted(users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5, noise: float = 0.3):  # type: ignore[no-untyped-def]
-    """Indices, ratings, and what the ratings would be without noise, of a low-rank table with biases."""
+def planted(
+    users: int = 60, items: int = 45, rank: int = 3, share: float = 0.5, noise: float = 0.3
+):  # type: ignore[no-untyped-def]
+    """Indices, ratings, and what the ratings would be without noise, of a low-rank table with
+    biases."""
     random = np.random.default_rng(0)
     p, q = random.normal(0, 0.7, (users, rank)), random.normal(0, 0.7, (items, rank))
     truth = 3.5 + random.normal(0, 0.4, (users, 1)) + random.normal(0, 0.4, (1, items)) + p @ q.T
@@ -47,15 +50,21 @@ def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() 
     rated = random.random((200, 90)) < np.where(same, 0.6, 0.05)
     rated[7], rated[:, 5] = False, False  # one user and one item without ratings
     degrees = np.maximum(rated.sum(1, keepdims=True), 1), np.maximum(rated.sum(0, keepdims=True), 1)
-    u, size, vt = np.linalg.svd(rated * degrees[0] ** -0.25 * degrees[1] ** -0.25, full_matrices=False)
-    users, items, sizes = (part.numpy() for part in implicit_features(csr_matrix(rated.astype(np.float32)), 0))
+    u, size, vt = np.linalg.svd(
+        rated * degrees[0] ** -0.25 * degrees[1] ** -0.25, full_matrices=False
+    )
+    users, items, sizes = (
+        part.numpy() for part in implicit_features(csr_matrix(rated.astype(np.float32)), 0)
+    )
     f = len(sizes)
     assert f == int(rated.sum() ** 0.5 / 5)
     np.testing.assert_allclose(sizes[:3], size[:3] ** 2, rtol=1e-4)
     np.testing.assert_allclose(sizes, size[:f] ** 2, rtol=0.05)
     np.testing.assert_allclose(users.T @ users, np.diag(sizes), atol=1e-3 * sizes[0])
     np.testing.assert_allclose(items.T @ items, np.diag(sizes), atol=1e-3 * sizes[0])
-    for k in range(3):  # the groups; what is beyond them is noise, with values too near each other to be told apart
+    for k in range(
+        3
+    ):  # the groups; what is beyond them is noise, with values too near each other to be told apart
         assert abs(users[:, k] @ u[:, k]) == pytest.approx(size[k], rel=1e-3)
         assert abs(items[:, k] @ vt[k]) == pytest.approx(size[k], rel=1e-3)
     assert not users[7].any()
@@ -63,8 +72,8 @@ def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() 
 
 
 def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression() -> None:
-    """v ~ N(inv(G) (a A'W(y - b) + Lambda m), inv(G)), G = Lambda + a A'WA, a and W the precisions of the user's and
-    of the items' ratings: Bishop (2006), eq. 3.50, with weights."""
+    """v ~ N(inv(G) (a A'W(y - b) + Lambda m), inv(G)), G = Lambda + a A'WA, a and W the precisions
+    of the user's and of the items' ratings: Bishop (2006), eq. 3.50, with weights."""
     user, item, rating, _ = planted(users=5, items=12)
     side, other = side_of(user, item, rating, 5, 12, 2), side_of(item, user, rating, 12, 5, 2)
     generator = torch.Generator().manual_seed(3)
@@ -96,7 +105,9 @@ def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression(
         assert ((found[:, u].mean(0) - expected).abs() < 5 * error).all()
         torch.testing.assert_close(torch.cov(found[:, u].T), covariance, rtol=0.15, atol=0.02)
         left = rest - a @ found[-1, u]
-        assert float(squares[u]) == pytest.approx(float((left**2 * other.weight[rows]).sum()), rel=1e-4)
+        assert float(squares[u]) == pytest.approx(
+            float((left**2 * other.weight[rows]).sum()), rel=1e-4
+        )
 
 
 def test_the_regression_is_ridge_regression() -> None:
@@ -105,7 +116,10 @@ def test_the_regression_is_ridge_regression() -> None:
     side = side_of(user, item, rating, 60, 45, 2)
     gram = side.features.T @ side.features
     torch.testing.assert_close(gram, torch.diag(side.sizes), rtol=1e-4, atol=1e-4)
-    target, mean = torch.randn(60, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0.1, 0.0, -0.3])
+    target, mean = (
+        torch.randn(60, 3, generator=torch.Generator().manual_seed(1)),
+        torch.tensor([0.1, 0.0, -0.3]),
+    )
     side.vectors, draws = target, []
     for _ in range(4000):
         side.precision = 2.0
@@ -127,11 +141,18 @@ def test_blocks_hold_every_rating_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(entities.tolist()) == list(range(60))
     found = set()
     for block in side.blocks:
-        for entity, partners, ratings in zip(block.entity, block.partner, block.rating, strict=True):
+        for entity, partners, ratings in zip(
+            block.entity, block.partner, block.rating, strict=True
+        ):
             there = partners < 45
             assert (ratings[~there] == 0).all()
-            found |= {(int(entity), int(i), float(r)) for i, r in zip(partners[there], ratings[there], strict=True)}
-    assert found == set(zip(user.tolist(), item.tolist(), rating.astype(float).tolist(), strict=True))
+            found |= {
+                (int(entity), int(i), float(r))
+                for i, r in zip(partners[there], ratings[there], strict=True)
+            }
+    assert found == set(
+        zip(user.tolist(), item.tolist(), rating.astype(float).tolist(), strict=True)
+    )
 
 
 def sampled(rating: np.ndarray, seed: int = 0, sweeps: int = 60) -> Sampler:
@@ -161,7 +182,10 @@ def test_the_mean_of_products_is_one_product() -> None:
     degrees = [torch.arange(60), torch.arange(45)]
     posterior, total, products = Posterior(degrees, 12), torch.zeros(60, 45), []
     for _ in range(4):  # of rank 3 each
-        users, items = torch.randn(60, 4, generator=generator), torch.randn(45, 4, generator=generator)
+        users, items = (
+            torch.randn(60, 4, generator=generator),
+            torch.randn(45, 4, generator=generator),
+        )
         posterior.add(users, items)
         products.append((users, items))
         total += (users[:, :3] @ items[:, :3].T + users[:, 3:] + items[:, 3]) / 4
@@ -172,7 +196,8 @@ def test_the_mean_of_products_is_one_product() -> None:
     assert (size.diff() < 1e-4).all()
     torch.testing.assert_close(p.norm(dim=0), size, rtol=1e-3, atol=1e-4)
     assert (q.gather(0, q.abs().argmax(0, keepdim=True)) >= 0).all()
-    # Fewer are the best there are where a pair counts by the ratings of both (by hand: SVD of the weighted table).
+    # Fewer are the best there are where a pair counts by the ratings of both (by hand: SVD of the
+    # weighted table).
     weight = (degrees[0].clamp(min=0.5)[:, None] * degrees[1].clamp(min=0.5)).sqrt()
     (p, q), biases = posterior.factors(2)
     rest = total - biases[0][:, None] - biases[1]
@@ -248,7 +273,9 @@ def test_noisy_users_are_found_and_weigh_less() -> None:
     assert noise[1::2].mean() > 4 * noise[::2].mean()
 
 
-@pytest.mark.parametrize("keys", [{"model": "ncf"}, {"biases": False}, {"learning_rate": 0.1}, {"hidden": (8,)}])
+@pytest.mark.parametrize(
+    "keys", [{"model": "ncf"}, {"biases": False}, {"learning_rate": 0.1}, {"hidden": (8,)}]
+)
 def test_what_it_cannot_do_is_said_before_it_starts(keys: dict) -> None:  # type: ignore[type-arg]
     with pytest.raises(ConfigError, match="gibbs fits mf with biases and knows no "):
         TrainConfig(solver="gibbs", **keys)
@@ -269,7 +296,21 @@ def test_a_new_user_gets_nearly_what_training_on_them_would_give() -> None:
 
 def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    args = ["train", "--solver", "gibbs", "--dim", 4, "--epochs", 9, "--data", "data", "--out", out, "--json", "-q"]
+    args = [
+        "train",
+        "--solver",
+        "gibbs",
+        "--dim",
+        4,
+        "--epochs",
+        9,
+        "--data",
+        "data",
+        "--out",
+        out,
+        "--json",
+        "-q",
+    ]
     done = run_cfcli(*args, cwd=project)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -314,7 +355,9 @@ def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
     error = rating[held] - table(sampler.tensors(3))[user[held], item[held]]
     for share, quantile in ((0.5, 0.6745), (0.8, 1.2816), (0.95, 1.96)):
         assert (np.abs(error) < quantile * std).mean() == pytest.approx(share, abs=0.04)
-    assert np.corrcoef(std, np.bincount(user[~held], minlength=150)[user[held]])[0, 1] < 0  # surer where more is known
+    assert (
+        np.corrcoef(std, np.bincount(user[~held], minlength=150)[user[held]])[0, 1] < 0
+    )  # surer where more is known
 
 
 def test_without_validation_rows_it_ends_with_its_epochs(tmp_path: Path) -> None:

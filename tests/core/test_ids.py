@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core.ids import IdMap, are_integers, hash_ids, hash_pairs
+from cfcli.core.data.ids import IdMap, are_integers, hash_ids, hash_pairs
 
 IDS = st.lists(st.text(min_size=1), min_size=1, max_size=60)
 
@@ -22,7 +22,20 @@ def test_the_map_is_a_bijection_and_exact(ids: list[str]) -> None:
 
 
 def test_ids_that_look_alike_stay_apart() -> None:
-    ids = ["7", "007", "7.0", "7 ", "9007199254740993", "9007199254740992", "é", "e\u0301", "😀", "a\nb", "-0", "0"]
+    ids = [
+        "7",
+        "007",
+        "7.0",
+        "7 ",
+        "9007199254740993",
+        "9007199254740992",
+        "é",
+        "e\u0301",
+        "😀",
+        "a\nb",
+        "-0",
+        "0",
+    ]
     assert len(IdMap.of(pl.Series(ids))) == len(ids)
 
 

@@ -7,8 +7,9 @@ import planted
 import pytest
 from fake_run import make_run
 
-from cfcli.core import itemmap, neighbors
-from cfcli.core.runs import Run
+from cfcli.core.reporting import itemmap
+from cfcli.core.runs.run import Run
+from cfcli.core.serving import similar as neighbors
 
 TITLES = "item,title,genres\n1,One,Drama\n2,Two,Comedy|Drama\n3,Three,\n4,Four,(no genres listed)\n"
 RATINGS = "user,item,rating\na,1,1\nb,1,2\nc,1,3\na,2,4\nb,2,5\na,3,1\nc,4,2\n"
@@ -16,12 +17,18 @@ RATINGS = "user,item,rating\na,1,1\nb,1,2\nc,1,3\na,2,4\nb,2,5\na,3,1\nc,4,2\n"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[3, 4], [0, 0], [6, 8], [-3, -4]], titles=TITLES)
+    return make_run(
+        tmp_path, RATINGS, [[1, 0]] * 3, [[3, 4], [0, 0], [6, 8], [-3, -4]], titles=TITLES
+    )
 
 
 def test_items_by_ratings_with_what_is_known_of_them(run: Run) -> None:
     found = itemmap.item_map(run, 3)
-    assert (found["id"], found["title"], found["n"]) == (["1", "2", "3"], ["One", "Two", "Three"], [3, 2, 1])
+    assert (found["id"], found["title"], found["n"]) == (
+        ["1", "2", "3"],
+        ["One", "Two", "Three"],
+        [3, 2, 1],
+    )
     assert found["mean"] == [2.0, 4.5, 1.0]
     assert found["items"] == 4
 
@@ -39,7 +46,9 @@ def test_the_rarest_frequent_genre_gives_the_colour(run: Run) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 7, 500])
-def test_neighbours_are_those_of_similar(block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_are_those_of_similar(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(itemmap, "BLOCK", block)
     data = planted.dataset(tmp_path, planted.checkerboard(share=0.3))
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2, dim=3))
@@ -55,7 +64,10 @@ def test_neighbours_are_those_of_similar(block: int, tmp_path: Path, monkeypatch
 
 
 def test_neighbours_that_nobody_rated_too_are_left_out(run: Run) -> None:
-    near = {name: of for name, of in zip(*(itemmap.item_map(run, 4)[key] for key in ("id", "near")), strict=True)}
+    near = {
+        name: of
+        for name, of in zip(*(itemmap.item_map(run, 4)[key] for key in ("id", "near")), strict=True)
+    }
     assert near["4"] == []  # c rated 1, too, which points the other way, and nothing else
 
 

@@ -5,9 +5,9 @@ import io
 import polars as pl
 import pytest
 
-from cfcli.core import items
 from cfcli.core.errors import InputError
-from cfcli.core.ratings import Source
+from cfcli.core.inputs import titles as items
+from cfcli.core.inputs.ratings import Source
 
 
 def read(data: bytes) -> tuple[pl.DataFrame, list[str]]:
@@ -15,7 +15,9 @@ def read(data: bytes) -> tuple[pl.DataFrame, list[str]]:
 
 
 def test_movies_csv_with_quoted_commas() -> None:
-    frame, notes = read(b'movieId,title,genres\n007,"Film, The (1999)",Drama|War\n2,"Say ""x""",\n007,again,\n')
+    frame, notes = read(
+        b'movieId,title,genres\n007,"Film, The (1999)",Drama|War\n2,"Say ""x""",\n007,again,\n'
+    )
     assert frame.rows() == [("007", "Film, The (1999)", "Drama|War"), ("2", 'Say "x"', None)]
     assert notes == []
 
@@ -33,7 +35,10 @@ def test_movies_dat_in_latin_1() -> None:
 def test_u_item_turns_flags_into_genres() -> None:
     flags = ["0"] * 19
     flags[3] = flags[5] = "1"
-    lines = [f'1|Toy "Story" (1995)|01-Jan-1995||http://x|{"|".join(flags)}', f"2|B|||u|{'|'.join(['0'] * 19)}"]
+    lines = [
+        f'1|Toy "Story" (1995)|01-Jan-1995||http://x|{"|".join(flags)}',
+        f"2|B|||u|{'|'.join(['0'] * 19)}",
+    ]
     frame, _ = read("\n".join(lines).encode())
     assert frame.rows() == [("1", 'Toy "Story" (1995)', "Animation|Comedy"), ("2", "B", "")]
 
@@ -53,11 +58,16 @@ def test_parquet_with_lists_of_genres() -> None:
 
 
 def test_a_byte_order_mark_and_crlf_are_no_part_of_an_item() -> None:
-    assert read("\ufeff1::A::x\r\n2::B::y\r\n".encode())[0].rows() == [("1", "A", "x"), ("2", "B", "y")]
+    assert read("\ufeff1::A::x\r\n2::B::y\r\n".encode())[0].rows() == [
+        ("1", "A", "x"),
+        ("2", "B", "y"),
+    ]
     assert read("\ufeffmovieId,title\r\n1,A\r\n".encode())[0].rows() == [("1", "A", None)]
 
 
-@pytest.mark.parametrize("data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"])
+@pytest.mark.parametrize(
+    "data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"]
+)
 def test_other_tables_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^movies: "):
         read(data)

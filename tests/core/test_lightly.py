@@ -1,11 +1,12 @@
-"""Lightning is imported without what is not needed, and as ever where that fails or others share the process."""
+"""Lightning is imported without what is not needed, and as ever where that fails or others share
+the process."""
 
 import subprocess
 import sys
 
 CODE = """
 import sys
-from cfcli.core import lightly
+from cfcli.core.training import lightly
 lightly.alone = {alone}
 {before}
 training = lightly.training()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cfcli.core.metrics import errors, paired_bootstrap
+from cfcli.core.metrics.intervals import paired_bootstrap
+from cfcli.core.metrics.ratings import errors
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,9 @@ from cfcli.core.metrics import errors, paired_bootstrap
         ([], [], {"mse": None, "rmse": None, "mae": None, "r2": None}),
     ],
 )
-def test_errors(rating: list[float], prediction: list[float], expected: dict[str, float | None]) -> None:
+def test_errors(
+    rating: list[float], prediction: list[float], expected: dict[str, float | None]
+) -> None:
     pair = np.array(rating, dtype=np.float64), np.array(prediction, dtype=np.float64)
     assert errors(*pair, r2=True) == pytest.approx(expected)
     assert errors(*pair) == pytest.approx({k: v for k, v in expected.items() if k != "r2"})
@@ -26,7 +29,10 @@ def test_the_interval_holds_the_mean_and_tells_a_clear_difference_from_none() ->
     generator = np.random.default_rng(3)
     group = np.repeat(np.arange(200, dtype=np.uint32), 5)
     noise = generator.normal(0, 1, 1000)
-    clear, none = paired_bootstrap(noise - 0.5, group), paired_bootstrap(noise - noise.mean(), group)
+    clear, none = (
+        paired_bootstrap(noise - 0.5, group),
+        paired_bootstrap(noise - noise.mean(), group),
+    )
     assert clear[0] < (noise - 0.5).mean() < clear[1] < 0
     assert none[0] < 0 < none[1]
     assert clear == paired_bootstrap(noise - 0.5, group)  # reproducible
@@ -49,7 +55,8 @@ def test_the_interval_has_the_width_of_theory_and_grows_where_a_users_rows_are_a
 
 def test_users_weigh_by_their_ratings() -> None:
     difference, group = np.array([1.0, 1.0, 1.0, -1.0]), np.array([7, 7, 7, 2], dtype=np.uint32)
-    # of the draws, a quarter is user 2 twice (-1), a half one of each ((3 - 1) / 4), a quarter user 7 twice (1)
+    # of the draws, a quarter is user 2 twice (-1), a half one of each ((3 - 1) / 4), a quarter user
+    # 7 twice (1)
     assert paired_bootstrap(difference, group, level=0.4) == (0.5, 0.5)
     assert paired_bootstrap(difference, group, level=0.6) == (-1.0, 1.0)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.models import MODELS, build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
-from cfcli.core.models.bias import BiasModel
+from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.mf import MF
 from cfcli.core.models.ncf import NCF
-from cfcli.core.predictor import Predictor
+from cfcli.core.models.scoring import Predictor
 
 U, I, D = 7, 5, 3  # noqa: E741
 
@@ -31,7 +31,9 @@ def shaken(seed: int = 0, **keys: object) -> Factors:
 @pytest.mark.parametrize("biases", [True, False])
 def test_mf_is_its_formula(biases: bool) -> None:
     model = shaken(biases=biases)
-    state = {name: value.detach().numpy().astype(np.float64) for name, value in model.named_parameters()}
+    state = {
+        name: value.detach().numpy().astype(np.float64) for name, value in model.named_parameters()
+    }
     user, item = torch.tensor([0, 6, 3, 3]), torch.tensor([4, 0, 2, 1])
     with torch.no_grad():
         rating, square = model(user, item)
@@ -54,11 +56,17 @@ def test_the_weight_of_the_inner_product_is_one_unless_it_is_learned(weight: boo
     assert (model.linear.weight.item() == 1) == (not weight)
 
 
-@pytest.mark.parametrize(("hidden", "shapes"), [((64, 32), [(64, 6), (32, 64), (1, 32)]), ((), [(1, 6)])])
-def test_ncf_has_the_layers_asked_for(hidden: tuple[int, ...], shapes: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "shapes"), [((64, 32), [(64, 6), (32, 64), (1, 32)]), ((), [(1, 6)])]
+)
+def test_ncf_has_the_layers_asked_for(
+    hidden: tuple[int, ...], shapes: list[tuple[int, int]]
+) -> None:
     model = shaken(model="ncf", hidden=hidden)
     assert isinstance(model, NCF)
-    assert [tuple(layer.weight.shape) for layer in model.network if isinstance(layer, torch.nn.Linear)] == shapes
+    assert [
+        tuple(layer.weight.shape) for layer in model.network if isinstance(layer, torch.nn.Linear)
+    ] == shapes
     rating, square = model(torch.arange(4), torch.arange(4))
     assert rating.shape == square.shape == (4,)
 
@@ -77,12 +85,20 @@ def test_ncf_is_its_formula_and_drops_units_only_in_training() -> None:
 
 
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
-@pytest.mark.parametrize("keys", [{"model": "mf"}, {"model": "ncf"}, {"model": "ncf", "hidden": ()}], ids=str)
+@pytest.mark.parametrize(
+    "keys", [{"model": "mf"}, {"model": "ncf"}, {"model": "ncf", "hidden": ()}], ids=str
+)
 @pytest.mark.parametrize("features", [True, False])
-def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, object], features: bool) -> None:
+def test_what_a_run_keeps_predicts_as_the_model_does(
+    link: str, keys: dict[str, object], features: bool
+) -> None:
     generator = torch.Generator().manual_seed(3)
     degrees = torch.tensor([3, 1, 0, 2, 2, 9, 1]), torch.tensor([4, 4, 0, 1, 9])
-    z = tuple(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees) if features else None
+    z = (
+        tuple(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees)
+        if features
+        else None
+    )
     torch.manual_seed(4)
     config = TrainConfig(dim=D, link=link, **keys)  # type: ignore[arg-type]
     model = build(config, Shape(U, I, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
@@ -90,7 +106,9 @@ def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, 
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.4)
     model.eval().settle_untrained()
-    user, item = (grid.ravel() for grid in torch.meshgrid(torch.arange(U), torch.arange(I), indexing="ij"))
+    user, item = (
+        grid.ravel() for grid in torch.meshgrid(torch.arange(U), torch.arange(I), indexing="ij")
+    )
     tensors = {name: value.numpy() for name, value in model.folded().items()}
     predictor = Predictor(config.model, tensors, 1, 5, link)  # type: ignore[arg-type]
     found = predictor.predict(user.numpy(), item.numpy())
@@ -101,20 +119,27 @@ def test_what_a_run_keeps_predicts_as_the_model_does(link: str, keys: dict[str, 
     raw = np.clip(predictor.scores(predictor.user_vectors(np.arange(U))), 1, 5)
     if link == "identity":
         np.testing.assert_allclose(raw.ravel(), found, atol=1e-4)
-    # Users without ratings have what the others have on average, and a penalty falls with the root of the ratings.
+    # Users without ratings have what the others have on average, and a penalty falls with the root
+    # of the ratings.
     p = tensors["user_embedding.weight"]
     np.testing.assert_allclose(p[2], np.delete(p, 2, 0).mean(0), atol=1e-5)
     own = model.user_embedding.weight[5].square().sum() + model.user_bias[5].square()
     other = model.item_embedding.weight[4].square().sum() + model.item_bias[4].square()
-    assert penalty.reshape(U, I)[5, 4].item() == pytest.approx((own / 3 + other / 3).item(), rel=1e-5)
+    assert penalty.reshape(U, I)[5, 4].item() == pytest.approx(
+        (own / 3 + other / 3).item(), rel=1e-5
+    )
 
 
-@pytest.mark.parametrize("keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str)
+@pytest.mark.parametrize(
+    "keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str
+)
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
 @pytest.mark.parametrize("biases", [True, False])
 @pytest.mark.parametrize("features", [True, False])
 @pytest.mark.parametrize("l2", [0.0, 1.5])
-@pytest.mark.parametrize("size", [300, 20])  # more than there are users, or so few that most are not among them
+@pytest.mark.parametrize(
+    "size", [300, 20]
+)  # more than there are users, or so few that most are not among them
 def test_the_fast_gradient_is_that_of_autograd(
     keys: dict[str, object], link: str, biases: bool, features: bool, l2: float, size: int
 ) -> None:
@@ -125,7 +150,9 @@ def test_the_fast_gradient_is_that_of_autograd(
     torch.manual_seed(1)
     config = TrainConfig(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
     model = build(config, shape, Known(1.3, degrees, z))  # type: ignore[arg-type]
-    user, item = (torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60))
+    user, item = (
+        torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60)
+    )
     rating = torch.rand(size, generator=generator) * 4 + 1
     with torch.no_grad():
         for parameter in model.parameters():
@@ -139,8 +166,12 @@ def test_the_fast_gradient_is_that_of_autograd(
     for name, gradient in expected.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(gradients.backward(model, user, item, rating, l2, sparse=True), squares)
-    tables = [name for name, p in model.named_parameters() if any(p is table for table in model.tables())]
+    torch.testing.assert_close(
+        gradients.backward(model, user, item, rating, l2, sparse=True), squares
+    )
+    tables = [
+        name for name, p in model.named_parameters() if any(p is table for table in model.tables())
+    ]
     assert len(tables) == (4 if biases else 2)
     for name, p in model.named_parameters():
         if name in tables:
@@ -151,14 +182,20 @@ def test_the_fast_gradient_is_that_of_autograd(
             torch.testing.assert_close(p.grad.to_dense(), expected[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str)
-@pytest.mark.parametrize("way", [gradients.backward, lambda *args: gradients.loss(*args)[0].backward()])
+@pytest.mark.parametrize(
+    "keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str
+)
+@pytest.mark.parametrize(
+    "way", [gradients.backward, lambda *args: gradients.loss(*args)[0].backward()]
+)
 def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], way: Any) -> None:
     generator = torch.Generator().manual_seed(3)
     degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
     z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60))
     model = build(TrainConfig(dim=D, **keys), Shape(90, 60, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
-    user, item = (torch.randint(0, n, (100,), generator=generator, dtype=torch.int32) for n in (90, 60))
+    user, item = (
+        torch.randint(0, n, (100,), generator=generator, dtype=torch.int32) for n in (90, 60)
+    )
     rating = torch.rand(100, generator=generator) * 4 + 1
 
     def gradient(part: slice, total: int | None = None) -> torch.Tensor:
@@ -167,20 +204,28 @@ def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], 
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     parts = [slice(0, 70), slice(70, 99), slice(99, 100)]
-    torch.testing.assert_close(sum(gradient(part, 100) for part in parts), gradient(slice(None)), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        sum(gradient(part, 100) for part in parts), gradient(slice(None)), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("scale", [(1, 5), (0, 10), (-10, 10), (1, 100)])
-def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(name: str, scale: tuple[int, int]) -> None:
+def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(
+    name: str, scale: tuple[int, int]
+) -> None:
     low, high = scale
     start = low + 0.7 * (high - low)
     torch.manual_seed(0)
     model = build(TrainConfig(model=name, link="sigmoid"), Shape(50, 40, low, high, start)).eval()  # type: ignore[arg-type]
-    user, item = (grid.ravel() for grid in torch.meshgrid(torch.arange(50), torch.arange(40), indexing="ij"))
+    user, item = (
+        grid.ravel() for grid in torch.meshgrid(torch.arange(50), torch.arange(40), indexing="ij")
+    )
     with torch.no_grad():
         rating = model(user, item)[0]
-        assert float((rating - start).abs().max()) < 0.08 * (high - low)  # 0.05 * a weight moves a score little
+        assert float((rating - start).abs().max()) < 0.08 * (
+            high - low
+        )  # 0.05 * a weight moves a score little
         assert float(rating.mean()) == pytest.approx(start, abs=0.03 * (high - low))
         model.user_embedding.weight.mul_(1e4)
         model.item_embedding.weight.mul_(1e4)
@@ -212,7 +257,9 @@ def test_the_bias_model_by_hand() -> None:
     b0, b1 = 1 / 28, -1 / 26
     assert model.mean == 3
     np.testing.assert_allclose(model.item_bias, [b0, b1, 0])
-    np.testing.assert_allclose(model.user_bias, [(2 - b0 + -1 - b1) / 12, (1 - b0) / 11, (-2 - b0) / 11, 0])
+    np.testing.assert_allclose(
+        model.user_bias, [(2 - b0 + -1 - b1) / 12, (1 - b0) / 11, (-2 - b0) / 11, 0]
+    )
     np.testing.assert_allclose(model.user_mean, [3.5, 4, 1, 3])
     np.testing.assert_allclose(model.item_mean, [10 / 3, 2, 3])
     assert model.user_n.tolist() == [2, 1, 1, 0]

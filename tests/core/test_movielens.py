@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cfcli.core import movielens
 from cfcli.core.errors import ArtifactError, ConfigError, LockedError, MachineError
+from cfcli.core.inputs import download, movielens
 
 RATINGS = b"1::1193::5::978300760\n"
 
@@ -110,7 +110,9 @@ def left(cache: Path) -> set[str]:
     return {path.name for path in cache.iterdir()} - {"ml-1m.zip.lock", "ml-latest-small.zip.lock"}
 
 
-def test_fresh_download_reports_progress_and_the_second_needs_no_server(server: Server, cache: Path) -> None:
+def test_fresh_download_reports_progress_and_the_second_needs_no_server(
+    server: Server, cache: Path
+) -> None:
     body = server.files["ml-1m.zip"]
     calls: list[tuple[int, int | None]] = []
     path = movielens.fetch("ml-1m", progress=lambda done, total: calls.append((done, total)))
@@ -171,8 +173,10 @@ def test_cut_download_is_resumed(
     assert left(cache) == {"ml-1m.zip"}
 
 
-def test_stalled_download_keeps_what_came(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(movielens, "_TIMEOUT", 0.2)
+def test_stalled_download_keeps_what_came(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     stop = threading.Event()
     monkeypatch.setattr(Handler, "finish", lambda handler: stop.wait(5))
     server.cut = 2 * 65536
@@ -215,12 +219,16 @@ def test_wrong_checksum_leaves_nothing(server: Server, cache: Path) -> None:
     assert left(cache) == set()
 
 
-def test_not_found_and_refused_are_one_line_with_a_way_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_found_and_refused_are_one_line_with_a_way_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del server.files["ml-1m.zip"]
     with pytest.raises(MachineError, match=r"ml-1m\.zip: HTTP 404 .*--dataset sample") as missing:
         movielens.fetch("ml-1m")
     monkeypatch.setenv("CFCLI_MOVIELENS_URL", "http://127.0.0.1:1")
-    with pytest.raises(MachineError, match=r"127\.0\.0\.1:1/ml-1m\.zip: .*refused; .*--dataset sample") as refused:
+    with pytest.raises(
+        MachineError, match=r"127\.0\.0\.1:1/ml-1m\.zip: .*refused; .*--dataset sample"
+    ) as refused:
         movielens.fetch("ml-1m")
     assert "\n" not in str(missing.value) + str(refused.value)
 
@@ -231,7 +239,9 @@ def test_latest_is_checked_against_its_sidecar(server: Server, cache: Path, form
     server.files["ml-latest-small.zip.md5"] = form.format("0" * 32).encode()
     with pytest.raises(ArtifactError, match="0" * 32):
         movielens.fetch("ml-latest-small")
-    server.files["ml-latest-small.zip.md5"] = form.format(hashlib.md5(body).hexdigest().upper()).encode()
+    server.files["ml-latest-small.zip.md5"] = form.format(
+        hashlib.md5(body).hexdigest().upper()
+    ).encode()
     path = movielens.fetch("ml-latest-small")
     assert left(cache) == {"ml-latest-small.zip", "ml-latest-small.zip.md5"}
     server.seen.clear()
@@ -242,7 +252,9 @@ def test_latest_is_checked_against_its_sidecar(server: Server, cache: Path, form
     assert path.read_bytes() == body
 
 
-def test_latest_without_a_sidecar_is_only_checked_for_being_a_zip(server: Server, cache: Path) -> None:
+def test_latest_without_a_sidecar_is_only_checked_for_being_a_zip(
+    server: Server, cache: Path
+) -> None:
     server.files["ml-latest-small.zip"] = b"<html>log in to this network</html>"
     with pytest.raises(ArtifactError, match="not a zip"):
         movielens.fetch("ml-latest-small")
@@ -260,7 +272,9 @@ def test_latest_with_a_sidecar_that_is_none(server: Server) -> None:
         movielens.fetch("ml-latest-small")
 
 
-@pytest.mark.parametrize(("name", "near"), [("ml-1n", "ml-1m"), ("ML-25M", "ml-25m"), ("100k", "ml-100k")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("ml-1n", "ml-1m"), ("ML-25M", "ml-25m"), ("100k", "ml-100k")]
+)
 def test_unknown_name_gets_the_nearest(name: str, near: str) -> None:
     for function in (movielens.fetch, movielens.members):
         with pytest.raises(ConfigError, match=f"'{name}'; did you mean '{near}'"):
@@ -276,7 +290,10 @@ def test_mirror_that_is_no_web_address(cache: Path, monkeypatch: pytest.MonkeyPa
 def test_two_at_once(server: Server, cache: Path) -> None:
     pytest.importorskip("fcntl")
     cache.mkdir()
-    with movielens._locked(cache / "ml-1m.zip.lock"), pytest.raises(LockedError, match="another process"):
+    with (
+        download.locked(cache / "ml-1m.zip.lock"),
+        pytest.raises(LockedError, match="another process"),
+    ):
         movielens.fetch("ml-1m")
     assert server.seen == []
 
@@ -312,17 +329,26 @@ def test_members_are_read_from_the_zip(tmp_path: Path) -> None:
     ratings, items = movielens.members("ml-1m")
     with movielens.open_member(path, ratings) as stream:
         assert stream.read() == RATINGS
-    with pytest.raises(ArtifactError, match=f"ml-1m.zip: has no file '{items}'"), movielens.open_member(path, items):
+    with (
+        pytest.raises(ArtifactError, match=f"ml-1m.zip: has no file '{items}'"),
+        movielens.open_member(path, items),
+    ):
         pass
     assert movielens.members("ml-10m") == ("ml-10M100K/ratings.dat", "ml-10M100K/movies.dat")
 
 
 def test_damaged_zip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ml-1m.zip"
-    with pytest.raises(MachineError, match=re.escape(str(path))), movielens.open_member(path, "ml-1m/ratings.dat"):
+    with (
+        pytest.raises(MachineError, match=re.escape(str(path))),
+        movielens.open_member(path, "ml-1m/ratings.dat"),
+    ):
         pass
     path.write_bytes(b"nonsense")
-    with pytest.raises(ArtifactError, match=re.escape(str(path))), movielens.open_member(path, "ml-1m/ratings.dat"):
+    with (
+        pytest.raises(ArtifactError, match=re.escape(str(path))),
+        movielens.open_member(path, "ml-1m/ratings.dat"),
+    ):
         pass
     path.write_bytes(make_zip().replace(RATINGS, RATINGS[::-1]))
     damaged = pytest.raises(ArtifactError, match=r"ml-1m.zip: 'ml-1m/ratings.dat' is damaged")

@@ -7,9 +7,9 @@ from fake_run import make_run
 from planted import checkerboard, dataset
 from planted import run as train
 
-from cfcli.core import neighbors
 from cfcli.core.errors import InputError
-from cfcli.core.runs import Run
+from cfcli.core.runs.run import Run
+from cfcli.core.serving import similar as neighbors
 
 # Item 1 has three ratings, item 2 two, items 3 and 4 one each.
 RATINGS = "user,item,rating\na,1,1\nb,1,2\nc,1,3\na,2,4\nb,2,5\na,3,1\na,4,2\n"
@@ -18,7 +18,9 @@ TITLES = "item,title\n1,Toy Story\n2,Toy Story 2\n3,Heat [1995]\n"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[2, 0], [3, 0], [1, 1], [0, -1]], titles=TITLES)
+    return make_run(
+        tmp_path, RATINGS, [[1, 0]] * 3, [[2, 0], [3, 0], [1, 1], [0, -1]], titles=TITLES
+    )
 
 
 def test_cosine_is_weighed_by_ratings(run: Run) -> None:
@@ -26,13 +28,17 @@ def test_cosine_is_weighed_by_ratings(run: Run) -> None:
     assert near["item"].to_list() == [1, 2, 3]
     assert near["rank"].to_list() == [1, 2, 3]
     # cos = 1, 1/sqrt(2), 0; both rated by 2, 1, 1 people, of 3 and of 2, 1, 1
-    assert near["score"].to_list() == pytest.approx([2 / (13 * 12) ** 0.5, (0.5 / 13 / 11) ** 0.5, 0.0], abs=1e-6)
+    assert near["score"].to_list() == pytest.approx(
+        [2 / (13 * 12) ** 0.5, (0.5 / 13 / 11) ** 0.5, 0.0], abs=1e-6
+    )
 
 
 def test_who_rated_both_is_counted(run: Run) -> None:
     # Items 2, 3 and 4 were rated by a, b; a; a.
     root = [(12 * (10 + n)) ** 0.5 for n in (3, 2, 1, 1)]
-    assert neighbors.overlap(run, 1).tolist() == pytest.approx([n / r for n, r in zip((2, 2, 1, 1), root, strict=True)])
+    assert neighbors.overlap(run, 1).tolist() == pytest.approx(
+        [n / r for n, r in zip((2, 2, 1, 1), root, strict=True)]
+    )
 
 
 def test_a_run_that_keeps_no_pairs_weighs_by_ratings_alone(run: Run) -> None:
@@ -65,14 +71,18 @@ def test_few_and_fewer(run: Run) -> None:
 
 def test_an_item_with_one_rating_does_not_beat_one_with_many(tmp_path: Path) -> None:
     many = "".join(f"u{k},{item},3\n" for k in range(40) for item in (1, 2))
-    run = make_run(tmp_path, f"user,item,rating\n{many}u1,3,4\n", [[1, 0]] * 40, [[1, 0], [0.8, 0.6], [1, 0]])
+    run = make_run(
+        tmp_path, f"user,item,rating\n{many}u1,3,4\n", [[1, 0]] * 40, [[1, 0], [0.8, 0.6], [1, 0]]
+    )
     assert neighbors.similar(run, 0)["item"].to_list() == [1, 2]
     assert neighbors.similar(run, 0, metric="euclidean")["item"].to_list() == [2, 1]
 
 
 def test_items_without_training_ratings_are_no_neighbours_unless_asked_for(tmp_path: Path) -> None:
     test = "user,item,rating\na,9,3\na,2,3\n"
-    run = make_run(tmp_path, "user,item,rating\na,1,1\nb,2,5\n", [[1]] * 2, [[1], [2], [3]], test=test)
+    run = make_run(
+        tmp_path, "user,item,rating\na,1,1\nb,2,5\n", [[1]] * 2, [[1], [2], [3]], test=test
+    )
     if run.items.height < 3:
         pytest.skip("items of the test split alone have no vector")
     assert neighbors.similar(run, 0, metric="dot")["item"].to_list() == [1]
@@ -111,7 +121,12 @@ def test_exact_titles_win_over_more_ratings_and_more_ratings_over_fewer(tmp_path
     assert found(run, "heat") == [(1, True), (2, True), (0, False), (3, False)]
     assert found(run, "Heat (1995)") == [(1, True)]
     assert found(run, "heat (") == [(1, False), (3, False)]
-    assert found(run, "the heat") == found(run, "The Heat (2013)") == found(run, "heat, the") == [(3, True)]
+    assert (
+        found(run, "the heat")
+        == found(run, "The Heat (2013)")
+        == found(run, "heat, the")
+        == [(3, True)]
+    )
     assert neighbors.find_title(run, "heat")["n_ratings"].to_list() == [2, 1, 3, 1]
 
 

@@ -1,4 +1,5 @@
-"""The notebook's recipe, once more in plain torch and NumPy: the same rows, the same start, the same fit."""
+"""The notebook's recipe, once more in plain torch and NumPy: the same rows, the same start, the
+same fit."""
 
 import math
 from pathlib import Path
@@ -11,14 +12,16 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from cfcli.core import training
-from cfcli.core.batches import Batches, Rows
-from cfcli.core.config import PrepareConfig, TrainConfig, resolve
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.prepare import prepare
+from cfcli.core.inputs.ratings import Source
 from cfcli.core.models import build
 from cfcli.core.models.base import Shape
-from cfcli.core.preparation import prepare
-from cfcli.core.ratings import Source
-from cfcli.core.runs import Run
+from cfcli.core.runs.run import Run
+from cfcli.core.training import fit as training
+from cfcli.core.training.batches import Batches, Rows
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 NOTEBOOK = next(path for path in CONFIGS if path.stem == "notebook")
@@ -45,14 +48,16 @@ def test_the_model_starts_where_the_notebooks_does() -> None:
     hand = Notebook(90, 50)
     torch.manual_seed(42)
     model = build(config, Shape(90, 50, 0.5, 5, 3.9))
-    user, movie = (grid.ravel() for grid in torch.meshgrid(torch.arange(90), torch.arange(50), indexing="ij"))
+    user, movie = (
+        grid.ravel() for grid in torch.meshgrid(torch.arange(90), torch.arange(50), indexing="ij")
+    )
     with torch.no_grad():
         torch.testing.assert_close(model(user, movie)[0], hand(user, movie), rtol=0, atol=1e-6)
 
 
 def test_training_is_the_notebooks_loop(tmp_path: Path) -> None:
-    """Three epochs of Adam on the MSE, over the same batches: the same errors, but for the loss' scale, of which
-    Adam sees next to nothing."""
+    """Three epochs of Adam on the MSE, over the same batches: the same errors, but for the loss'
+    scale, of which Adam sees next to nothing."""
     generator = np.random.default_rng(0)
     user, movie = (grid.ravel() for grid in np.indices((300, 50)))
     rating = np.clip(np.round(generator.normal(3.5, 1, 15_000) * 2) / 2, 0.5, 5)
@@ -81,14 +86,19 @@ def test_the_rows_are_the_notebooks(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     ids = generator.permutation(np.arange(7, 7 + 60 * 19, 19))
     rows = [
-        (u * 3 + 1, m, r) for k, m in enumerate(ids) for u in generator.choice(300, 41 + k, replace=False) for r in [0]
+        (u * 3 + 1, m, r)
+        for k, m in enumerate(ids)
+        for u in generator.choice(300, 41 + k, replace=False)
+        for r in [0]
     ]
     table = np.array(rows)[generator.permutation(len(rows))].astype(float)
     table[:, 2] = generator.integers(1, 11, len(table)) / 2
     lines = [f"{int(u)},{int(m)},{r},{k}" for k, (u, m, r) in enumerate(table)]
     path = tmp_path / "ratings.csv"
     path.write_text("\n".join(["userId,movieId,rating,timestamp", *lines]) + "\n")
-    dataset, _ = prepare([Source.of(path)], tmp_path / "data", resolve(PrepareConfig, file=NOTEBOOK))
+    dataset, _ = prepare(
+        [Source.of(path)], tmp_path / "data", resolve(PrepareConfig, file=NOTEBOOK)
+    )
 
     top = table[np.isin(table[:, 1], ids[10:])]
     users, user = np.unique(top[:, 0], return_inverse=True)
@@ -108,9 +118,16 @@ def test_the_rows_are_the_notebooks(tmp_path: Path) -> None:
 def test_every_config_trains_and_saves_itself(path: Path, tmp_path: Path) -> None:
     config = resolve(TrainConfig, file=path, flags={"epochs": 2, "device": "cpu"})
     rows = planted.checkerboard(15, 60).with_columns(pl.col("rating") - 0.5)
-    keys = {name: getattr(resolve(PrepareConfig, file=path), name) for name in ("top_items", "split", "seed")}
+    keys = {
+        name: getattr(resolve(PrepareConfig, file=path), name)
+        for name in ("top_items", "split", "seed")
+    }
     data = planted.dataset(tmp_path, rows, **keys)
-    out = planted.run(data, tmp_path / "run", **{name: getattr(config, name) for name in config.__dataclass_fields__})
+    out = planted.run(
+        data,
+        tmp_path / "run",
+        **{name: getattr(config, name) for name in config.__dataclass_fields__},
+    )
     run = Run.load(out)
     assert resolve(TrainConfig, file=out / "config.toml") == config
     assert (run.info["epochs"], run.info["model"], run.info["dim"]) == (2, config.model, config.dim)

@@ -7,20 +7,32 @@ from typing import Any
 import planted
 import pytest
 
-from cfcli.core import fitting, planning
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import MachineError
-from cfcli.core.planning import Job, Machine, Plan, available, plan, refuse, settled
-from cfcli.core.solvers import adam, gibbs, implicit, posterior, sampling
+from cfcli.core.runs import train as fitting
+from cfcli.core.training import cooccurrence as implicit
+from cfcli.core.training import descent as adam
+from cfcli.core.training.gibbs import module as sampling
+from cfcli.core.training.gibbs import posterior
+from cfcli.core.training.gibbs import sampler as gibbs
+from cfcli.core.training.plan import advice, machine, sizing
+from cfcli.core.training.plan.advice import refuse, settled
+from cfcli.core.training.plan.machine import Machine, available
+from cfcli.core.training.plan.memory import Plan, plan
+from cfcli.core.training.plan.sizing import Job
 
 GB = 10**9
 ROOMY = Machine(10**18, None, 10**18)
-LARGE = Job(10_000_000, 1_000_000, 1_000_000, 100_000)  # in the tables, of dimension 64: 2.86 GB with biases
+LARGE = Job(
+    10_000_000, 1_000_000, 1_000_000, 100_000
+)  # in the tables, of dimension 64: 2.86 GB with biases
 MANY = Job(10_000, 10_000, 10_000_000_000)
 
 
 def parts(job: Job = LARGE, **keys: Any) -> dict[str, int]:
-    return plan(TrainConfig(**{"solver": "adam", "dim": 64, "implicit": False, **keys}), job, ROOMY).parts
+    return plan(
+        TrainConfig(**{"solver": "adam", "dim": 64, "implicit": False, **keys}), job, ROOMY
+    ).parts
 
 
 def of_tables(**keys: Any) -> float:
@@ -35,17 +47,23 @@ def test_tables_gradients_state_and_the_best_epoch() -> None:
     assert of_tables(optimizer="sparse-adam") == pytest.approx(4)
     assert of_tables(optimizer="rowwise-adagrad") == pytest.approx(2 + 1 / 65)
     assert of_tables(implicit=True) == pytest.approx(6)
-    assert of_tables(shard_embeddings=True, devices=4) == pytest.approx(7 / 4)  # one more in Adam's steps
+    assert of_tables(shard_embeddings=True, devices=4) == pytest.approx(
+        7 / 4
+    )  # one more in Adam's steps
     assert parts(implicit=True)["features"] == 2 * 4 * 11_000_000 * 64
 
 
 def test_rows_are_shared_by_ranks_or_stay_on_the_disk() -> None:
-    one, two, stream = (parts(MANY, **keys)["rows"] for keys in ({}, {"devices": 2}, {"loader": "stream"}))
+    one, two, stream = (
+        parts(MANY, **keys)["rows"] for keys in ({}, {"devices": 2}, {"loader": "stream"})
+    )
     assert one == 160 * GB
     assert two == 100 * GB  # all of them draw the whole order
     assert stream < 0.2 * GB
     assert sum(parts(MANY, loader="stream", batch_size=1 << 16).values()) < GB
-    assert parts(MANY, loader="stream", batch_size=10**8)["step"] > 50 * GB  # of a hundredth of the rows
+    assert (
+        parts(MANY, loader="stream", batch_size=10**8)["step"] > 50 * GB
+    )  # of a hundredth of the rows
 
 
 def test_ranks_of_one_machine_add_up() -> None:
@@ -60,11 +78,13 @@ def test_ranks_of_one_machine_add_up() -> None:
 def test_the_numbers_of_the_solvers_are_those_they_use() -> None:
     for rows in (1_000, 70_000, 600_000, 30_000_000):
         job = Job(3000, 2000, rows)
-        assert planning.batch_size(TrainConfig(), rows) == min(rows, adam.auto_batch_size(rows))
-        assert planning.sampled_rank(TrainConfig(dim=64), rows) == sampling.rank_for(rows, TrainConfig(dim=64))
+        assert sizing.batch_size(TrainConfig(), rows) == min(rows, adam.auto_batch_size(rows))
+        assert sizing.sampled_rank(TrainConfig(dim=64), rows) == sampling.rank_for(
+            rows, TrainConfig(dim=64)
+        )
         for most in (adam.FEATURES, implicit.MOST_FEATURES):
-            assert planning.features(job, most) == implicit.helpful(rows, (3000, 2000), most)
-    ours = planning.FEATURES, planning.MOST_FEATURES, planning.PADDED, planning.KEPT_RANK, planning.DRAWS
+            assert sizing.features(job, most) == implicit.helpful(rows, (3000, 2000), most)
+    ours = sizing.FEATURES, sizing.MOST_FEATURES, sizing.PADDED, sizing.KEPT_RANK, sizing.DRAWS
     assert ours[:3] == (adam.FEATURES, implicit.MOST_FEATURES, gibbs.PADDED)
     assert ours[3:] == (posterior.LEAST_RANK, posterior.SAMPLE_BYTES)
 
@@ -101,10 +121,12 @@ def applied(config: TrainConfig, flags: list[str]) -> TrainConfig:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_would_make_it_fit_does(keys: dict[str, Any], job: Job, machine: Machine, expected: list[str]) -> None:
+def test_what_would_make_it_fit_does(
+    keys: dict[str, Any], job: Job, machine: Machine, expected: list[str]
+) -> None:
     config = TrainConfig(**{"solver": "adam", "dim": 64, "implicit": False, **keys})
     assert plan(config, job, machine).lacking()
-    ways = planning.fitting(config, job, machine)
+    ways = advice.fitting(config, job, machine)
     assert ways[0][0] == expected
     for flags, found in ways:
         again = plan(applied(config, flags), job, machine)
@@ -114,11 +136,11 @@ def test_what_would_make_it_fit_does(keys: dict[str, Any], job: Job, machine: Ma
 
 def test_a_small_machine_is_advised_a_smaller_dimension_or_more_machines() -> None:
     config = TrainConfig(solver="adam", dim=64, implicit=False)
-    ways = [flags for flags, _ in planning.fitting(config, LARGE, Machine(3 * GB))]
+    ways = [flags for flags, _ in advice.fitting(config, LARGE, Machine(3 * GB))]
     assert [flags[0] for flags in ways] == ["--dim", "--num-nodes"]
-    on_gpus = [flags for flags, _ in planning.fitting(config, LARGE, Machine(10**18, 3 * GB))]
+    on_gpus = [flags for flags, _ in advice.fitting(config, LARGE, Machine(10**18, 3 * GB))]
     assert on_gpus[-1] == ["--devices", "8", "--shard-embeddings"]
-    assert planning.fitting(config, LARGE, Machine(GB // 10)) == []
+    assert advice.fitting(config, LARGE, Machine(GB // 10)) == []
 
 
 def test_auto_is_the_first_optimizer_that_fits() -> None:
@@ -142,8 +164,8 @@ def test_a_control_group_may_leave_less_than_the_machine(tmp_path: Path) -> None
         (folder / "memory.stat").write_text(f"anon 5\n{pages} 50\n")
     (two.parent / "memory.max").write_text("max\n")
     (tmp_path / "cgroup").write_text("9:cpu:/c\n4:memory:/c\n0::/a/b\n")
-    assert list(planning.left_by_groups(tmp_path / "cgroup", tmp_path)) == [350, 350]
-    assert list(planning.left_by_groups(tmp_path / "none", tmp_path)) == []
+    assert list(machine.left_by_groups(tmp_path / "cgroup", tmp_path)) == [350, 350]
+    assert list(machine.left_by_groups(tmp_path / "none", tmp_path)) == []
 
 
 def test_this_machine_has_something(tmp_path: Path) -> None:
@@ -152,20 +174,26 @@ def test_this_machine_has_something(tmp_path: Path) -> None:
     assert found.device is None
 
 
-def test_train_refuses_what_cannot_fit_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_refuses_what_cannot_fit_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
-    monkeypatch.setattr(planning, "available", lambda config, out: Machine(50_000_000))
-    monkeypatch.setattr("cfcli.core.lightly.training", None)
+    monkeypatch.setattr(fitting, "available", lambda config, out: Machine(50_000_000))
+    monkeypatch.setattr("cfcli.core.training.lightly.training", None)
     with pytest.raises(MachineError, match=r"training needs .* of memory where 50 MB are free"):
         fitting.train(data, TrainConfig(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_train_takes_and_records_the_optimizer_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_takes_and_records_the_optimizer_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
     config = TrainConfig(solver="adam", epochs=1, device="cpu")
-    monkeypatch.setattr(planning, "available", lambda config, out: Machine(10**9))
-    monkeypatch.setattr(Plan, "lacking", lambda self, share=1.0: ["memory"] * bool(self.parts["gradients"]))
+    monkeypatch.setattr(fitting, "available", lambda config, out: Machine(10**9))
+    monkeypatch.setattr(
+        Plan, "lacking", lambda self, share=1.0: ["memory"] * bool(self.parts["gradients"])
+    )
     trained = fitting.train(data, config, tmp_path / "run")
     assert trained
     assert trained[1]["optimizer"] == trained[1]["config"]["optimizer"] == "sparse-adam"

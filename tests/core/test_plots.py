@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
-from cfcli.core import charts, plots
-from cfcli.core.charts import Chart, Series
+from cfcli.core.reporting import charts
+from cfcli.core.reporting import png as plots
+from cfcli.core.reporting.charts import Chart, Series
 
 
 def result(*sweeps: str) -> dict[str, Any]:
-    row = {"seconds_min": 0.1, "seconds_median": 0.2, "seconds_max": 0.4, "num_workers": 0, "loader": "resident"}
+    row = {
+        "seconds_min": 0.1,
+        "seconds_median": 0.2,
+        "seconds_max": 0.4,
+        "num_workers": 0,
+        "loader": "resident",
+    }
     row |= {"threads": 1, "compiled": False, "device": "cpu"}
     rows = [row | {"sweep": sweep, "batch_size": size} for sweep in sweeps for size in (256, 512)]
     return {"device": "cpu", "rows": 1000, "results": rows}
@@ -35,10 +42,17 @@ def test_a_panel_per_sweep_is_drawn(tmp_path: Path) -> None:
 def test_what_a_chart_has_is_on_the_axes(kind: Any, labels: list[str] | None) -> None:
     figure = pytest.importorskip("matplotlib.figure").Figure()
     y, ends = [1.0, None, 3.0], [0.5, None, 2.5]
-    series = [Series("one", y, kind=kind, low=ends, high=[1.5, None, 3.5]), Series("two", [2, 2, 2], kind=kind)]
+    series = [
+        Series("one", y, kind=kind, low=ends, high=[1.5, None, 3.5]),
+        Series("two", [2, 2, 2], kind=kind),
+    ]
     axes = figure.subplots()
     plots._panel(axes, Chart("x", "A title", "across", "up", series, labels, True, (1, "here")))
-    assert (axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()) == ("A title", "across", "up")
+    assert (axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()) == (
+        "A title",
+        "across",
+        "up",
+    )
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"one", "two", "here"}
     assert axes.get_ylim()[0] == 0
     assert axes.get_ylim()[1] > 3.5
@@ -46,7 +60,9 @@ def test_what_a_chart_has_is_on_the_axes(kind: Any, labels: list[str] | None) ->
         assert [text.get_text() for text in axes.get_xticklabels()] == labels
 
 
-def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(plots.NoMatplotlib, match=r"pip install 'cfcli\[plot\]'"):
         plots.write(charts.sweeps(result("batch-size")), tmp_path / "plots")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cfcli.core import predictor
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.models import build
+from cfcli.core.models import scoring as predictor
 from cfcli.core.models.base import Shape
-from cfcli.core.predictor import Predictor
+from cfcli.core.models.scoring import Predictor
 
 
 @pytest.mark.parametrize("biases", [True, False])
@@ -20,11 +20,16 @@ from cfcli.core.predictor import Predictor
         {"model": "ncf"},
         {"model": "ncf", "hidden": (9,), "dropout": 0.5},
         {"model": "ncf", "hidden": ()},
-        {"model": "ncf", "hidden": (4,) * 6},  # more than ten layers: 'network.9' sorts after 'network.12' as text
+        {
+            "model": "ncf",
+            "hidden": (4,) * 6,
+        },  # more than ten layers: 'network.9' sorts after 'network.12' as text
     ],
     ids=str,
 )
-def test_numpy_predicts_what_torch_does(keys: dict[str, object], biases: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_predicts_what_torch_does(
+    keys: dict[str, object], biases: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(predictor, "CHUNK", 7)
     torch.manual_seed(0)
     config = TrainConfig(**{"biases": biases, "link": "sigmoid", **keys})  # type: ignore[arg-type]

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from shell import run_cfcli, write_ratings
 from sklearn.model_selection import train_test_split
 
-from cfcli.core import manifests, preparation, publishing
-from cfcli.core.config import PrepareConfig
-from cfcli.core.dataset import FILES, Dataset
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.data import prepare as preparation
+from cfcli.core.data.dataset import FILES, Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
-from cfcli.core.ratings import Source
+from cfcli.core.inputs.ratings import Source
+from cfcli.core.storage import manifests, publishing
 
 TIMED = b"user,item,rating,time\n1,1,1,300\n1,1,2,200\n1,2,3,100\n1,2,5,100\n2,1,4,50\n"
 
@@ -36,18 +37,24 @@ def source(data: bytes | str, name: str = "r.csv") -> Source:
 
 def prepare(data: bytes | str, out: Path, *, force: bool = False, **settings: Any) -> Dataset:
     extra = {name: settings.pop(name) for name in ("items", "val", "test") if name in settings}
-    return preparation.prepare([source(data)], out, PrepareConfig(**settings), force=force, **extra)[0]
+    return preparation.prepare(
+        [source(data)], out, PrepareConfig(**settings), force=force, **extra
+    )[0]
 
 
 def all_rows(dataset: Dataset) -> list[tuple[str, str, float]]:
     """Every rating with its external ids, sorted."""
     users, items = dataset.id_maps()
-    rows = pl.concat([dataset.split(name).select("user", "item", "rating") for name in ("train", "val", "test")])
+    rows = pl.concat(
+        [dataset.split(name).select("user", "item", "rating") for name in ("train", "val", "test")]
+    )
     return sorted(zip(users.id(rows["user"]), items.id(rows["item"]), rows["rating"], strict=True))
 
 
 def test_the_tables_have_the_columns_of_the_contract(tmp_path: Path) -> None:
-    dataset = preparation.prepare([Source.of(write_ratings(tmp_path / "r.csv"))], tmp_path / "d", PrepareConfig())[0]
+    dataset = preparation.prepare(
+        [Source.of(write_ratings(tmp_path / "r.csv"))], tmp_path / "d", PrepareConfig()
+    )[0]
     train = dataset.split("train")
     assert dataset.split("train", times=True).schema == {
         "user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32, "timestamp": pl.Datetime("us"),
@@ -62,22 +69,32 @@ def test_the_tables_have_the_columns_of_the_contract(tmp_path: Path) -> None:
 
 
 IDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0\r"), min_size=1, max_size=5
+    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0\r"),
+    min_size=1,
+    max_size=5,
 )
-RATINGS = st.dictionaries(st.tuples(IDS, IDS), st.sampled_from([0.5, 1.0, 3.5, 5.0]), min_size=5, max_size=30)
+RATINGS = st.dictionaries(
+    st.tuples(IDS, IDS), st.sampled_from([0.5, 1.0, 3.5, 5.0]), min_size=5, max_size=30
+)
 
 
 @settings(max_examples=30, deadline=None)
 @given(RATINGS, st.sampled_from(["hash", "random", "user-last"]))
-def test_every_rating_comes_out_as_it_went_in(ratings: dict[tuple[str, str], float], split: str) -> None:
+def test_every_rating_comes_out_as_it_went_in(
+    ratings: dict[tuple[str, str], float], split: str
+) -> None:
     import tempfile
 
     stream = io.BytesIO()
     rows = [(u, i, r) for (u, i), r in ratings.items()]
-    pl.DataFrame(rows, schema=["user", "item", "rating"], orient="row").write_csv(stream, quote_style="always")
+    pl.DataFrame(rows, schema=["user", "item", "rating"], orient="row").write_csv(
+        stream, quote_style="always"
+    )
     with tempfile.TemporaryDirectory() as folder:
         try:
-            dataset = prepare(stream.getvalue(), Path(folder) / "d", split=split, val_size=0.3, test_size=0.1)
+            dataset = prepare(
+                stream.getvalue(), Path(folder) / "d", split=split, val_size=0.3, test_size=0.1
+            )
         except InputError as error:
             assert "no training rows" in str(error)  # few rows may all fall on other sides
             return
@@ -88,7 +105,9 @@ def test_every_rating_comes_out_as_it_went_in(ratings: dict[tuple[str, str], flo
     ("policy", "expected"),
     [("last", [1.0, 5.0, 4.0]), ("first", [1.0, 3.0, 4.0]), ("mean", [1.5, 4.0, 4.0])],
 )
-def test_duplicates_are_settled_before_the_split(policy: str, expected: list[float], tmp_path: Path) -> None:
+def test_duplicates_are_settled_before_the_split(
+    policy: str, expected: list[float], tmp_path: Path
+) -> None:
     dataset = prepare(TIMED, tmp_path / "d", duplicates=policy, val_size=0, test_size=0)
     assert [rating for _, _, rating in all_rows(dataset)] == expected
     assert dataset.info["duplicates"] == 2
@@ -118,7 +137,11 @@ def test_given_sides_stay_and_ids_seen_only_there_are_mapped(tmp_path: Path) -> 
 def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_path: Path) -> None:
     train = "".join(f"{u},{i},{u % 5}\n" for u in range(30) for i in "ab")
     dataset = prepare(
-        "user,item,rating\n" + train, tmp_path / "d", val=source("user,item,rating\n1,z,3\n"), top_items=2, test_size=0
+        "user,item,rating\n" + train,
+        tmp_path / "d",
+        val=source("user,item,rating\n1,z,3\n"),
+        top_items=2,
+        test_size=0,
     )
     assert (dataset.info["train"], dataset.info["val"], dataset.info["test"]) == (60, 0, 0)
 
@@ -159,7 +182,10 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
         preparation.prepare([Source.of(path)], tmp_path / name, PrepareConfig())
     for name in FILES:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    prints = [json.loads((tmp_path / name / "dataset.json").read_text())["fingerprint"] for name in ("one", "two")]
+    prints = [
+        json.loads((tmp_path / name / "dataset.json").read_text())["fingerprint"]
+        for name in ("one", "two")
+    ]
     assert prints[0] == prints[1]
 
 
@@ -179,7 +205,9 @@ def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cfcli uses the name 'score' itself"):
         prepare("user,score,rating\n1,2,3\n", tmp_path / "d", item_col="score", rating_col="rating")
     data = "user,title,rating\n1,A,3\n2,B,4\n"
-    assert prepare(data, tmp_path / "e", item_col="title", test_size=0, val_size=0).items["title"].to_list() == [
+    assert prepare(data, tmp_path / "e", item_col="title", test_size=0, val_size=0).items[
+        "title"
+    ].to_list() == [
         "A",
         "B",
     ]
@@ -191,8 +219,16 @@ def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
     ("ratings", "scale", "histogram"),
     [
         ([1, 5, 3], {"min": 1.0, "max": 5.0, "step": 2.0}, [(1.0, 1), (3.0, 1), (5.0, 1)]),
-        ([-10, 10, 0.5, -10], {"min": -10.0, "max": 10.0, "step": None}, [(-10.0, 2), (0.5, 1), (10.0, 1)]),
-        ([0.1, 0.2, 0.5], {"min": pytest.approx(0.1), "max": 0.5, "step": pytest.approx(0.1)}, None),
+        (
+            [-10, 10, 0.5, -10],
+            {"min": -10.0, "max": 10.0, "step": None},
+            [(-10.0, 2), (0.5, 1), (10.0, 1)],
+        ),
+        (
+            [0.1, 0.2, 0.5],
+            {"min": pytest.approx(0.1), "max": 0.5, "step": pytest.approx(0.1)},
+            None,
+        ),
         (
             list(range(1, 101)),
             {"min": 1.0, "max": 100.0, "step": 1.0},
@@ -200,7 +236,9 @@ def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_scale_and_histogram(ratings: list[float], scale: Any, histogram: Any, tmp_path: Path) -> None:
+def test_scale_and_histogram(
+    ratings: list[float], scale: Any, histogram: Any, tmp_path: Path
+) -> None:
     data = "user,item,rating\n" + "".join(f"{n},{n},{r}\n" for n, r in enumerate(ratings))
     info = prepare(data, tmp_path / "d", val_size=0, test_size=0).info
     assert info["rating_scale"] == scale
@@ -211,7 +249,11 @@ def test_scale_and_histogram(ratings: list[float], scale: Any, histogram: Any, t
 def test_the_scale_is_that_of_the_training_rows_or_as_declared(tmp_path: Path) -> None:
     held = source("user,item,rating\n1,3,9\n1,1,9\n")
     train = "user,item,rating\n1,1,2\n1,2,4\n2,1,2\n"
-    assert prepare(train, tmp_path / "d", test=held, val_size=0).info["rating_scale"] == {"min": 2, "max": 4, "step": 2}
+    assert prepare(train, tmp_path / "d", test=held, val_size=0).info["rating_scale"] == {
+        "min": 2,
+        "max": 4,
+        "step": 2,
+    }
     declared = prepare(train, tmp_path / "e", test=held, val_size=0, rating_range=(0, 10))
     assert declared.info["rating_scale"] == {"min": 0, "max": 10, "step": 2}
     assert declared.info["mean"] == 3
@@ -234,7 +276,9 @@ def test_bad_rows_are_counted_by_reason_and_kept_for_their_owner_alone(tmp_path:
     rejects = tmp_path / "d" / "rejects.csv"
     assert pl.read_csv(rejects)["line"].to_list() == [2, 3, 5, 6, 7]
     assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
-    prepare(data, tmp_path / "d", max_bad_rows="5", val_size=0, test_size=0)  # its own file is none of others
+    prepare(
+        data, tmp_path / "d", max_bad_rows="5", val_size=0, test_size=0
+    )  # its own file is none of others
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -248,7 +292,9 @@ def test_too_few_ratings_are_an_input_error(split: str, n: int, tmp_path: Path) 
 
 def test_the_random_split_of_a_file_is_scikit_learns(tmp_path: Path) -> None:
     frame = pl.read_csv(write_ratings(tmp_path / "r.csv"))
-    dataset = preparation.prepare([Source.of(tmp_path / "r.csv")], tmp_path / "d", PrepareConfig(split="random"))[0]
+    dataset = preparation.prepare(
+        [Source.of(tmp_path / "r.csv")], tmp_path / "d", PrepareConfig(split="random")
+    )[0]
     train, held = train_test_split(frame.to_pandas(), test_size=0.3, random_state=42)
     val, test = train_test_split(held, test_size=1 / 3, random_state=42)
     users, items = dataset.id_maps()
@@ -268,7 +314,11 @@ def test_the_hash_split_does_not_move_when_ratings_come(tmp_path: Path) -> None:
         return {
             pair: side
             for side in ("train", "val", "test")
-            for pair in zip(users.id(dataset.split(side)["user"]), items.id(dataset.split(side)["item"]), strict=True)
+            for pair in zip(
+                users.id(dataset.split(side)["user"]),
+                items.id(dataset.split(side)["item"]),
+                strict=True,
+            )
         }
 
     former, later = sides(lines[: len(lines) // 2], "one"), sides(lines[::-1], "two")
@@ -325,15 +375,21 @@ def test_a_full_disk_at_any_moment_leaves_the_former_dataset(
             raise OSError(28, "No space left on device")
         (rename if name == "rename" else write)(*args)
 
-    monkeypatch.setattr(*((os, name, failing) if name == "rename" else (pl.DataFrame, name, failing)))
-    monkeypatch.setattr(publishing.ctypes, "CDLL", lambda *a, **k: object())  # where folders cannot change places
+    monkeypatch.setattr(
+        *((os, name, failing) if name == "rename" else (pl.DataFrame, name, failing))
+    )
+    monkeypatch.setattr(
+        publishing.ctypes, "CDLL", lambda *a, **k: object()
+    )  # where folders cannot change places
     with pytest.raises(MachineError, match="No space left on device"):
         prepare(TIMED, out, test_size=0, seed=1, force=True)
     assert Dataset.load(out).info == first.info
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
-def test_a_failure_leaves_the_former_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_former_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "data"
     first = prepare(TIMED, out, test_size=0)
 
@@ -371,10 +427,15 @@ def test_a_flipped_byte_is_found(name: str, tmp_path: Path) -> None:
         ({"files": {"users.parquet": {"bytes": 1}}}, "damaged: not a dataset's manifest"),
         ({"files": None}, "damaged: not a dataset's manifest"),
         ({"format": 99, "files": None}, "made by another version of cfcli"),
-        ({"files": {"/etc/hostname": {"bytes": 1, "sha256": ""}}}, "names a file outside its folder"),
+        (
+            {"files": {"/etc/hostname": {"bytes": 1, "sha256": ""}}},
+            "names a file outside its folder",
+        ),
     ],
 )
-def test_a_strange_manifest_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_strange_manifest_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     dataset = prepare(TIMED, tmp_path / "d", test_size=0)
     manifest = dataset.path / "dataset.json"
     planted.reseal(manifest, **change)

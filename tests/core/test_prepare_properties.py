@@ -1,4 +1,5 @@
-"""Whatever the table: rows in are rows kept and rows rejected, ids come out exact, sides are whole and stay put."""
+"""Whatever the table: rows in are rows kept and rows rejected, ids come out exact, sides are whole
+and stay put."""
 
 import io
 import tempfile
@@ -12,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing.parametric import column, dataframes
 
-from cfcli.core import checks, lines, parquet, preparation, ratings, spool, text
-from cfcli.core.config import PrepareConfig
-from cfcli.core.dataset import Dataset
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.data import prepare as preparation
+from cfcli.core.data import spool
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import InputError
-from cfcli.core.sources import Source
+from cfcli.core.inputs import checks, lines, parquet, ratings
+from cfcli.core.inputs import delimited as text
+from cfcli.core.inputs.sources import Source
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 TABLES = dataframes(
@@ -55,7 +59,9 @@ def good(frame: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(rating.cast(pl.Float32))
 
 
-@pytest.fixture(autouse=True, scope="module", params=["blocks of megabytes", "blocks of some bytes"])
+@pytest.fixture(
+    autouse=True, scope="module", params=["blocks of megabytes", "blocks of some bytes"]
+)
 def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything holds whether a table comes in one block or a row is in two of them."""
     with pytest.MonkeyPatch.context() as patch:
@@ -83,9 +89,14 @@ def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:
         assert not expected.height
         assert "no ratings" in str(error)
         return
-    assert found.select("user_id", "item_id", "rating").rows() == expected.select("user", "item", "rating").rows()
+    assert (
+        found.select("user_id", "item_id", "rating").rows()
+        == expected.select("user", "item", "rating").rows()
+    )
     assert reader.rows == expected.height
-    assert reader.rows + reader.rejected.total() == frame.height - blank == reader.sources[0]["rows"]
+    assert (
+        reader.rows + reader.rejected.total() == frame.height - blank == reader.sources[0]["rows"]
+    )
     assert set(reader.rejected) <= {reason for _, reason, _ in checks.PROBLEMS.values()}
 
 
@@ -93,7 +104,9 @@ def prepared(frame: pl.DataFrame, folder: str, name: str, **keys: object) -> Dat
     data = as_csv(frame)
     config = PrepareConfig(**(ALL | keys))  # type: ignore[arg-type]
     try:
-        return preparation.prepare([Source("t", lambda: io.BytesIO(data))], Path(folder) / name, config)[0]
+        return preparation.prepare(
+            [Source("t", lambda: io.BytesIO(data))], Path(folder) / name, config
+        )[0]
     except InputError as error:
         assert "no ratings" in str(error) or "no training rows" in str(error)
         return None
@@ -105,7 +118,9 @@ def sides(dataset: Dataset) -> dict[tuple[str, str], tuple[str, float]]:
     found: dict[tuple[str, str], tuple[str, float]] = {}
     for name in ("train", "val", "test"):
         rows = dataset.split(name)
-        for user, item, rating in zip(users.id(rows["user"]), items.id(rows["item"]), rows["rating"], strict=True):
+        for user, item, rating in zip(
+            users.id(rows["user"]), items.id(rows["item"]), rows["rating"], strict=True
+        ):
             assert (user, item) not in found
             found[user, item] = name, rating
     return found
@@ -137,7 +152,12 @@ def test_a_rating_stays_on_its_side_when_others_come_and_rows_move(frame, chance
         whole = prepared(frame, folder, "whole", val_size=0.4)
         if whole is None:
             return
-        shuffled = prepared(frame[chance.sample(range(frame.height), frame.height)], folder, "shuffled", val_size=0.4)
+        shuffled = prepared(
+            frame[chance.sample(range(frame.height), frame.height)],
+            folder,
+            "shuffled",
+            val_size=0.4,
+        )
         assert shuffled is not None
         assert sides(shuffled) == sides(whole)
         if (fewer := prepared(frame.head(n), folder, "fewer", val_size=0.4)) is not None:

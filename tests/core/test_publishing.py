@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cfcli.core import manifests, publishing
 from cfcli.core.errors import LockedError, MachineError
+from cfcli.core.storage import manifests, publishing
 
 
 def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_two_writers_of_one_folder(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cfcli.core import publishing
+from cfcli.core.storage import publishing
 with publishing.directory(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("x")
     print("here", flush=True)
@@ -56,13 +56,20 @@ with publishing.directory(Path(sys.argv[1])) as folder:
 
 def test_a_writer_in_another_process_is_named_and_cleared_once_it_is_killed(tmp_path: Path) -> None:
     target = tmp_path / "run"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(target)], stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(target)], stdout=subprocess.PIPE
+    ) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"here\n"
-            with pytest.raises(LockedError, match=f"process {holder.pid} is writing it"), publishing.directory(target):
+            with (
+                pytest.raises(LockedError, match=f"process {holder.pid} is writing it"),
+                publishing.directory(target),
+            ):
                 pass
-            assert (tmp_path / ".run.part" / "half").exists()  # the one who came second removes nothing
+            assert (
+                tmp_path / ".run.part" / "half"
+            ).exists()  # the one who came second removes nothing
         finally:
             holder.kill()
     assert (tmp_path / ".run.part" / "half").exists()

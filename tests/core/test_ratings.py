@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core import ratings
-from cfcli.core.config import PrepareConfig
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
-from cfcli.core.sources import Source
+from cfcli.core.inputs import ratings
+from cfcli.core.inputs.sources import Source
 
 CSV = b"userId,movieId,rating,timestamp\n1,10,4.5,964982703\n2,007,3,964982703\n"
 ROWS = [("1", "10", 4.5), ("2", "007", 3.0)]
@@ -43,7 +43,11 @@ def read(data: bytes | Sequence[Source], name: str = "ratings.csv", **settings: 
     with tempfile.TemporaryDirectory() as folder:
         frame, reader = ratings.read(sources, PrepareConfig(**settings), Path(folder))
         path = Path(folder) / ratings.REJECTS
-        rejects = pl.read_csv(path, schema=ratings.REJECT) if path.exists() else pl.DataFrame(schema=ratings.REJECT)
+        rejects = (
+            pl.read_csv(path, schema=ratings.REJECT)
+            if path.exists()
+            else pl.DataFrame(schema=ratings.REJECT)
+        )
     assert rejects.height == reader.rejected.total()
     return Found(frame, rejects, reader.columns, reader.sources, reader.notes())
 
@@ -65,7 +69,9 @@ def rows(found: Found) -> list[tuple[str, str, float]]:
         CSV + b"   \n,,,\n",  # what spreadsheets leave at the end
         CSV.replace(b",", b";"),
         CSV.replace(b",", b"|"),
-        CSV.replace(b"userId", b"User_ID").replace(b"movieId", b" item id ").replace(b"rating", b"STARS"),
+        CSV.replace(b"userId", b"User_ID")
+        .replace(b"movieId", b" item id ")
+        .replace(b"rating", b"STARS"),
         CSV.replace(b"4.5", b" 4.5 "),
         b"1\t10\t4.5\t964982703\n2\t007\t3\t964982703\n",
         b"1::10::4.5::964982703\n2::007::3::964982703\n",
@@ -87,10 +93,12 @@ def test_known_forms_read_alike(data: bytes) -> None:
 @pytest.mark.parametrize("kind", [pl.String, pl.Int64, pl.UInt64])
 def test_parquet_is_known_by_its_content(kind: type[pl.DataType]) -> None:
     stream = io.BytesIO()
-    frame = pl.DataFrame({"uid": ["1", "18446744073709551615"[: 19 if kind == pl.Int64 else 20]], "item": ["5", "6"]})
-    frame.select(pl.col("uid").cast(kind, strict=False).fill_null(3), "item", rating=pl.Series([1, 2])).write_parquet(
-        stream
+    frame = pl.DataFrame(
+        {"uid": ["1", "18446744073709551615"[: 19 if kind == pl.Int64 else 20]], "item": ["5", "6"]}
     )
+    frame.select(
+        pl.col("uid").cast(kind, strict=False).fill_null(3), "item", rating=pl.Series([1, 2])
+    ).write_parquet(stream)
     found = read(stream.getvalue())
     assert found.columns == {"user": "uid", "item": "item", "rating": "rating"}
     assert found.frame["user_id"][0] == "1"
@@ -128,7 +136,11 @@ def test_a_bad_rating_is_named_with_its_line(value: bytes, reason: str) -> None:
         (b"user,item,rating\n1,1,3\n,2,3\n", 3, "column 'user': the id is empty"),
         (b"user,item,rating\n1,1,3\n1,\xe9,3\n", 3, "byte 0xe9 is not UTF-8"),
         (b"\xef\xbb\xbfuser,item,rating\n1,\xe9b,3\n", 2, "byte 0xe9 is not UTF-8"),
-        (b"user,item,rating,time\n1,1,3,5\n1,2,3\n", 3, "column 'time': expected 4 fields, found 3"),
+        (
+            b"user,item,rating,time\n1,1,3,5\n1,2,3\n",
+            3,
+            "column 'time': expected 4 fields, found 3",
+        ),
         (b"user,item,rating,tag\n1,1,3,\n1,2,3\n", 3, "column 'tag': expected 4 fields, found 3"),
         (b"\n\nuser,item,rating\n\n1,1,x\n", 5, "'x' is not a number"),
         (b'user,item,rating\n1,"a"b,3\n1,2,3\n', 2, "a double quote stands inside a field"),
@@ -155,7 +167,10 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
         (CSV.decode().encode("utf-16"), "UTF-16"),
         (b"user,item,rating\n1,2\0,3\n", "NUL bytes"),
-        (b"user,uid,item,rating\n1,1,2,3\n", "both 'user' and 'uid' may be the user; choose with --user-col"),
+        (
+            b"user,uid,item,rating\n1,1,2,3\n",
+            "both 'user' and 'uid' may be the user; choose with --user-col",
+        ),
         (b"user,item,rating,rating\n1,2,3,4\n", "column 'rating' stands there twice"),
         (b"person,item,rating\n1,2,3\n", "no column for the user among 'person', 'item', 'rating'"),
         (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
@@ -185,13 +200,22 @@ def test_a_column_by_name_and_one_that_is_not_there() -> None:
 def test_a_row_of_a_dat_file_is_shown_as_it_stands() -> None:
     found = read(b"1::2::3::4\n1::2::3\n2::2::3::4\n", max_bad_rows="1")
     assert found.rejects.rows() == [
-        ("ratings.csv", 2, "timestamp", "wrong number of fields", "expected 4 fields, found 3", "1::2::3"),
+        (
+            "ratings.csv",
+            2,
+            "timestamp",
+            "wrong number of fields",
+            "expected 4 fields, found 3",
+            "1::2::3",
+        ),
     ]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_damaged_archives_are_refused(pack: Any) -> None:
-    whole = pack("\n".join(["user,item,rating", *(f"{i},{i * 7 % 11},{i % 5}" for i in range(300))]).encode())
+    whole = pack(
+        "\n".join(["user,item,rating", *(f"{i},{i * 7 % 11},{i % 5}" for i in range(300))]).encode()
+    )
     start = 20  # behind the header, which has fields that mean nothing
     for place in range(start, len(whole), len(whole) // 40):
         flipped = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
@@ -213,7 +237,9 @@ def parquet(**columns: Any) -> bytes:
 
 
 def test_bad_rows_of_parquet_are_counted_by_row() -> None:
-    data = parquet(user=["a", None, "", "b"], item=[1, 2, 3, 4], rating=[float("nan"), 1.0, 2.0, 3.5])
+    data = parquet(
+        user=["a", None, "", "b"], item=[1, 2, 3, 4], rating=[float("nan"), 1.0, 2.0, 3.5]
+    )
     found = read(data, max_bad_rows="3")
     assert rows(found) == [("b", "4", 3.5)]
     assert found.rejects.select("line", "column", "detail").rows() == [
@@ -299,7 +325,10 @@ def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None
         read([Source.of(tmp_path)])
 
 
-CELL = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0"', exclude_categories=("Cs",)), max_size=6)
+CELL = st.text(
+    st.characters(codec="utf-8", exclude_characters='\r\n\0"', exclude_categories=("Cs",)),
+    max_size=6,
+)
 RATING = st.sampled_from(["3", "4.5", "-1", "x", "nan", "", "1e999", "7"])
 
 
@@ -329,7 +358,9 @@ ANY = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1,
 def test_both_passes_read_the_same(table: list[tuple[str, str, int]], quoted: bool) -> None:
     stream = io.StringIO()
     quoting: Any = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
-    csv.writer(stream, quoting=quoting, lineterminator="\r\n").writerows([("user", "item", "rating"), *table])
+    csv.writer(stream, quoting=quoting, lineterminator="\r\n").writerows(
+        [("user", "item", "rating"), *table]
+    )
     data = stream.getvalue().encode()
     assert rows(read(data, format="csv")) == table
     assert rows(read(data + b"1,2\n", format="csv", max_bad_rows="1")) == table

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core import predictor as predictors
-from cfcli.core import recommendation
-from cfcli.core.config import TrainConfig
-from cfcli.core.models import build
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.models import build, top
+from cfcli.core.models import scoring as predictors
 from cfcli.core.models.base import Shape
-from cfcli.core.predictor import Predictor
-from cfcli.core.recommendation import Users, top_items
+from cfcli.core.models.scoring import Predictor
+from cfcli.core.serving import recommend as recommendation
+from cfcli.core.serving.recommend import Users, top_items
 
 USERS, ITEMS = 17, 700
 
@@ -24,12 +24,16 @@ def model(kind: str, **keys: object) -> Predictor:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
-    return Predictor(kind, {name: value.numpy() for name, value in module.state_dict().items()}, 1, 5)
+    return Predictor(
+        kind, {name: value.numpy() for name, value in module.state_dict().items()}, 1, 5
+    )
 
 
 @pytest.mark.parametrize("keys", [{}, {"biases": False}, {"hidden": ()}, {"hidden": (5,)}], ids=str)
 @pytest.mark.parametrize("kind", ["mf", "ncf"])
-def test_scores_of_all_items_are_those_of_the_pairs(kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[type-arg]
+def test_scores_of_all_items_are_those_of_the_pairs(
+    kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[type-arg]
     monkeypatch.setattr(predictors, "CHUNK", 128)
     found = model(kind, **keys)
     scores = found.scores(found.user_vectors(np.array([3, 0])))
@@ -47,12 +51,16 @@ def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, t
         found.tensors = {name: np.round(value * 2) for name, value in found.tensors.items()}
     allowed = np.ones(ITEMS, bool)
     allowed[random.permutation(ITEMS)[:forbidden]] = False
-    seen = [np.sort(random.choice(ITEMS, random.integers(0, 30), replace=False)) for _ in range(USERS)]
+    seen = [
+        np.sort(random.choice(ITEMS, random.integers(0, 30), replace=False)) for _ in range(USERS)
+    ]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in seen])])
-    users = Users(pl.Series(range(USERS)), np.arange(USERS), (starts, np.concatenate(seen).astype(np.uint32)))
+    users = Users(
+        pl.Series(range(USERS)), np.arange(USERS), (starts, np.concatenate(seen).astype(np.uint32))
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
-        patch.setattr(recommendation, "GROUP", 8)
+        patch.setattr(top, "GROUP", 8)
         blocks = list(top_items(found, users, n, allowed))
     assert [start for start, _, _ in blocks] == [0, 5, 10, 15]
     items, scores = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
@@ -73,7 +81,9 @@ def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:
     item, rating, l2 = random.choice(ITEMS, 40, replace=False), random.integers(1, 6, 40), 0.004
 
     def loss(vector: np.ndarray) -> float:
-        share = 1 / (1 + np.exp(-found.scores(vector[None].astype(np.float32))[0, item].astype(np.float64)))
+        share = 1 / (
+            1 + np.exp(-found.scores(vector[None].astype(np.float32))[0, item].astype(np.float64))
+        )
         return float((((share - (rating - 1) / 4) ** 2).sum()) + l2 * len(item) * vector @ vector)
 
     best = found.fold_in(item, rating, l2).astype(np.float64)

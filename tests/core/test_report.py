@@ -13,13 +13,17 @@ import planted
 import pytest
 from fake_run import make_run, text_source
 
-from cfcli.core import evaluation, fitting, preparation, report
-from cfcli.core.config import PrepareConfig, TrainConfig
-from cfcli.core.epochs import Epoch
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data import prepare as preparation
 from cfcli.core.errors import InputError
+from cfcli.core.evaluation import evaluate as evaluation
 from cfcli.core.models.base import Shape
-from cfcli.core.runs import Run
-from cfcli.core.training import TrainedModel
+from cfcli.core.reporting import report
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import Run
+from cfcli.core.training.epochs import Epoch
+from cfcli.core.training.trained import TrainedModel
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 
@@ -74,7 +78,13 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
     run = made["gibbs"]
     page, (result, _) = page_of(run), evaluation.evaluate(run)
     info = run.dataset().info
-    for key, section in (("ratings", "data"), ("users", "data"), ("items", "data"), ("train", "data"), ("val", "data")):
+    for key, section in (
+        ("ratings", "data"),
+        ("users", "data"),
+        ("items", "data"),
+        ("train", "data"),
+        ("val", "data"),
+    ):
         assert f"{info[key]:,}" in page.sections[section], key
     for name in evaluation.BASELINES:
         assert f"{result['baselines'][name]['rmse']:.4f}" in page.sections["errors"]
@@ -85,7 +95,9 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
     assert "patience 3, " in by_default
     assert "dim" not in by_default
     titles = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
-    assert [title for title in titles if title.startswith(("Calib", "Loss", "RMSE", "Ratings", "Error"))] == [
+    assert [
+        title for title in titles if title.startswith(("Calib", "Loss", "RMSE", "Ratings", "Error"))
+    ] == [
         "RMSE beside the baselines, with 95 % intervals",
         "Ratings, and predictions by the nearest rating",
         "Error by the true rating",
@@ -104,7 +116,10 @@ def test_it_asks_for_nothing_from_anywhere(made: dict[str, Run]) -> None:
         for name in ("src", "href", "action", "srcset"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
     assert not re.search(r"@import|url\(", text)
-    policy = next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy") or ""
+    policy = (
+        next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+        or ""
+    )
     digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
     assert policy.startswith("default-src 'none'; ")
     assert f"script-src 'sha256-{digest}'" in policy
@@ -131,7 +146,10 @@ def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> No
         assert f"{evaluation.evaluate(run)[0]['model']['rmse']:.4f}" in errors
     difference = [evaluation.evaluate(made[name])[0]["model"]["mse"] for name in ("adam", "gibbs")]
     assert f"against gibbs, MSE on the same rows:\n{difference[0] - difference[1]:+.4f}" in errors
-    assert sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags) == 1  # type: ignore[union-attr]
+    assert (
+        sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags)
+        == 1
+    )  # type: ignore[union-attr]
     strong = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "strong"]
     assert len(strong) == 2 + 4  # both models; dim, solver, epochs and the learning rate differ
 
@@ -143,7 +161,10 @@ def test_runs_of_other_datasets_are_told_apart(made: dict[str, Run], tmp_path: P
     page = Page(text)
     assert "they were judged by different rows" in text
     assert "on the same rows" not in text
-    assert sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags) == 2  # type: ignore[union-attr]
+    assert (
+        sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags)
+        == 2
+    )  # type: ignore[union-attr]
     assert len({one["name"] for one in page.items}) == 2
 
 
@@ -164,16 +185,28 @@ def test_without_its_dataset_a_run_still_has_a_page(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None:
-    """With titles and genres as long as MovieLens' are (mean 25 and 17 characters), ten neighbours each."""
+    """With titles and genres as long as MovieLens' are (mean 25 and 17 characters), ten neighbours
+    each."""
     random = np.random.default_rng(0)
     n, users = 10_000, 600
-    title = [" ".join(["abcdefg hijkl mno"[: 3 + k % 12], "pqrs tuv", f"({1900 + k % 120})"]) for k in range(n)]
+    title = [
+        " ".join(["abcdefg hijkl mno"[: 3 + k % 12], "pqrs tuv", f"({1900 + k % 120})"])
+        for k in range(n)
+    ]
     genres = ["Action|Adventure|Thriller", "Drama|Romance", "Comedy", "Documentary|Musical"]
-    titles = "item,title,genres\n" + "".join(f"{k},{title[k]:<25}x,{genres[k % 4]}\n" for k in range(n))
-    pairs = {(u, int(i)) for u in range(users) for i in random.integers(0, n, 170)} | {(k % users, k) for k in range(n)}
-    ratings = "user,item,rating\n" + "".join(f"{u},{i},{1 + (u + i) % 5}\n" for u, i in sorted(pairs))
+    titles = "item,title,genres\n" + "".join(
+        f"{k},{title[k]:<25}x,{genres[k % 4]}\n" for k in range(n)
+    )
+    pairs = {(u, int(i)) for u in range(users) for i in random.integers(0, n, 170)} | {
+        (k % users, k) for k in range(n)
+    }
+    ratings = "user,item,rating\n" + "".join(
+        f"{u},{i},{1 + (u + i) % 5}\n" for u, i in sorted(pairs)
+    )
     config = PrepareConfig(val_size=0, test_size=0)
-    dataset, _ = preparation.prepare([text_source(ratings)], tmp_path / "data", config, items=text_source(titles))
+    dataset, _ = preparation.prepare(
+        [text_source(ratings)], tmp_path / "data", config, items=text_source(titles)
+    )
     tensors = {
         "user_embedding.weight": random.normal(size=(users, 8)).astype(np.float32),
         "item_embedding.weight": random.normal(size=(n, 8)).astype(np.float32) + 1,
@@ -181,9 +214,11 @@ def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None
         "linear.bias": np.zeros(1, np.float32),
     }
     epoch = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
-    model = TrainedModel(tensors, Shape(users, n, 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None)
-    with fitting.create(tmp_path / "run", TrainConfig(dim=8, biases=False)) as (path, staging):
-        fitting.write(staging, path, dataset, TrainConfig(dim=8, biases=False), model)
+    model = TrainedModel(
+        tensors, Shape(users, n, 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
+    )
+    with writing.create_run(tmp_path / "run", TrainConfig(dim=8, biases=False)) as (path, staging):
+        writing.write_run(staging, path, dataset, TrainConfig(dim=8, biases=False), model)
     text, parts = report.report([Run.load(tmp_path / "run")])
     near = parts[0].items["near"]
     assert (len(near), sum(map(len, near)) / n / 2) == (n, pytest.approx(10, abs=0.5))

@@ -8,20 +8,27 @@ import planted
 import polars as pl
 import pytest
 
-from cfcli.core import publishing, retraining
-from cfcli.core.config import PrepareConfig, TrainConfig
-from cfcli.core.dataset import Dataset
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError, StaleError
-from cfcli.core.gate import Policy
-from cfcli.core.runs import Run
-from cfcli.core.sources import Source
-from cfcli.core.store import Store, check_age, gate_of, hours, read_gate, write_gate
+from cfcli.core.inputs.sources import Source
+from cfcli.core.retraining import retrain as retraining
+from cfcli.core.retraining.gate import Policy
+from cfcli.core.retraining.store import Store, check_age, hours
+from cfcli.core.runs.run import Run
+from cfcli.core.runs.verdict import gate_of, read_gate, write_gate
+from cfcli.core.storage import publishing
 
 GOOD = TrainConfig(solver="adam", learning_rate=0.02, epochs=12, device="cpu")
-BAD = TrainConfig(solver="adam", learning_rate=1e-6, epochs=1, device="cpu", dim=4)  # not as what is in use: no start
+BAD = TrainConfig(
+    solver="adam", learning_rate=1e-6, epochs=1, device="cpu", dim=4
+)  # not as what is in use: no start
 ROWS = planted.checkerboard(40, 24)
 FEWER = ROWS.filter(pl.col("user") < 38)
-BIASED = ROWS.with_columns(rating=pl.when(pl.col("item") % 2 == 0).then(5.0).otherwise(1.0).cast(pl.Float32))
+BIASED = ROWS.with_columns(
+    rating=pl.when(pl.col("item") % 2 == 0).then(5.0).otherwise(1.0).cast(pl.Float32)
+)
 
 
 @pytest.fixture
@@ -29,9 +36,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "models")
 
 
-def night(store: Store, rows: pl.DataFrame, train: TrainConfig = GOOD, **keys: Any) -> dict[str, Any]:
+def night(
+    store: Store, rows: pl.DataFrame, train: TrainConfig = GOOD, **keys: Any
+) -> dict[str, Any]:
     """One call on these rows."""
-    policy = Policy(**{name: keys.pop(name) for name in Policy.__dataclass_fields__ if name in keys})
+    policy = Policy(
+        **{name: keys.pop(name) for name in Policy.__dataclass_fields__ if name in keys}
+    )
     split = keys.pop("prepare", PrepareConfig(test_size=0.2))
     path = planted.write_csv(store.path.with_name("ratings.csv"), rows)
     return retraining.retrain([Source.of(path)], store, split, train, policy, **keys)
@@ -54,7 +65,9 @@ def test_the_first_night_publishes_what_is_better_than_biases(store: Store) -> N
     assert json.dumps(report)  # as it is
 
 
-def test_a_first_model_that_is_no_better_than_biases_is_kept_but_not_published(store: Store) -> None:
+def test_a_first_model_that_is_no_better_than_biases_is_kept_but_not_published(
+    store: Store,
+) -> None:
     report = night(store, BIASED, BAD)
     assert (report["status"], report["published"]) == ("refused", False)
     assert "is not below that of the baseline 'bias'" in report["reason"]
@@ -74,7 +87,9 @@ def test_nothing_changed_nothing_to_do(store: Store) -> None:
     again = night(store, ROWS, BAD)
     assert again["status"] == "unchanged"
     assert "which was refused: RMSE" in again["reason"]
-    assert night(store, ROWS, BAD, tolerance=10.0, min_gain_over="none")["status"] == "published"  # another bar
+    assert (
+        night(store, ROWS, BAD, tolerance=10.0, min_gain_over="none")["status"] == "published"
+    )  # another bar
 
 
 def test_the_next_night_begins_with_the_vectors_in_use(store: Store) -> None:
@@ -92,7 +107,10 @@ def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None
     first = night(store, FEWER)
     # The same vectors to begin with, spoilt by far too large steps.
     report = night(
-        store, ROWS, TrainConfig(solver="adam", learning_rate=3.0, epochs=1, device="cpu"), min_gain_over="none"
+        store,
+        ROWS,
+        TrainConfig(solver="adam", learning_rate=3.0, epochs=1, device="cpu"),
+        min_gain_over="none",
     )
     assert report["status"] == "refused"
     assert "% above that of the model in use" in report["reason"]
@@ -100,25 +118,33 @@ def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None
     assert str(store.current()) == first["run"]
     assert store.status()["refused_since"] == 1
     report = night(store, ROWS)
-    assert (report["status"], report["start"]) == ("published", "full: the newest run is not the one in use")
+    assert (report["status"], report["start"]) == (
+        "published",
+        "full: the newest run is not the one in use",
+    )
 
 
 def test_both_are_judged_on_rows_that_neither_was_trained_on(store: Store) -> None:
-    """Also when the split changes overnight; then tonight's test rows that the champion has seen do not count."""
+    """Also when the split changes overnight; then tonight's test rows that the champion has seen do
+    not count."""
     night(store, ROWS)
     champion = Run.load(store.current() or Path())
     former = Dataset.load(store.data)
     trained = set(zip(*(former.split("train")[name] for name in ("user", "item")), strict=True))
     report = night(store, ROWS, prepare=PrepareConfig(test_size=0.2, seed=7))
     test = Dataset.load(store.data).split("test")
-    pairs = list(zip(test["user"], test["item"], strict=True))  # the same ids as before, so the same indices
+    pairs = list(
+        zip(test["user"], test["item"], strict=True)
+    )  # the same ids as before, so the same indices
     fair = [k for k, pair in enumerate(pairs) if pair not in trained]
     assert 0 < len(fair) < len(pairs)
     assert report["n"] == len(fair)
     assert report["start"] == "full: rows are split otherwise"
     rows = test[fair]
     predicted = champion.predictor().predict(rows["user"].to_numpy(), rows["item"].to_numpy())
-    assert report["champion"]["mse"] == pytest.approx(((predicted - rows["rating"].to_numpy()) ** 2).mean(), rel=1e-5)
+    assert report["champion"]["mse"] == pytest.approx(
+        ((predicted - rows["rating"].to_numpy()) ** 2).mean(), rel=1e-5
+    )
 
 
 def test_no_rows_to_judge_by_is_no_reason_to_publish(store: Store) -> None:
@@ -144,7 +170,9 @@ def test_no_rows_to_judge_by_is_no_reason_to_publish(store: Store) -> None:
         ({"rows": FEWER, "keys": {"train": BAD}}, "the run in use has dim 5, not 4"),
     ],
 )  # fmt: skip
-def test_a_full_training_when_too_much_is_new(second: dict[str, Any], why: str, store: Store) -> None:
+def test_a_full_training_when_too_much_is_new(
+    second: dict[str, Any], why: str, store: Store
+) -> None:
     night(store, FEWER)
     report = night(store, second["rows"], **second["keys"])
     assert why in report["start"]
@@ -155,7 +183,9 @@ def test_every_third_training_begins_anew(store: Store) -> None:
     starts = []
     for users in range(30, 37):
         rows = ROWS.filter(pl.col("user") < users)
-        starts.append(night(store, rows, full_every=3, tolerance=1.0, keep=20)["start"].partition(":")[0])
+        starts.append(
+            night(store, rows, full_every=3, tolerance=1.0, keep=20)["start"].partition(":")[0]
+        )
     assert starts == ["full", "warm", "warm", "full", "warm", "warm", "full"]
 
 
@@ -164,11 +194,19 @@ def test_every_third_training_begins_anew(store: Store) -> None:
     [
         (ROWS.head(200), "has 756 ratings, the new input 200"),
         (ROWS.with_columns(pl.col("user") + 40), "of its users are in the new input"),
-        (ROWS.with_columns(pl.col("rating") * 20), "its ratings go from 1 to 5, those of the new input from 20 to 100"),
-        (ROWS.with_columns(pl.col("rating").replace(1.0, 0.0)), "those of the new input from 0 to 5"),
+        (
+            ROWS.with_columns(pl.col("rating") * 20),
+            "its ratings go from 1 to 5, those of the new input from 20 to 100",
+        ),
+        (
+            ROWS.with_columns(pl.col("rating").replace(1.0, 0.0)),
+            "those of the new input from 0 to 5",
+        ),
     ],
 )
-def test_ratings_that_look_broken_are_refused_first(rows: pl.DataFrame, message: str, store: Store) -> None:
+def test_ratings_that_look_broken_are_refused_first(
+    rows: pl.DataFrame, message: str, store: Store
+) -> None:
     night(store, ROWS)
     before = Dataset.load(store.data).info
     with pytest.raises(InputError, match=rf"{message}.*--accept-shrink") as caught:
@@ -176,11 +214,17 @@ def test_ratings_that_look_broken_are_refused_first(rows: pl.DataFrame, message:
     assert "\n" not in str(caught.value)
     assert Dataset.load(store.data).info == before
     assert len(store.runs()) == 1
-    assert night(store, rows, accept_shrink=True, min_gain_over="none", tolerance=9.0)["status"] == "published"
+    assert (
+        night(store, rows, accept_shrink=True, min_gain_over="none", tolerance=9.0)["status"]
+        == "published"
+    )
 
 
 def test_more_of_the_same_is_never_refused(store: Store) -> None:
-    night(store, FEWER.filter(pl.col("rating") > 1).vstack(FEWER.filter(pl.col("rating") == 1).head(100)))
+    night(
+        store,
+        FEWER.filter(pl.col("rating") > 1).vstack(FEWER.filter(pl.col("rating") == 1).head(100)),
+    )
     night(store, ROWS)
     assert len(store.runs()) == 2
 
@@ -197,7 +241,10 @@ def test_old_runs_go_but_never_the_current_one_and_the_one_before(store: Store) 
     for rows in (ROWS, FEWER):  # two that are refused
         assert night(store, rows, BAD, keep=1)["status"] == "refused"
     names = [run.name[:6] for run in store.runs()]
-    assert names == ["000004", "000007"]  # in use, and the newest; none was published before the one in use
+    assert names == [
+        "000004",
+        "000007",
+    ]  # in use, and the newest; none was published before the one in use
     assert (store.current() or Path()).name[:6] == "000004"
 
 
@@ -236,7 +283,9 @@ def test_a_damaged_model_in_use_is_replaced(store: Store) -> None:
         store.status()
     report = night(store, ROWS)
     assert report["status"] == "published"
-    assert report["champion"]["coverage"] < report["model"]["coverage"] == 1  # it does not know the newest users
+    assert (
+        report["champion"]["coverage"] < report["model"]["coverage"] == 1
+    )  # it does not know the newest users
     assert report["previous"] == str(second)
     assert first in store.runs()
 
@@ -273,7 +322,9 @@ def test_what_was_refused_is_not_published_by_the_next_night(store: Store) -> No
     assert str(store.current()) == first["run"]
 
 
-def test_a_full_disk_is_found_before_the_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_found_before_the_training(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     night(store, FEWER)
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr(retraining.shutil, "disk_usage", lambda path: usage)
@@ -312,7 +363,8 @@ def test_the_age_of_what_is_in_use(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h"), (1e5, "27.8 h")]
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h"), (1e5, "27.8 h")],
 )
 def test_ages_for_people(seconds: float, text: str) -> None:
     assert hours(seconds) == text

@@ -8,20 +8,25 @@ import planted
 import polars as pl
 import pytest
 
-from cfcli.core import fitting, manifests
-from cfcli.core.config import PrepareConfig, TrainConfig, resolve
-from cfcli.core.dataset import Dataset
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.prepare import prepare
 from cfcli.core.errors import ArtifactError, ConfigError
-from cfcli.core.evaluation import evaluate
-from cfcli.core.neighbors import similar
-from cfcli.core.preparation import prepare
-from cfcli.core.ratings import Source
-from cfcli.core.runs import FILES, Run
+from cfcli.core.evaluation.evaluate import evaluate
+from cfcli.core.inputs.ratings import Source
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import FILES, Run
+from cfcli.core.serving.similar import similar
+from cfcli.core.storage import manifests
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return planted.dataset(tmp_path_factory.mktemp("runs"), planted.checkerboard(12, 10), titles=True)
+    return planted.dataset(
+        tmp_path_factory.mktemp("runs"), planted.checkerboard(12, 10), titles=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +45,20 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     assert {p.name for p in whole.iterdir()} == {*FILES, "seen.parquet", "steps.csv", "run.json"}
     for name in FILES:
         listed = run.info["files"][name]
-        assert listed == {"bytes": (whole / name).stat().st_size, "sha256": manifests.sha256(whole / name)}
+        assert listed == {
+            "bytes": (whole / name).stat().st_size,
+            "sha256": manifests.sha256(whole / name),
+        }
     assert run.tensors["user_embedding.weight"].shape == (12, 5)
     assert run.tensors["network.0.weight"].shape == (8, 10)
-    expected = {"model": "ncf", "solver": "adam", "status": "finished", "epochs": 3, "device": "cpu", "batch_size": 32}
+    expected = {
+        "model": "ncf",
+        "solver": "adam",
+        "status": "finished",
+        "epochs": 3,
+        "device": "cpu",
+        "batch_size": 32,
+    }
     assert expected.items() <= run.info.items()
     assert run.info["shape"].items() >= {"users": 12, "items": 10, "low": 1.0, "high": 5.0}.items()
     best = run.history.row(run.info["best_epoch"] - 1, named=True)
@@ -127,7 +142,9 @@ def test_tensors_that_are_none_are_refused_though_listed(copy: Path) -> None:
 
 
 def test_a_file_that_the_manifest_does_not_list_is_missed(copy: Path) -> None:
-    rewrite(copy, files=manifests.listing(copy, [name for name in FILES if name != "items.parquet"]))
+    rewrite(
+        copy, files=manifests.listing(copy, [name for name in FILES if name != "items.parquet"])
+    )
     with pytest.raises(ArtifactError, match=r"does not list items\.parquet"):
         Run.load(copy)
 
@@ -141,14 +158,19 @@ def test_another_dataset_in_the_old_place_is_refused(whole: Path, tmp_path: Path
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
 def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("gone")}[kind]()
-    with pytest.raises(ConfigError, match="exists; a run is never overwritten"), fitting.create(out, TrainConfig()):
+    {"folder": out.mkdir, "file": out.touch, "dangling link": lambda: out.symlink_to("gone")}[
+        kind
+    ]()
+    with (
+        pytest.raises(ConfigError, match="exists; a run is never overwritten"),
+        writing.create_run(out, TrainConfig()),
+    ):
         pytest.fail("the block must not start")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def make(out: Path | None = None) -> Path:
-    with fitting.create(out, TrainConfig()) as (path, folder):
+    with writing.create_run(out, TrainConfig()) as (path, folder):
         (folder / "x").write_text("x")
         assert not path.exists()
     return path
@@ -168,15 +190,19 @@ def test_the_pointer_moves_with_every_run_but_not_for_one_elsewhere(
     assert not Path("runs/latest").readlink().is_absolute()
     make(tmp_path / "other" / "run")
     assert Path("runs/latest").resolve() == third
-    assert sorted(p.name for p in Path("runs").iterdir()) == sorted([first.name, second.name, "mine", "latest"])
+    assert sorted(p.name for p in Path("runs").iterdir()) == sorted(
+        [first.name, second.name, "mine", "latest"]
+    )
     assert first.name.endswith("-mf")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ConfigError, ZeroDivisionError])
-def test_a_failure_leaves_nothing(error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_nothing(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = make()
-    with pytest.raises(error), fitting.create(None, TrainConfig(model="ncf")) as (_, folder):
+    with pytest.raises(error), writing.create_run(None, TrainConfig(model="ncf")) as (_, folder):
         (folder / "half").write_text("x")
         raise error
     assert sorted(p.name for p in Path("runs").iterdir()) == sorted([before.name, "latest"])
@@ -190,7 +216,9 @@ def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
     report, rows = evaluate(run)
     rating = rows["rating"].to_numpy()
     train = data.split("train")["rating"].cast(pl.Float64)
-    assert report["baselines"]["mean"]["mse"] == pytest.approx(((rating - train.mean()) ** 2).mean())
+    assert report["baselines"]["mean"]["mse"] == pytest.approx(
+        ((rating - train.mean()) ** 2).mean()
+    )
     assert report["n"] == data.info["test"] == report["warm"]["n"] + report["cold"]["n"]
     assert report["model"]["rmse"] < 0.75 < 1.8 < report["baselines"]["bias"]["rmse"]
     difference = report["mse_difference_to_bias"]
@@ -204,8 +232,11 @@ def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keys", [{"biases": False}, {"model": "ncf"}], ids=str)
-def test_the_manifest_and_evaluate_agree_on_the_validation_error(keys: dict[str, object], tmp_path: Path) -> None:
-    """Also where validation rows have users that training has not, and initial parameters are large."""
+def test_the_manifest_and_evaluate_agree_on_the_validation_error(
+    keys: dict[str, object], tmp_path: Path
+) -> None:
+    """Also where validation rows have users that training has not, and initial parameters are
+    large."""
     train, val = planted.halves(planted.checkerboard(20, 10))
     for name, part in (("train.csv", train.filter(pl.col("user") > 5)), ("val.csv", val)):
         planted.write_csv(tmp_path / name, part)
@@ -214,7 +245,9 @@ def test_the_manifest_and_evaluate_agree_on_the_validation_error(keys: dict[str,
     run = Run.load(planted.run(data, tmp_path / "run", epochs=3, init_scale=1.0, **keys))
     report, _ = evaluate(run, split="val")
     assert report["cold"]["n"] == val.filter(pl.col("user") <= 5).height > 0
-    assert {key: report["model"][key] for key in ("mse", "rmse", "mae")} == pytest.approx(run.info["val"], abs=1e-4)
+    assert {key: report["model"][key] for key in ("mse", "rmse", "mae")} == pytest.approx(
+        run.info["val"], abs=1e-4
+    )
 
 
 def test_a_run_without_validation_rows_says_so(tmp_path: Path) -> None:

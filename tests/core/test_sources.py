@@ -16,21 +16,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core import lines
 from cfcli.core.errors import InputError, MachineError
-from cfcli.core.lines import ahead, line_blocks
-from cfcli.core.sources import Source
+from cfcli.core.inputs import lines
+from cfcli.core.inputs.lines import ahead, line_blocks
+from cfcli.core.inputs.sources import Source
 
 
 def source(data: bytes) -> Source:
     return Source("r.csv", lambda: io.BytesIO(data))
 
 
-PACKED = [bytes, gzip.compress, bz2.compress, lzma.compress, lambda data: pa.compress(data, "zstd", asbytes=True)]
+PACKED = [
+    bytes,
+    gzip.compress,
+    bz2.compress,
+    lzma.compress,
+    lambda data: pa.compress(data, "zstd", asbytes=True),
+]
 
 
 @pytest.mark.parametrize("pack", PACKED)
-def test_what_is_hashed_is_what_lies_on_the_disk(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_what_is_hashed_is_what_lies_on_the_disk(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     data = os.urandom(1000) * 2000
     path = tmp_path / "x"
     path.write_bytes(pack(data))
@@ -62,7 +70,10 @@ def test_a_pipe_may_give_a_byte_at_a_time() -> None:
 def test_a_file_that_changes_under_the_reader_is_refused(change: str, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(b"1,2,3\n" * 10_000)
-    with pytest.raises(InputError, match="changed while it was read"), Source.of(path).opened() as opened:
+    with (
+        pytest.raises(InputError, match="changed while it was read"),
+        Source.of(path).opened() as opened,
+    ):
         opened.read(100)
         if change == "grows":
             with open(path, "ab") as stream:
@@ -91,7 +102,9 @@ RECORDS = st.lists(st.tuples(st.text("ab", max_size=5), st.text('ab\n,"', max_si
 
 @settings(max_examples=100, deadline=None)
 @given(RECORDS, st.integers(1, 40), st.booleans())
-def test_blocks_end_where_records_end(records: list[tuple[str, str]], size: int, on_disk: bool) -> None:
+def test_blocks_end_where_records_end(
+    records: list[tuple[str, str]], size: int, on_disk: bool
+) -> None:
     import csv
     import tempfile
 
@@ -105,7 +118,11 @@ def test_blocks_end_where_records_end(records: list[tuple[str, str]], size: int,
         with (Source.of(path) if on_disk else source(data)).opened() as opened:
             blocks = list(line_blocks(opened, opened.read(3), quoted=True))
     assert b"".join(blocks) == data
-    rows = [tuple(row) for block in blocks for row in csv.reader(io.StringIO(block.decode(), newline=""))]
+    rows = [
+        tuple(row)
+        for block in blocks
+        for row in csv.reader(io.StringIO(block.decode(), newline=""))
+    ]
     assert rows == records
 
 
@@ -167,5 +184,8 @@ def test_other_encodings() -> None:
     text = "a,\u00e9\n" * 300_000
     with source(text.encode("latin-1")).opened("latin-1") as opened:
         assert opened.read().decode() == text
-    with pytest.raises(InputError, match="choose another --encoding"), source(b"\xff").opened("ascii") as opened:
+    with (
+        pytest.raises(InputError, match="choose another --encoding"),
+        source(b"\xff").opened("ascii") as opened,
+    ):
         opened.read()

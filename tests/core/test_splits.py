@@ -9,15 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from cfcli.core import splits
-from cfcli.core.ids import hash_ids
+from cfcli.core.data import splits
+from cfcli.core.data.ids import hash_ids
 
-PAIRS = st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), unique=True, min_size=1, max_size=80)
+PAIRS = st.lists(
+    st.tuples(st.text(max_size=4), st.text(max_size=4)), unique=True, min_size=1, max_size=80
+)
 SHARES = st.sampled_from([(0.2, 0.1), (0.0, 0.5), (0.3, 0.0), (0.0, 0.0), (0.45, 0.45)])
 
 
-def sides_by_pair(pairs: list[tuple[str, str]], val: float, test: float) -> dict[tuple[str, str], str]:
-    rows = rows_of(splits.by_hash(hash_ids(u for u, _ in pairs), hash_ids(i for _, i in pairs), val, test, 42))
+def sides_by_pair(
+    pairs: list[tuple[str, str]], val: float, test: float
+) -> dict[tuple[str, str], str]:
+    rows = rows_of(
+        splits.by_hash(hash_ids(u for u, _ in pairs), hash_ids(i for _, i in pairs), val, test, 42)
+    )
     return {pairs[row]: name for name, part in rows.items() for row in part}
 
 
@@ -80,23 +86,34 @@ def test_random_and_time_round_alike(n: int, shares: tuple[float, float]) -> Non
     time = rows_of(splits.by_time(pl.Series([datetime(2020, 1, 1)] * n), *shares))
     for rows in (random, time):
         assert_whole(rows, n)
-    assert {name: len(rows) for name, rows in random.items()} == {name: len(rows) for name, rows in time.items()}
-    assert time["test"].tolist() == list(range(n - len(time["test"]), n))  # equal times go by the input's order
+    assert {name: len(rows) for name, rows in random.items()} == {
+        name: len(rows) for name, rows in time.items()
+    }
+    assert time["test"].tolist() == list(
+        range(n - len(time["test"]), n)
+    )  # equal times go by the input's order
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 6), st.none() | st.integers(1, 9)), min_size=1, max_size=60), SHARES)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.none() | st.integers(1, 9)), min_size=1, max_size=60),
+    SHARES,
+)
 def test_user_last_leaves_every_user_a_row_to_train(table, shares) -> None:  # type: ignore[no-untyped-def]
     users = [user for user, _ in table]
     days = [day and datetime(2020, 1, day) for _, day in table]
-    rows = rows_of(splits.by_user_last(pl.Series(users), pl.Series(days, dtype=pl.Datetime), *shares))
+    rows = rows_of(
+        splits.by_user_last(pl.Series(users), pl.Series(days, dtype=pl.Datetime), *shares)
+    )
     assert_whole(rows, len(table))
     assert {users[row] for row in rows["train"]} == set(users)
     for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
         for row in rows[name]:
             later = [r for r in rows[other] if users[r] == users[row]]
             assert len(later) <= 1
-            assert all((days[row] or datetime.min, row) < (days[r] or datetime.min, r) for r in later)
+            assert all(
+                (days[row] or datetime.min, row) < (days[r] or datetime.min, r) for r in later
+            )
 
 
 def test_time_holds_out_the_newest() -> None:
@@ -108,7 +125,9 @@ def test_time_holds_out_the_newest() -> None:
 
 
 def test_time_takes_rows_without_one_for_the_oldest() -> None:
-    rows = rows_of(splits.by_time(pl.Series([datetime(2020, 1, 2), None, datetime(2020, 1, 1)]), 0.0, 0.3))
+    rows = rows_of(
+        splits.by_time(pl.Series([datetime(2020, 1, 2), None, datetime(2020, 1, 1)]), 0.0, 0.3)
+    )
     assert rows["test"].tolist() == [0]
     assert rows["train"].tolist() == [1, 2]
 
@@ -117,6 +136,14 @@ def test_user_last_holds_out_each_users_newest_and_leaves_one_to_train() -> None
     user = pl.Series([0, 0, 0, 1, 1, 2])
     times = pl.Series([datetime(2020, 1, day) for day in (3, 1, 2, 1, 2, 1)])
     rows = rows_of(splits.by_user_last(user, times, 0.2, 0.1))
-    assert {name: part.tolist() for name, part in rows.items()} == {"train": [1, 3, 5], "val": [2], "test": [0, 4]}
+    assert {name: part.tolist() for name, part in rows.items()} == {
+        "train": [1, 3, 5],
+        "val": [2],
+        "test": [0, 4],
+    }
     rows = rows_of(splits.by_user_last(user, None, 0.0, 0.1))
-    assert {name: part.tolist() for name, part in rows.items()} == {"train": [0, 1, 3, 5], "val": [], "test": [2, 4]}
+    assert {name: part.tolist() for name, part in rows.items()} == {
+        "train": [0, 1, 3, 5],
+        "val": [],
+        "test": [2, 4],
+    }

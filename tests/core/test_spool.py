@@ -6,15 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cfcli.core import spool as spools
-from cfcli.core.spool import Spool
+from cfcli.core.data import spool as spools
+from cfcli.core.data.spool import Spool
 
-A = pl.DataFrame({"user": [0, 1, 1], "rating": [1.0, 2.0, 3.0]}, schema={"user": pl.UInt32, "rating": pl.Float32})
+A = pl.DataFrame(
+    {"user": [0, 1, 1], "rating": [1.0, 2.0, 3.0]}, schema={"user": pl.UInt32, "rating": pl.Float32}
+)
 B = pl.DataFrame({"user": [2], "rating": [4.0]}, schema=A.schema)
 
 
 @pytest.mark.parametrize("memory", [0, 30, 1 << 20])
-def test_blocks_come_back_in_order(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_come_back_in_order(
+    memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spools, "MEMORY", memory)
     spool = Spool(tmp_path / "[s]")
     for block, side in ((A, "train"), (A.clear(), "train"), (B, "test"), (A, "train")):

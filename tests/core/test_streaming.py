@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from cfcli.core import fitting
-from cfcli.core.batches import Share
-from cfcli.core.blocks import Blocks, Summary
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.errors import ArtifactError, ConfigError
-from cfcli.core.models.bias import BiasModel
-from cfcli.core.runs import Run
-from cfcli.core.solvers.implicit import leading, streamed
-from cfcli.core.streaming import InOrder, Stream
-from cfcli.core.training import fit
+from cfcli.core.models.biases import BiasModel
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import Run
+from cfcli.core.training.batches import Share
+from cfcli.core.training.cooccurrence import leading, streamed
+from cfcli.core.training.fit import fit
+from cfcli.core.training.streaming import InOrder, Stream
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,21 @@ def taken(stream: Stream) -> list[list[int]]:
 
 
 @given(
-    st.integers(1, 60), st.integers(1, 20), st.integers(1, 4), st.integers(1, 9), st.integers(1, 3), st.integers(1, 30)
+    st.integers(1, 60),
+    st.integers(1, 20),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.integers(1, 30),
 )
 @settings(deadline=None, max_examples=60)
 def test_a_pass_holds_each_row_once(
     folder: Path, n: int, group: int, ranks: int, step: int, steps: int, buffer: int
 ) -> None:
     blocks = written(folder / "rows.parquet", counted(n), group)
-    streams = [Stream(blocks, step, steps, 7, Share(rank, ranks), buffer=buffer) for rank in range(ranks)]
+    streams = [
+        Stream(blocks, step, steps, 7, Share(rank, ranks), buffer=buffer) for rank in range(ranks)
+    ]
     for _ in range(2):
         passes = [taken(stream) for stream in streams]
         assert sorted(k for steps_of in passes for part in steps_of for k in part) == list(range(n))
@@ -74,7 +81,9 @@ def test_a_pass_holds_each_row_once(
     assert all(len(part) == len(list(part)) for part in held)
 
 
-def test_the_order_changes_by_pass_is_fixed_by_the_seed_and_needs_no_number_of_workers(folder: Path) -> None:
+def test_the_order_changes_by_pass_is_fixed_by_the_seed_and_needs_no_number_of_workers(
+    folder: Path,
+) -> None:
     blocks = written(folder / "order.parquet", counted(200), 20)
     one, same, other = (Stream(blocks, 10, 3, seed, buffer=50) for seed in (7, 7, 8))
     first, second = taken(one), taken(one)
@@ -89,7 +98,11 @@ def test_the_order_changes_by_pass_is_fixed_by_the_seed_and_needs_no_number_of_w
 
 def test_damage_is_an_error_that_names_the_file(folder: Path) -> None:
     path = folder / "rows.parquet"
-    for rows in (planted.frame([1 << 21], [0], [1.0]), planted.frame([1], [0], [np.nan]), pl.DataFrame({"user": [1]})):
+    for rows in (
+        planted.frame([1 << 21], [0], [1.0]),
+        planted.frame([1], [0], [np.nan]),
+        pl.DataFrame({"user": [1]}),
+    ):
         with pytest.raises(ArtifactError, match=r"rows\.parquet: damaged"):
             list(written(path, rows, 10))
     path.write_bytes(path.read_bytes()[:-9])
@@ -113,12 +126,16 @@ def test_what_is_made_of_blocks_is_what_is_made_of_the_table(folder: Path) -> No
     rows = planted.checkerboard(share=0.4)
     blocks = dataclasses.replace(written(folder / "rows.parquet", rows, 33), users=41, items=25)
     columns = [rows[name].to_numpy() for name in ("user", "item", "rating")]
-    one, other = BiasModel.fit(*columns, 41, 25), BiasModel.of(fitting.Columns(blocks), 41, 25)
+    one, other = BiasModel.fit(*columns, 41, 25), BiasModel.of(writing.Columns(blocks), 41, 25)
     for name in ("mean", "user_n", "user_mean", "item_mean", "user_bias", "item_bias"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12)
     table = csr_matrix((np.ones(rows.height, np.float32), columns[:2]), shape=(41, 25))
-    for found, expected in zip(streamed(blocks, Summary.of(rows, 41, 25), 3, 5), leading(table, 3, 5), strict=True):
-        torch.testing.assert_close(found.abs(), expected.abs(), rtol=1e-3, atol=1e-4)  # but for signs
+    for found, expected in zip(
+        streamed(blocks, Summary.of(rows, 41, 25), 3, 5), leading(table, 3, 5), strict=True
+    ):
+        torch.testing.assert_close(
+            found.abs(), expected.abs(), rtol=1e-3, atol=1e-4
+        )  # but for signs
 
 
 def test_streamed_ratings_train_as_well_as_resident_ones(tmp_path: Path) -> None:
@@ -129,7 +146,9 @@ def test_streamed_ratings_train_as_well_as_resident_ones(tmp_path: Path) -> None
     ]
     config = TrainConfig(solver="adam", learning_rate=0.02, epochs=15, device="cpu")
     resident = fit(train, val, 120, 60, config, tmp_path / "checkpoints")
-    streaming = fit(*sides, 120, 60, dataclasses.replace(config, loader="stream"), tmp_path / "checkpoints")
+    streaming = fit(
+        *sides, 120, 60, dataclasses.replace(config, loader="stream"), tmp_path / "checkpoints"
+    )
     assert (resident.best.val_rmse or 9) < 0.4
     assert streaming.best.val_rmse == pytest.approx(resident.best.val_rmse, rel=0.2)
     assert streaming.batch_size == resident.batch_size
@@ -140,8 +159,10 @@ def test_a_run_knows_who_rated_what_however_few_rows_are_sorted_at_once(
 ) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
     whole = Run.load(planted.run(data, tmp_path / "whole", epochs=1))
-    monkeypatch.setattr(fitting, "SORTED_ROWS", 70)
-    parts = Run.load(planted.run(data, tmp_path / "parts", epochs=1, solver="adam", loader="stream"))
+    monkeypatch.setattr(writing, "SORTED_ROWS", 70)
+    parts = Run.load(
+        planted.run(data, tmp_path / "parts", epochs=1, solver="adam", loader="stream")
+    )
     seen = pl.read_parquet(whole.path / "seen.parquet")
     assert seen.equals(data.split("train").select("user", "item").sort("user", "item"))
     assert pl.read_parquet(parts.path / "seen.parquet").equals(seen)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfcli.core import svg
-from cfcli.core.charts import Chart, Series
+from cfcli.core.reporting import svg
+from cfcli.core.reporting.charts import Chart, Series
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 6))
 
@@ -31,7 +31,15 @@ def test_ticks_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["line", "points", "bars"])
 def test_marks_stand_where_their_values_are(kind: str) -> None:
-    chart = Chart("x", "T", "a", "b", [Series("s", [0, 5, None, 10], kind=kind)], ["p", "q", "r", "s"], zero=True)  # type: ignore[arg-type]
+    chart = Chart(
+        "x",
+        "T",
+        "a",
+        "b",
+        [Series("s", [0, 5, None, 10], kind=kind)],
+        ["p", "q", "r", "s"],
+        zero=True,
+    )  # type: ignore[arg-type]
     root = ElementTree.fromstring(svg.draw(chart))
     bottom, top = svg.HEIGHT - svg.BOTTOM, svg.TOP
     if kind == "bars":
@@ -45,10 +53,17 @@ def test_marks_stand_where_their_values_are(kind: str) -> None:
 
 
 @given(st.lists(st.none() | NUMBERS, min_size=1, max_size=8), st.booleans())
-def test_whatever_the_values_it_is_xml_within_its_frame(values: list[float | None], labelled: bool) -> None:
+def test_whatever_the_values_it_is_xml_within_its_frame(
+    values: list[float | None], labelled: bool
+) -> None:
     labels = [f"<{k}> & co" for k in range(len(values))] if labelled else None
-    series = [Series("a < b", values, kind="points", low=values, high=values), Series("b", values, muted=True)]
-    root = ElementTree.fromstring(svg.draw(Chart("x", 'a "title" <b>', "x & y", "y", series, labels, mark=(1, "<i>"))))
+    series = [
+        Series("a < b", values, kind="points", low=values, high=values),
+        Series("b", values, muted=True),
+    ]
+    root = ElementTree.fromstring(
+        svg.draw(Chart("x", 'a "title" <b>', "x & y", "y", series, labels, mark=(1, "<i>")))
+    )
     assert root.get("aria-label") == 'a "title" <b>'
     for circle in root.iter("circle"):
         assert 0 <= float(circle.get("cy", "")) <= svg.HEIGHT
@@ -58,7 +73,9 @@ def test_whatever_the_values_it_is_xml_within_its_frame(values: list[float | Non
 def test_labels_that_have_no_room_are_staggered_or_left_out() -> None:
     def shown(labels: list[str]) -> tuple[int, int]:
         chart = Chart("x", "T", "", "y", [Series("s", [1.0] * len(labels))], labels)
-        found = [t for t in ElementTree.fromstring(svg.draw(chart)).iter("text") if t.text in labels]
+        found = [
+            t for t in ElementTree.fromstring(svg.draw(chart)).iter("text") if t.text in labels
+        ]
         return len(found), len({t.get("y") for t in found})
 
     assert shown(["a", "b", "c"]) == (3, 1)
@@ -67,14 +84,22 @@ def test_labels_that_have_no_room_are_staggered_or_left_out() -> None:
 
 
 def test_labels_stay_in_their_frame() -> None:
-    chart = Chart("x", "T", "", "y", [Series("s", [1.0] * 3)], ["a", "b", "a label of the length of two"])
-    last = [t for t in ElementTree.fromstring(svg.draw(chart)).iter("text") if t.text and t.text.startswith("a label")]
+    chart = Chart(
+        "x", "T", "", "y", [Series("s", [1.0] * 3)], ["a", "b", "a label of the length of two"]
+    )
+    last = [
+        t
+        for t in ElementTree.fromstring(svg.draw(chart)).iter("text")
+        if t.text and t.text.startswith("a label")
+    ]
     assert float(last[0].get("x", "")) + svg.LETTER * len(last[0].text or "") / 2 <= svg.WIDTH
 
 
 def test_a_legend_is_text_beside_its_colours() -> None:
     several = [Series("a <b>", [1.0], muted=True), Series("b", [1.0])]
-    items = ElementTree.fromstring(svg.legend(Chart("x", "T", "", "y", several, ["p"]))).findall("li")
+    items = ElementTree.fromstring(svg.legend(Chart("x", "T", "", "y", several, ["p"]))).findall(
+        "li"
+    )
     assert [("".join(item.itertext()), item.find("i").get("class")) for item in items] == [  # type: ignore[union-attr]
         ("a <b>", "muted"),
         ("b", "c1"),

@@ -17,15 +17,17 @@ import polars as pl
 import pytest
 import torch
 
-from cfcli.core.config import TrainConfig
-from cfcli.core.epochs import Epoch, Silent, is_settled
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
-from cfcli.core.models.bias import BiasModel
-from cfcli.core.predictor import Predictor
-from cfcli.core.solvers.adam import auto_batch_size
-from cfcli.core.solvers.callbacks import SIGNALS
-from cfcli.core.solvers.gibbs import Sampler
-from cfcli.core.training import TrainedModel, choose_device, fit
+from cfcli.core.models.biases import BiasModel
+from cfcli.core.models.scoring import Predictor
+from cfcli.core.training.callbacks import SIGNALS
+from cfcli.core.training.descent import auto_batch_size
+from cfcli.core.training.device import choose_device
+from cfcli.core.training.epochs import Epoch, Silent, is_settled
+from cfcli.core.training.fit import fit
+from cfcli.core.training.gibbs.sampler import Sampler
+from cfcli.core.training.trained import TrainedModel
 
 Fit = Callable[..., TrainedModel]
 
@@ -47,7 +49,12 @@ def noise() -> tuple[pl.DataFrame, pl.DataFrame]:
 def run(tmp_path: Path) -> Fit:
     """Fits on a pair of sides; ``users`` and ``items`` are those of the checkerboard."""
 
-    def run(sides: tuple[pl.DataFrame, pl.DataFrame], progress: Any = None, shape: Any = (40, 24), **keys: Any) -> Any:
+    def run(
+        sides: tuple[pl.DataFrame, pl.DataFrame],
+        progress: Any = None,
+        shape: Any = (40, 24),
+        **keys: Any,
+    ) -> Any:
         config = TrainConfig(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
         return fit(*sides, *shape, config, tmp_path / "checkpoints", progress)
 
@@ -71,15 +78,24 @@ def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
     ids=str,
 )  # fmt: skip
 def test_tastes_are_found_that_no_bias_can_tell(
-    keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
+    keys: dict[str, Any],
+    sides: tuple[pl.DataFrame, pl.DataFrame],
+    run: Fit,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     here = sorted(os.listdir())
     model = run(sides, **{"epochs": 25, "learning_rate": 0.01, **keys})
     train, val = sides
     bias = BiasModel.fit(
-        train["user"].to_numpy(), train["item"].to_numpy(), train["rating"].cast(pl.Float64).to_numpy(), 40, 24
+        train["user"].to_numpy(),
+        train["item"].to_numpy(),
+        train["rating"].cast(pl.Float64).to_numpy(),
+        40,
+        24,
     )
-    baseline = bias.mean + bias.user_bias[val["user"].to_numpy()] + bias.item_bias[val["item"].to_numpy()]
+    baseline = (
+        bias.mean + bias.user_bias[val["user"].to_numpy()] + bias.item_bias[val["item"].to_numpy()]
+    )
     assert np.sqrt(((baseline - val["rating"].to_numpy()) ** 2).mean()) > 1.8
     assert mse(model, keys["model"], val) ** 0.5 < 0.5
     # What is said of the best epoch is true of the tensors, and nothing is left behind or printed.
@@ -96,7 +112,9 @@ def test_tastes_are_found_that_no_bias_can_tell(
 def test_the_best_epoch_is_restored_when_later_ones_are_worse(
     noise: tuple[pl.DataFrame, pl.DataFrame], run: Fit
 ) -> None:
-    model = run(noise, shape=(20, 15), epochs=30, min_epochs=9, patience=3, l2=0, learning_rate=0.05)
+    model = run(
+        noise, shape=(20, 15), epochs=30, min_epochs=9, patience=3, l2=0, learning_rate=0.05
+    )
     scores = [row.val_mse or 0 for row in model.history]
     best = int(np.argmin(scores))
     assert scores[-1] > scores[best] + 0.1  # it does overfit
@@ -111,21 +129,34 @@ def test_the_best_epoch_is_restored_when_later_ones_are_worse(
 @pytest.mark.parametrize(
     ("errors", "first", "patience", "least", "last"),
     [
-        ([1, 2, 3, 4, 5, 6, 7, 8], 4, 2, 0, 6),  # counting from epoch 4, that is the best, and 6 the last
+        (
+            [1, 2, 3, 4, 5, 6, 7, 8],
+            4,
+            2,
+            0,
+            6,
+        ),  # counting from epoch 4, that is the best, and 6 the last
         ([9, 8, 7, 8, 7, 6, 7, 7, 7], 1, 3, 0, 9),  # an equal one is no better
         ([1, 0.99, 0.98, 0.97], 1, 2, 0, None),
         ([1, 0.98, 0.975, 0.972, 0.9], 1, 2, 0.01, 4),  # a hundredth of 0.98 is what counts
         ([1, 0.98, 0.975, 0.97, 0.965, 0.95], 1, 2, 0.01, None),
     ],
 )
-def test_patience(errors: list[float], first: int, patience: int, least: float, last: int | None) -> None:
+def test_patience(
+    errors: list[float], first: int, patience: int, least: float, last: int | None
+) -> None:
     settled = [is_settled(errors[:n], first, patience, least) for n in range(1, len(errors) + 1)]
     assert (settled.index(True) + 1 if any(settled) else None) == last
 
 
-@pytest.mark.parametrize("keys", [{}, {"num_workers": 1}, {"model": "ncf", "dropout": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "keys", [{}, {"num_workers": 1}, {"model": "ncf", "dropout": 0.5}], ids=str
+)
 def test_the_seed_alone_decides(
-    keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, capfd: pytest.CaptureFixture[str]
+    keys: dict[str, Any],
+    sides: tuple[pl.DataFrame, pl.DataFrame],
+    run: Fit,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     first, again, other = (run(sides, seed=seed, epochs=2, **keys).tensors for seed in (1, 1, 2))
     assert capfd.readouterr() == ("", "")
@@ -135,7 +166,9 @@ def test_the_seed_alone_decides(
     assert {array.dtype for array in first.values()} == {np.dtype(np.float32)}
 
 
-def test_without_validation_rows_the_last_epoch_is_kept(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_without_validation_rows_the_last_epoch_is_kept(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     train = sides[0]
     model = run((train, train.clear()), epochs=4)
     assert model.best == model.history[-1]
@@ -158,13 +191,16 @@ def test_users_and_items_without_training_rows_are_the_mean_of_the_others(
         for key in (f"{name}_embedding.weight", f"{name}_bias"):
             others = np.delete(tensors[key], cold, axis=0)
             assert np.ptp(others) > 0.01
-            np.testing.assert_allclose(tensors[key][cold], np.stack([others.mean(0)] * len(cold)), atol=1e-6)
+            np.testing.assert_allclose(
+                tensors[key][cold], np.stack([others.mean(0)] * len(cold)), atol=1e-6
+            )
 
 
 def test_the_best_is_judged_with_the_tensors_that_are_returned(
     sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
 ) -> None:
-    """Also where validation rows have users without training rows, whose initial parameters are large."""
+    """Also where validation rows have users without training rows, whose initial parameters are
+    large."""
     train, val = sides
     model = run((train.filter(pl.col("user") >= 20), val), epochs=3, init_scale=1.0, biases=False)
     assert mse(model, "mf", val) == pytest.approx(model.best.val_mse, abs=1e-4)
@@ -173,7 +209,10 @@ def test_the_best_is_judged_with_the_tensors_that_are_returned(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (planted.frame([0, 0, 1, 1], [0, 1, 0, 1], [3, 3, 3, 3]), "all training ratings are 3: nothing to learn"),
+        (
+            planted.frame([0, 0, 1, 1], [0, 1, 0, 1], [3, 3, 3, 3]),
+            "all training ratings are 3: nothing to learn",
+        ),
         (planted.frame([0, 0, 0], [0, 1, 2], [1, 2, 3]), "at least 2 users and 2 items"),
         (planted.frame([0, 1, 2], [1, 1, 1], [1, 2, 3]), "at least 2 users and 2 items"),
         (planted.frame([0], [0], [1]), "at least 2 users and 2 items"),
@@ -190,7 +229,9 @@ def test_equal_ratings_may_be_trained_on_with_a_declared_range(run: Fit) -> None
     assert run((rows, rows.clear()), shape=(2, 2), epochs=1, rating_range="1,5").shape.high == 5
 
 
-def test_a_loss_that_diverges_is_refused(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_a_loss_that_diverges_is_refused(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     for data in (sides, (sides[0], sides[0].clear())):
         with pytest.raises(GateError, match=r"diverged in epoch \d+; try a lower --learning-rate"):
             run(data, learning_rate=1e30)
@@ -245,7 +286,9 @@ def test_automatic_batch_size(rows: int, size: int) -> None:
 class Watch(Silent):
     """Notes what it is told; does something after a batch or an epoch."""
 
-    def __init__(self, batch: Callable[[int], object] = int, epoch: Callable[[Epoch], object] = id) -> None:
+    def __init__(
+        self, batch: Callable[[int], object] = int, epoch: Callable[[Epoch], object] = id
+    ) -> None:
         self.do_batch, self.do_epoch = batch, epoch
         self.started: tuple[str, int, int] | None = None
         self.batches: list[int] = []
@@ -277,12 +320,21 @@ def test_progress_is_told_everything(sides: tuple[pl.DataFrame, pl.DataFrame], r
 
 
 @pytest.mark.parametrize("val", [True, False])
-def test_the_time_is_kept_also_within_an_epoch(val: bool, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_the_time_is_kept_also_within_an_epoch(
+    val: bool, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     """Epochs of 2 s or more, of which 6 are the least: half a second is still half a second."""
     train, held = sides
     watch = Watch(batch=lambda done: time.sleep(0.1))
     begin = time.perf_counter()
-    model = run((train, held if val else held.clear()), watch, max_time="0.5s", epochs=9, min_epochs=6, batch_size=2)
+    model = run(
+        (train, held if val else held.clear()),
+        watch,
+        max_time="0.5s",
+        epochs=9,
+        min_epochs=6,
+        batch_size=2,
+    )
     assert time.perf_counter() - begin < 1.8
     assert 3 <= len(watch.batches) <= 7
     assert len(model.history) == 1
@@ -325,14 +377,18 @@ def test_a_signal_in_the_first_epoch_ends_it_at_the_running_batch(
     assert len(watch.batches) <= 4
 
 
-def test_handlers_are_restored_after_an_error_too(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_handlers_are_restored_after_an_error_too(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     before = {n: signal.getsignal(n) for n in SIGNALS}
     with pytest.raises(GateError):
         run(sides, learning_rate=1e30)
     assert {n: signal.getsignal(n) for n in SIGNALS} == before
 
 
-def test_a_fit_in_another_thread_leaves_signals_alone(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_a_fit_in_another_thread_leaves_signals_alone(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     before = {n: signal.getsignal(n) for n in SIGNALS}
     with ThreadPoolExecutor(1) as pool:
         assert len(pool.submit(run, sides, epochs=2).result().history) == 2
@@ -358,7 +414,10 @@ def die_in_epoch(epoch: int) -> Watch:
     seen = [0]
 
     def batch(done: int) -> None:
-        if sum(later <= earlier for earlier, later in itertools.pairwise([*seen, done])) == epoch - 1:
+        if (
+            sum(later <= earlier for earlier, later in itertools.pairwise([*seen, done]))
+            == epoch - 1
+        ):
             raise Killed
         seen.append(done)
 
@@ -408,28 +467,39 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
         go("other", resume=checkpoint)
 
 
-def test_what_a_limit_of_time_ended_may_go_on(sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path) -> None:
+def test_what_a_limit_of_time_ended_may_go_on(
+    sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
+) -> None:
     config = TrainConfig(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
     watch = Watch(batch=lambda done: time.sleep(0.01))
     first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
     assert len(first.history) < 50
     config = dataclasses.replace(config, max_time="1h", epochs=len(first.history) + 2)
-    second = fit(*sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt")
+    second = fit(
+        *sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt"
+    )
     assert len(second.history) == config.epochs
 
 
-def test_ratings_of_any_scale_are_learned_alike(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
+def test_ratings_of_any_scale_are_learned_alike(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
     """Scaled by 25 (to 25-125), errors scale by 25 and so do inner products."""
     scaled = tuple(side.with_columns(pl.col("rating") * 25) for side in sides)
     small, large = run(sides), run(scaled)
     assert large.best.val_rmse == pytest.approx(25 * (small.best.val_rmse or 0), rel=1e-2)
     np.testing.assert_allclose(
-        large.tensors["item_embedding.weight"] / 5, small.tensors["item_embedding.weight"], atol=5e-3
+        large.tensors["item_embedding.weight"] / 5,
+        small.tensors["item_embedding.weight"],
+        atol=5e-3,
     )
 
 
 def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    lengths = [float(np.square(run(sides, l2=l2).tensors["user_embedding.weight"]).sum()) for l2 in (0, 0.3, 30)]
+    lengths = [
+        float(np.square(run(sides, l2=l2).tensors["user_embedding.weight"]).sum())
+        for l2 in (0, 0.3, 30)
+    ]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[2] < 0.1 * lengths[0]
 
@@ -440,8 +510,12 @@ def test_the_history_is_plain_numbers(sides: tuple[pl.DataFrame, pl.DataFrame], 
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
-def test_a_compiled_step_learns_the_same(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
-    plain, compiled = (run(sides, epochs=2, batch_size=128, compiled=flag) for flag in (False, True))
+def test_a_compiled_step_learns_the_same(
+    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
+) -> None:
+    plain, compiled = (
+        run(sides, epochs=2, batch_size=128, compiled=flag) for flag in (False, True)
+    )
     assert compiled.best.val_mse == pytest.approx(plain.best.val_mse, rel=1e-3)
     for name, value in plain.tensors.items():
         np.testing.assert_allclose(compiled.tensors[name], value, atol=2e-3)
@@ -460,7 +534,12 @@ def test_threads_are_those_asked_for_and_are_put_back(
     threads: int, sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
 ) -> None:
     before, seen = torch.get_num_threads(), []
-    run(sides, Watch(batch=lambda done: seen.append(torch.get_num_threads())), threads=threads, epochs=1)
+    run(
+        sides,
+        Watch(batch=lambda done: seen.append(torch.get_num_threads())),
+        threads=threads,
+        epochs=1,
+    )
     assert set(seen) == {threads}
     assert torch.get_num_threads() == before
 
@@ -468,10 +547,11 @@ def test_threads_are_those_asked_for_and_are_put_back(
 def test_samples_of_many_ratings_end_when_they_gain_little(
     sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if these were many: fewer sweeps an epoch, and what each adds to the mean is soon next to nothing."""
+    """As if these were many: fewer sweeps an epoch, and what each adds to the mean is soon next to
+    nothing."""
     keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": None}
-    monkeypatch.setattr("cfcli.core.solvers.sampling.ROWS", sides[0].height // 2)
-    monkeypatch.setattr("cfcli.core.solvers.sampling.LEAST_GAIN", 0.01)
+    monkeypatch.setattr("cfcli.core.training.gibbs.module.ROWS", sides[0].height // 2)
+    monkeypatch.setattr("cfcli.core.training.gibbs.module.LEAST_GAIN", 0.01)
     watch = Watch()
     model = run(sides, watch, **keys)
     assert watch.started == ("cpu", 4, 40) or watch.started == ("cpu", 5, 40)

@@ -8,14 +8,15 @@ import polars as pl
 import pytest
 import torch
 
-from cfcli.core import fitting, warm_start
-from cfcli.core.config import TrainConfig
-from cfcli.core.dataset import Dataset
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
 from cfcli.core.models.base import Known, Shape
-from cfcli.core.runs import Run
-from cfcli.core.solvers.gibbs import Sampler, table_of
+from cfcli.core.runs import train as fitting
+from cfcli.core.runs import warm_start
+from cfcli.core.runs.run import Run
+from cfcli.core.training.gibbs.sampler import Sampler, table_of
 
 GIBBS = {"solver": "gibbs", "dim": 3, "epochs": 4}
 ADAM = {"solver": "adam", "learning_rate": 0.02, "dim": 3, "epochs": 8}
@@ -23,7 +24,8 @@ ADAM = {"solver": "adam", "learning_rate": 0.02, "dim": 3, "epochs": 8}
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> list[Dataset]:
-    """Two datasets: the second has the first's rows but those of two users, and those of 6 more users and 4 items."""
+    """Two datasets: the second has the first's rows but those of two users, and those of 6 more
+    users and 4 items."""
     rows = planted.checkerboard(40, 24)
     folder = tmp_path_factory.mktemp("nights")
     first = rows.filter((pl.col("user") < 34) & (pl.col("item") < 20))
@@ -43,7 +45,9 @@ def runs(nights: list[Dataset]) -> dict[str, Run]:
         "adam": ADAM,
         "ncf": ADAM | {"solver": "auto", "model": "ncf", "hidden": (8,)},
     }.items():
-        made[name] = Run.load(fitting.train(nights[0], TrainConfig(device="cpu", **keys), folder / name)[0])
+        made[name] = Run.load(
+            fitting.train(nights[0], TrainConfig(device="cpu", **keys), folder / name)[0]
+        )
     return made
 
 
@@ -56,7 +60,10 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
     assert start.told == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
     for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
                              ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
-        vectors, former = start.tensors[f"{entity}_embedding.weight"], run.tensors[f"{entity}_embedding.weight"]
+        vectors, former = (
+            start.tensors[f"{entity}_embedding.weight"],
+            run.tensors[f"{entity}_embedding.weight"],
+        )
         assert vectors.shape == (len(new), 3)
         known = [k for k, i in enumerate(new) if i in set(old)]
         where = {i: k for k, i in enumerate(old)}
@@ -70,7 +77,9 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
 @pytest.mark.parametrize("link", ["identity", "sigmoid"])
 @pytest.mark.parametrize("model", ["mf", "ncf"])
 @pytest.mark.parametrize("features", [False, True])
-def test_a_model_that_takes_what_a_run_keeps_predicts_the_same(link: str, model: str, features: bool) -> None:
+def test_a_model_that_takes_what_a_run_keeps_predicts_the_same(
+    link: str, model: str, features: bool
+) -> None:
     torch.manual_seed(0)
     config = TrainConfig(model=model, link=link, dim=4, hidden=(6,), init_scale=0.5)  # type: ignore[arg-type]
     shape = Shape(7, 5, 1.0, 5.0, 3.2)
@@ -103,7 +112,10 @@ def test_a_sampler_begins_where_another_stood(
     ratings = table_of(user, item, rating, nights[1].info["users"], nights[1].info["items"])
     sampler = Sampler(ratings, rank, 3, 0)
     sampler.known_items = sampler.items.vectors
-    pairs = torch.from_numpy(user[known].astype(np.int64)), torch.from_numpy(item[known].astype(np.int64))
+    pairs = (
+        torch.from_numpy(user[known].astype(np.int64)),
+        torch.from_numpy(item[known].astype(np.int64)),
+    )
 
     def rmse() -> float:
         predicted = sampler.predict((sampler.users.vectors, sampler.items.vectors), *pairs).numpy()
@@ -120,7 +132,9 @@ def test_the_first_epoch_is_already_good(
 ) -> None:
     config = {**runs[name].info["config"], "epochs": 2}
     cold = fitting.train(nights[1], TrainConfig(**config), tmp_path / "cold")[0]
-    warm = fitting.train(nights[1], TrainConfig(**config | {"warm_start": str(runs[name].path)}), tmp_path / "warm")[0]
+    warm = fitting.train(
+        nights[1], TrainConfig(**config | {"warm_start": str(runs[name].path)}), tmp_path / "warm"
+    )[0]
     first = [Run.load(path).history["val_mse"][0] for path in (cold, warm)]
     assert first[1] < 0.8 * first[0]
     assert Run.load(cold).info["warm_start"] is None

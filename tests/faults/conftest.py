@@ -1,5 +1,5 @@
-"""How often faults are tried: seldom in CI; with CFCLI_SOAK set often, and then a table at the end says what came of
-it."""
+"""How often faults are tried: seldom in CI; with CFCLI_SOAK set often, and then a table at the end
+says what came of it."""
 
 import os
 from collections import Counter
@@ -35,11 +35,13 @@ def tried(record_property: Callable[[str, object], None]) -> Tried:
 
 @pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``ratings.csv`` and ``pairs.csv``, and with ``data`` and the run ``mf``, which has samples, made by
-    the console script."""
+    """A folder with ``ratings.csv`` and ``pairs.csv``, and with ``data`` and the run ``mf``, which
+    has samples, made by the console script."""
     folder = tmp_path_factory.mktemp("ready")
     write_ratings(folder / "ratings.csv")
-    (folder / "pairs.csv").write_text("userId,movieId\n" + "".join(f"{1 + k % 80},{1 + k % 60}\n" for k in range(240)))
+    (folder / "pairs.csv").write_text(
+        "userId,movieId\n" + "".join(f"{1 + k % 80},{1 + k % 60}\n" for k in range(240))
+    )
     for command in ("prepare ratings.csv", "train --epochs 60 --patience 60 --out mf"):
         done = run_cfcli(*command.split(), cwd=folder)
         assert done.returncode == 0, done.stderr
@@ -61,5 +63,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     width = max(len(what) for _, what in total)
     terminalreporter.section("faults")
     terminalreporter.write_line(f"{'fault':<5} | {'what':<{width}} | {'tried':>7} | {'lost':>5}")
-    for (fault, what), n in sorted(total.items(), key=lambda pair: (pair[0][0][0], int(pair[0][0][1:]), pair[0][1])):
-        terminalreporter.write_line(f"{fault:<5} | {what:<{width}} | {n['tried']:>7,} | {n['lost']:>5,}")
+    for (fault, what), n in sorted(
+        total.items(), key=lambda pair: (pair[0][0][0], int(pair[0][0][1:]), pair[0][1])
+    ):
+        terminalreporter.write_line(
+            f"{fault:<5} | {what:<{width}} | {n['tried']:>7,} | {n['lost']:>5,}"
+        )

@@ -1,5 +1,5 @@
-"""Datasets, runs and checkpoints that are damaged, or made by someone who means harm: refused with exit code 7 and a
-line that names the file, never used, never run."""
+"""Datasets, runs and checkpoints that are damaged, or made by someone who means harm: refused with
+exit code 7 and a line that names the file, never used, never run."""
 
 import ast
 import contextlib
@@ -31,11 +31,15 @@ from typer.testing import CliRunner
 
 import cfcli
 from cfcli.cli.app import app
-from cfcli.core import dataset, fitting, manifests, runs, training
-from cfcli.core.config import TrainConfig
-from cfcli.core.dataset import Dataset
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data import dataset
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError
-from cfcli.core.runs import Run
+from cfcli.core.runs import run as runs
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import Run
+from cfcli.core.storage import manifests
+from cfcli.core.training import fit as training
 
 Count = Callable[[int, int], int]
 Tried = Callable[[str, str, int, int], None]
@@ -49,8 +53,8 @@ NAN, INFINITE, HUGE = float("nan"), float("inf"), 10**400
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders, ``one`` and ``other``, of different ratings, each with an artifact of every kind, and
-    ``ratings.csv``."""
+    """Two folders, ``one`` and ``other``, of different ratings, each with an artifact of every
+    kind, and ``ratings.csv``."""
     folder = tmp_path_factory.mktemp("pool")
     for seed, name in enumerate(("one", "other")):
         data = planted.dataset(folder / name, planted.checkerboard(30, 20, seed=seed), titles=True)
@@ -95,7 +99,8 @@ def files_of(folder: Path, kind: str) -> list[Path]:
 
 
 def flaw(action: Callable[[], object], *names: str) -> str:
-    """What is wrong about how it is refused: empty if in exit code 7 and one line that has one of the names in it."""
+    """What is wrong about how it is refused: empty if in exit code 7 and one line that has one of
+    the names in it."""
     signal.alarm(SECONDS)
     try:
         action()
@@ -127,8 +132,11 @@ def assert_refused(done: tuple[int, str, str, BaseException | None], *names: str
 
 
 def reseal(folder: Path, **changes: Any) -> None:
-    """Makes a manifest right again, as one would who knows how: checksums of all files and the seal."""
-    manifest = next(path for path in (folder / "run.json", folder / "dataset.json") if path.exists())
+    """Makes a manifest right again, as one would who knows how: checksums of all files and the
+    seal."""
+    manifest = next(
+        path for path in (folder / "run.json", folder / "dataset.json") if path.exists()
+    )
     names = json.loads(manifest.read_text())["files"]
     planted.reseal(manifest, **{"files": manifests.listing(folder, names), **changes})
 
@@ -157,7 +165,12 @@ def test_every_flipped_byte_is_noticed(kind: str, copy: Path, count: Count, trie
             if why := flaw(lambda: load(copy, kind), path.name):
                 lost.append((path.name, place, harmed[place], why))
         path.write_bytes(whole)
-        tried("F14", f"a byte flipped in {kind}: {path.name}", times, sum(name == path.name for name, *_ in lost))
+        tried(
+            "F14",
+            f"a byte flipped in {kind}: {path.name}",
+            times,
+            sum(name == path.name for name, *_ in lost),
+        )
     assert not lost
     load(copy, kind)
 
@@ -172,8 +185,13 @@ def test_a_file_cut_short_or_long_or_missing_or_of_another_is_noticed(
         other = (pool / "other" / path.relative_to(copy)).read_bytes()
         assert kind == "checkpoint" or path.name == "config.toml" or whole != other
         kept = sorted({0, 1, len(whole) // 2, len(whole) - 1})
-        harms = {f"cut to {size}": whole[:size] for size in kept} | {"a byte more": whole + b"\0", "missing": None}
-        if kind != "checkpoint" and whole != other:  # another's checkpoint is whole: that tests below have
+        harms = {f"cut to {size}": whole[:size] for size in kept} | {
+            "a byte more": whole + b"\0",
+            "missing": None,
+        }
+        if (
+            kind != "checkpoint" and whole != other
+        ):  # another's checkpoint is whole: that tests below have
             harms["of another"] = other
         for what, content in harms.items():
             path.unlink()
@@ -183,9 +201,15 @@ def test_a_file_cut_short_or_long_or_missing_or_of_another_is_noticed(
             gone = kind == "checkpoint" and content is None
 
             def action(gone: bool = gone) -> object:
-                return fitting.resumable(copy / "stopped") if gone else load(copy, kind)
+                return writing.resumable(copy / "stopped") if gone else load(copy, kind)
 
-            names = ("stopped",) if gone else (path.name, str(path.parent)) if content is None else (path.name,)
+            names = (
+                ("stopped",)
+                if gone
+                else (path.name, str(path.parent))
+                if content is None
+                else (path.name,)
+            )
             if why := flaw(action, *names):
                 lost.append((path.name, what, why))
             path.write_bytes(whole)
@@ -209,7 +233,15 @@ def test_a_command_refuses_in_one_line(args: str, copy: Path) -> None:
 def resume(folder: Path, *more: object) -> tuple[int, str, str, BaseException | None]:
     """``train --resume`` of ``stopped``, to its end."""
     return command(
-        *("train", "--data", folder / "data", "--resume", folder / "stopped", "--out", folder / "new"),
+        *(
+            "train",
+            "--data",
+            folder / "data",
+            "--resume",
+            folder / "stopped",
+            "--out",
+            folder / "new",
+        ),
         *("--max-time", "0.1s", "-q", *more),
     )
 
@@ -228,9 +260,17 @@ def test_a_damaged_checkpoint_is_not_resumed(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("seed = 42", "seed = 43"), ("l2 = 1.0", "l2 = 9.0"), ("dim = 5", "dim = 7"), ("dim = 5", "dim")]
+    ("old", "new"),
+    [
+        ("seed = 42", "seed = 43"),
+        ("l2 = 1.0", "l2 = 9.0"),
+        ("dim = 5", "dim = 7"),
+        ("dim = 5", "dim"),
+    ],
 )
-def test_a_stopped_run_is_not_resumed_with_other_settings_than_it_had(old: str, new: str, copy: Path) -> None:
+def test_a_stopped_run_is_not_resumed_with_other_settings_than_it_had(
+    old: str, new: str, copy: Path
+) -> None:
     path = copy / "stopped" / "config.toml"
     text = path.read_text()
     assert old in text
@@ -238,7 +278,9 @@ def test_a_stopped_run_is_not_resumed_with_other_settings_than_it_had(old: str, 
     assert_refused(resume(copy), "config.toml")
 
 
-@pytest.mark.parametrize("keys", [{"seed": 7}, {"l2": 3.0}, {"dim": 7}, {"model": "ncf"}, {"solver": "gibbs"}], ids=str)
+@pytest.mark.parametrize(
+    "keys", [{"seed": 7}, {"l2": 3.0}, {"dim": 7}, {"model": "ncf"}, {"solver": "gibbs"}], ids=str
+)
 def test_a_checkpoint_of_another_run_is_refused(keys: dict[str, Any], copy: Path) -> None:
     keys = {"max_time": "0.3s", "epochs": 10**6, "patience": 10**6, **keys}
     planted.run(Dataset.load(copy / "data"), copy / "alien", **keys)
@@ -266,7 +308,8 @@ VALUES = [None, 1, 1.5, -1, "x", True, [], {}, NAN, INFINITE, -INFINITE, HUGE, -
 
 
 def is_of(wanted: Any, value: Any) -> bool:
-    """Whether a value may stand where the schema has ``wanted``. Python's true is a whole number, and passes as one."""
+    """Whether a value may stand where the schema has ``wanted``. Python's true is a whole number,
+    and passes as one."""
     if wanted is dict or isinstance(wanted, tuple):  # of which the whole holds no such thing
         return False
     if wanted is float:
@@ -291,7 +334,11 @@ def with_value(info: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[
     ("kind", "path", "wanted"),
     [
         pytest.param(kind, path, wanted, id=f"{kind} {'.'.join(path)}")
-        for kind, schema in (("dataset", dataset.SCHEMA), ("mf run", runs.SCHEMA), ("ncf run", runs.SCHEMA))
+        for kind, schema in (
+            ("dataset", dataset.SCHEMA),
+            ("mf run", runs.SCHEMA),
+            ("ncf run", runs.SCHEMA),
+        )
         for path, wanted in leaves(schema)
     ],
 )
@@ -365,24 +412,44 @@ def test_nesting_of_any_depth_is_refused(kind: str, copy: Path) -> None:
         assert not flaw(lambda: load(copy, kind), manifest.name), depth
 
 
-NAMES = ["../x", "..", ".", "", "/etc/hostname", "a/b", "./users.parquet", ".hidden", "checkpoints", "a\0b", "\ud800"]
+NAMES = [
+    "../x",
+    "..",
+    ".",
+    "",
+    "/etc/hostname",
+    "a/b",
+    "./users.parquet",
+    ".hidden",
+    "checkpoints",
+    "a\0b",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("kind", MANIFESTS)
 @pytest.mark.parametrize("name", [*NAMES, "x" * 300, "x" * 5000], ids=lambda name: ascii(name)[:20])
-def test_a_manifest_that_names_what_is_no_file_of_its_own_is_refused(name: str, kind: str, copy: Path) -> None:
+def test_a_manifest_that_names_what_is_no_file_of_its_own_is_refused(
+    name: str, kind: str, copy: Path
+) -> None:
     folder = copy / KINDS[kind]
     (folder / "checkpoints").mkdir()
     (folder.parent / "x").write_text("x")
     manifest = folder / MANIFESTS[kind]
     files = json.loads(manifest.read_text())["files"]
-    planted.reseal(manifest, files={**files, name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}})
+    planted.reseal(
+        manifest, files={**files, name: {"bytes": 1, "sha256": hashlib.sha256(b"x").hexdigest()}}
+    )
     assert not flaw(lambda: load(copy, kind), manifest.name, "checkpoints")
 
 
-@pytest.mark.parametrize("entry", [None, 1, [], "x", {}, {"bytes": 1}, {"bytes": "1", "sha256": 1}], ids=str)
+@pytest.mark.parametrize(
+    "entry", [None, 1, [], "x", {}, {"bytes": 1}, {"bytes": "1", "sha256": 1}], ids=str
+)
 @pytest.mark.parametrize("kind", MANIFESTS)
-def test_a_manifest_that_lists_files_in_another_form_is_refused(entry: Any, kind: str, copy: Path) -> None:
+def test_a_manifest_that_lists_files_in_another_form_is_refused(
+    entry: Any, kind: str, copy: Path
+) -> None:
     manifest = copy / KINDS[kind] / MANIFESTS[kind]
     files = json.loads(manifest.read_text())["files"]
     planted.reseal(manifest, files={**files, "users.parquet": entry})
@@ -392,7 +459,11 @@ def test_a_manifest_that_lists_files_in_another_form_is_refused(entry: Any, kind
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """A gigabyte more than now: what would take all that the machine has must not harm others."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 1 << 22
+    pages = (
+        int(Path("/proc/self/statm").read_text().split()[0])
+        if Path("/proc/self/statm").exists()
+        else 1 << 22
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), hard))
     yield
@@ -400,10 +471,13 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("special", ["a pipe", "a folder", "no end", "a link to itself", "a link to nothing"])
+@pytest.mark.parametrize(
+    "special", ["a pipe", "a folder", "no end", "a link to itself", "a link to nothing"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_plain_file_is_refused_at_once(special: str, kind: str, copy: Path) -> None:
-    """A pipe that nobody writes to would be waited for, for ever; /dev/zero would be read for ever."""
+    """A pipe that nobody writes to would be waited for, for ever; /dev/zero would be read for
+    ever."""
     lost = []
     for path in files_of(copy, kind):
         whole = path.read_bytes()
@@ -414,9 +488,15 @@ def test_what_is_no_plain_file_is_refused_at_once(special: str, kind: str, copy:
             case "a folder":
                 path.mkdir()
             case _:
-                path.symlink_to({"no end": "/dev/zero", "a link to itself": path.name}.get(special, "gone"))
+                path.symlink_to(
+                    {"no end": "/dev/zero", "a link to itself": path.name}.get(special, "gone")
+                )
         if kind == "checkpoint":
-            why = flaw(lambda: (fitting.resumable(copy / "stopped"), load(copy, kind)), "last.ckpt", "stopped")
+            why = flaw(
+                lambda: (writing.resumable(copy / "stopped"), load(copy, kind)),
+                "last.ckpt",
+                "stopped",
+            )
         else:
             why = flaw(lambda: load(copy, kind), path.name, str(path.parent))
         if why:
@@ -439,13 +519,24 @@ USES = {
     "evaluate": ["evaluate", "mf"],
     "recommend": ["recommend", "mf", "--all"],
     "similar": ["similar", "mf", "--title", "even"],
-    "export": ["export-embeddings", "mf", "--entity", "both", "--titles", "--biases", "--out", "new"],
+    "export": [
+        "export-embeddings",
+        "mf",
+        "--entity",
+        "both",
+        "--titles",
+        "--biases",
+        "--out",
+        "new",
+    ],
     "train": ["train", "--data", "data", "--epochs", "1", "--out", "new", "-q"],
 }
 
 
 @pytest.fixture
-def use(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, str, str, BaseException | None]]:
+def use(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], tuple[int, str, str, BaseException | None]]:
     monkeypatch.chdir(copy)
     Path("pairs.csv").write_text("userId,movieId\n100,100\n99,98\nnew,100\n")
     return lambda name: command(*USES[name])
@@ -494,7 +585,9 @@ def test_a_manifest_that_does_not_fit_its_files_is_refused(
 
 
 @pytest.mark.parametrize("role", ["user", "item"])
-def test_ids_that_are_said_to_be_numbers_and_are_not_are_refused(role: str, copy: Path, use: Use) -> None:
+def test_ids_that_are_said_to_be_numbers_and_are_not_are_refused(
+    role: str, copy: Path, use: Use
+) -> None:
     path = copy / "mf" / f"{role}s.parquet"
     table = pl.read_parquet(path)
     table.with_columns((pl.lit("id ") + pl.first()).alias(table.columns[0])).write_parquet(path)
@@ -510,10 +603,16 @@ def safetensors(tensors: dict[str, tuple[str, list[int], bytes]], **more: Any) -
     header: dict[str, Any] = {}
     place = 0
     for name, (kind, shape, content) in tensors.items():
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [place, place + len(content)]}
+        header[name] = {
+            "dtype": kind,
+            "shape": shape,
+            "data_offsets": [place, place + len(content)],
+        }
         place += len(content)
     text = json.dumps(header | more).encode()
-    return struct.pack("<Q", len(text)) + text + b"".join(content for *_, content in tensors.values())
+    return (
+        struct.pack("<Q", len(text)) + text + b"".join(content for *_, content in tensors.values())
+    )
 
 
 def plain(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
@@ -521,7 +620,8 @@ def plain(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
 
     kinds = {"float32": "F32", "float16": "F16"}
     return {
-        name: (kinds[str(value.dtype)], list(value.shape), value.tobytes()) for name, value in load_file(path).items()
+        name: (kinds[str(value.dtype)], list(value.shape), value.tobytes())
+        for name, value in load_file(path).items()
     }
 
 
@@ -537,7 +637,11 @@ def cast(kind: str, dtype: str) -> Callable[[Tensors], bytes]:
         for name, (_, shape, content) in tensors.items():
             value = np.frombuffer(content, np.float32)
             halves = value.view(np.uint32) >> 16
-            out[name] = kind, shape, (halves.astype(np.uint16) if kind == "BF16" else value.astype(dtype)).tobytes()
+            out[name] = (
+                kind,
+                shape,
+                (halves.astype(np.uint16) if kind == "BF16" else value.astype(dtype)).tobytes(),
+            )
         return safetensors(out)
 
     return change
@@ -645,14 +749,20 @@ SAMPLES: dict[str, Callable[[Tensors], bytes]] = {
     "fewer items": lambda t: safetensors({**t, "items": _rows(t["items"], 1, 3)}),
     "fewer samples of users": lambda t: safetensors({**t, "users": _rows(t["users"], 0, 1)}),
     "another rank": lambda t: safetensors({**t, "users": _rows(t["users"], 2, 3)}),
-    "one sample": lambda t: safetensors({**t, **{name: _rows(t[name], 0, 1) for name in ("users", "items")}}),
-    "no samples": lambda t: safetensors({**t, **{name: _rows(t[name], 0, 0) for name in ("users", "items")}}),
+    "one sample": lambda t: safetensors(
+        {**t, **{name: _rows(t[name], 0, 1) for name in ("users", "items")}}
+    ),
+    "no samples": lambda t: safetensors(
+        {**t, **{name: _rows(t[name], 0, 0) for name in ("users", "items")}}
+    ),
     "fewer noises": lambda t: safetensors({**t, "user_noise": _rows(t["user_noise"], 0, 3)}),
     "not a number": filled(NAN, "users"),
     "infinite": filled(INFINITE, "items"),
     "a noise that is not a number": filled(NAN, "item_noise"),
     "a noise below 0": filled(-1e9, "item_noise"),
-    "integers": lambda t: safetensors({k: ("I16" if v[0] == "F16" else v[0], *v[1:]) for k, v in t.items()}),
+    "integers": lambda t: safetensors(
+        {k: ("I16" if v[0] == "F16" else v[0], *v[1:]) for k, v in t.items()}
+    ),
 }
 
 
@@ -682,14 +792,23 @@ TABLES: dict[str, list[tuple[str, Change]]] = {
     "any": [
         ("empty", lambda path: path.write_bytes(b"")),
         ("noise", lambda path: path.write_bytes(random.Random(2).randbytes(3000))),
-        ("a frame of Parquet around noise", lambda path: path.write_bytes(_framed(random.Random(3).randbytes(3000)))),
+        (
+            "a frame of Parquet around noise",
+            lambda path: path.write_bytes(_framed(random.Random(3).randbytes(3000))),
+        ),
         ("CSV", lambda path: path.write_bytes(b"userId,movieId,user,item,rating\n1,1,1,1,1\n")),
         ("Arrow", lambda path: pl.read_parquet(path).write_ipc(path)),
-        ("half a file", lambda path: path.write_bytes(path.read_bytes()[:400] + path.read_bytes()[-400:])),
+        (
+            "half a file",
+            lambda path: path.write_bytes(path.read_bytes()[:400] + path.read_bytes()[-400:]),
+        ),
         ("no columns", lambda path: pl.DataFrame().write_parquet(path)),
         ("columns of another name", edited(lambda t: t.rename(lambda name: name + "2"))),
         ("all texts", edited(lambda t: t.select(pl.all().cast(pl.String) + "x"))),
-        ("all lists", edited(lambda t: t.select(pl.concat_list(name).alias(name) for name in t.columns))),
+        (
+            "all lists",
+            edited(lambda t: t.select(pl.concat_list(name).alias(name) for name in t.columns)),
+        ),
         ("all null", edited(lambda t: t.clear(t.height))),
         ("a pickle", lambda path: path.write_bytes(pickle.dumps({"user": [1]}))),
     ],
@@ -712,12 +831,18 @@ TABLES: dict[str, list[tuple[str, Change]]] = {
     ],
     "titles": [
         ("titles as numbers", edited(lambda t: t.with_columns(title=pl.int_range(pl.len())))),
-        ("titles as lists", edited(lambda t: t.with_columns(title=pl.concat_list("title", "title")))),
+        (
+            "titles as lists",
+            edited(lambda t: t.with_columns(title=pl.concat_list("title", "title"))),
+        ),
         ("titles as bytes", edited(lambda t: t.with_columns(title=pl.lit(b"\xff\xfe")))),
     ],
     "pairs": [
         ("a user out of range", edited(lambda t: t.with_columns(user=pl.lit(30, pl.UInt32)))),
-        ("an item out of range", edited(lambda t: t.with_columns(item=pl.lit(2**32 - 1, pl.UInt32)))),
+        (
+            "an item out of range",
+            edited(lambda t: t.with_columns(item=pl.lit(2**32 - 1, pl.UInt32))),
+        ),
         ("a user missing", edited(lambda t: t.with_columns(user=pl.lit(None, pl.UInt32)))),
         ("signed items", edited(lambda t: t.with_columns(pl.col("item").cast(pl.Int64)))),
         ("items below 0", edited(lambda t: t.with_columns(item=pl.lit(-1, pl.Int64)))),
@@ -725,8 +850,14 @@ TABLES: dict[str, list[tuple[str, Change]]] = {
         ("more rows than pairs", edited(lambda t: pl.concat([t.head(1)] * 2000))),
     ],
     "ratings": [
-        ("a rating that is no number", edited(lambda t: t.with_columns(rating=pl.lit(NAN, pl.Float32)))),
-        ("a rating that is infinite", edited(lambda t: t.with_columns(rating=pl.lit(INFINITE, pl.Float32)))),
+        (
+            "a rating that is no number",
+            edited(lambda t: t.with_columns(rating=pl.lit(NAN, pl.Float32))),
+        ),
+        (
+            "a rating that is infinite",
+            edited(lambda t: t.with_columns(rating=pl.lit(INFINITE, pl.Float32))),
+        ),
         ("a rating missing", edited(lambda t: t.with_columns(rating=pl.lit(None, pl.Float32)))),
         ("ratings as float64", edited(lambda t: t.with_columns(pl.col("rating").cast(pl.Float64)))),
     ],
@@ -747,7 +878,12 @@ def _framed(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("place", "what"),
-    [(place, what) for place, (_, *groups) in PLACES.items() for group in groups for what, _ in TABLES[group]]
+    [
+        (place, what)
+        for place, (_, *groups) in PLACES.items()
+        for group in groups
+        for what, _ in TABLES[group]
+    ]
     + [("mf/items.parquet", what) for what, _ in TABLES["titles"]],
 )
 def test_a_table_of_another_kind_is_refused(
@@ -760,7 +896,10 @@ def test_a_table_of_another_kind_is_refused(
     name = "similar" if what in dict(TABLES["titles"]) else PLACES[place][0]
     if name == "evaluate":
         fingerprint = json.loads((folder / "dataset.json").read_text())["fingerprint"]
-        assert fingerprint == json.loads((copy / "mf" / "run.json").read_text())["dataset"]["fingerprint"]
+        assert (
+            fingerprint
+            == json.loads((copy / "mf" / "run.json").read_text())["dataset"]["fingerprint"]
+        )
     assert_refused(use(name), Path(place).name)
     assert "panicked" not in capfd.readouterr().err
     assert not Path("new").exists()
@@ -814,13 +953,17 @@ def test_harm_would_be_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", HARMFUL)
-@pytest.mark.parametrize("name", ["model.safetensors", "samples.safetensors", "users.parquet", "seen.parquet"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "samples.safetensors", "users.parquet", "seen.parquet"]
+)
 def test_a_pickle_in_a_run_is_never_run(
     name: str, make: Callable[[Path], bytes], copy: Path, use: Use, tmp_path: Path
 ) -> None:
     (copy / "mf" / name).write_bytes(make(tmp_path / "harm"))
     reseal(copy / "mf")
-    assert_refused(use({"samples.safetensors": "std", "seen.parquet": "recommend"}.get(name, "predict")), name)
+    assert_refused(
+        use({"samples.safetensors": "std", "seen.parquet": "recommend"}.get(name, "predict")), name
+    )
     assert not (tmp_path / "harm").exists()
 
 
@@ -834,7 +977,9 @@ def test_a_pickle_in_the_place_of_a_checkpoint_is_never_run(
     assert_refused(done, "last.ckpt")
 
 
-def test_a_pickle_is_not_run_where_the_environment_would_have_torch_run_it(copy: Path, tmp_path: Path) -> None:
+def test_a_pickle_is_not_run_where_the_environment_would_have_torch_run_it(
+    copy: Path, tmp_path: Path
+) -> None:
     (copy / "stopped" / runs.CHECKPOINT).write_bytes(with_sum(torch_pickled(tmp_path / "harm")))
     command = ["train", "--resume", "stopped", "--data", "data", "--out", "new"]
     env = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
@@ -874,9 +1019,13 @@ CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
     "nothing of cfcli's": changed_checkpoint(lambda c: c.pop("cfcli")),
     "no state": changed_checkpoint(lambda c: c["cfcli"].pop("state")),
     "no history": changed_checkpoint(lambda c: c["cfcli"].pop("history")),
-    "a history of another form": changed_checkpoint(lambda c: c["cfcli"].update(history=[{"epoch": "x"}])),
+    "a history of another form": changed_checkpoint(
+        lambda c: c["cfcli"].update(history=[{"epoch": "x"}])
+    ),
     "a history that is empty": changed_checkpoint(lambda c: c["cfcli"].update(history=[])),
-    "a best epoch out of range": changed_checkpoint(lambda c: c["cfcli"]["state"].update(best_epoch=10**9)),
+    "a best epoch out of range": changed_checkpoint(
+        lambda c: c["cfcli"]["state"].update(best_epoch=10**9)
+    ),
     "no best tensors": changed_checkpoint(lambda c: c["cfcli"]["state"].update(best={})),
     "a generator of another size": changed_checkpoint(
         lambda c: c["cfcli"]["state"].update(generator=torch.zeros(3, dtype=torch.uint8))
@@ -887,12 +1036,18 @@ CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
     "a weight of another shape": changed_checkpoint(
         lambda c: c["state_dict"].update({first_weight(c): torch.zeros(2, 2)})
     ),
-    "a weight that is no tensor": changed_checkpoint(lambda c: c["state_dict"].update({first_weight(c): "x"})),
+    "a weight that is no tensor": changed_checkpoint(
+        lambda c: c["state_dict"].update({first_weight(c): "x"})
+    ),
     "best tensors that are no numbers": changed_checkpoint(
-        lambda c: c["cfcli"]["state"].update(best={k: v * NAN for k, v in c["cfcli"]["state"]["best"].items()})
+        lambda c: c["cfcli"]["state"].update(
+            best={k: v * NAN for k, v in c["cfcli"]["state"]["best"].items()}
+        )
     ),
     "best tensors of another shape": changed_checkpoint(
-        lambda c: c["cfcli"]["state"].update(best={k: v[:1] for k, v in c["cfcli"]["state"]["best"].items()})
+        lambda c: c["cfcli"]["state"].update(
+            best={k: v[:1] for k, v in c["cfcli"]["state"]["best"].items()}
+        )
     ),
 }
 
@@ -907,7 +1062,9 @@ def test_a_checkpoint_that_is_none_is_refused(what: str, copy: Path) -> None:
 
 def test_weights_that_are_no_numbers_come_to_no_run(copy: Path) -> None:
     path = copy / "stopped" / runs.CHECKPOINT
-    spoil = changed_checkpoint(lambda c: c["state_dict"].update({k: v * NAN for k, v in c["state_dict"].items()}))
+    spoil = changed_checkpoint(
+        lambda c: c["state_dict"].update({k: v * NAN for k, v in c["state_dict"].items()})
+    )
     path.write_bytes(with_sum(spoil(path.read_bytes()[:-32])))
     code, out, err, _ = resume(copy, "--epochs", 10**6)
     assert code in (6, 7)
@@ -923,18 +1080,32 @@ UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shel
 def test_the_source_has_nothing_that_runs_what_it_reads(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         where = ast.unparse(node)[:80]
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            else []
+        )
         if isinstance(node, ast.ImportFrom):
             names.append(node.module or "")
-        # torch's distributed checkpoints are lists in pickle, which that module lets name nothing but their parts.
+        # torch's distributed checkpoints are lists in pickle, which that module lets name nothing
+        # but their parts.
         unsafe = UNSAFE - {"pickle"} if path.name == "sharded.py" else UNSAFE
         assert not unsafe & {part for name in names for part in name.split(".")}, where
-        if path.name == "sharded.py" and isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle":
+        if (
+            path.name == "sharded.py"
+            and isinstance(node, ast.Attribute)
+            and ast.unparse(node.value) == "pickle"
+        ):
             assert node.attr in {"Unpickler", "UnpicklingError"}, where
         if isinstance(node, ast.Name):
             assert node.id not in {"eval", "exec", "compile", "__import__"}, where
         if isinstance(node, ast.Attribute):
-            assert node.attr not in {"load_from_checkpoint", "hparams_file", "full_load", "unsafe_load"}, where
+            assert node.attr not in {
+                "load_from_checkpoint",
+                "hparams_file",
+                "full_load",
+                "unsafe_load",
+            }, where
         if not isinstance(node, ast.Call):
             continue
         given = {word.arg: word.value for word in node.keywords}
@@ -957,7 +1128,9 @@ def test_torch_reads_files_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("kind", MANIFESTS)
-def test_what_anyone_may_change_is_not_trusted(kind: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_anyone_may_change_is_not_trusted(
+    kind: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(manifests.TRUST, raising=False)
     folder = copy / KINDS[kind]
     folder.chmod(0o777)
@@ -970,7 +1143,9 @@ def test_what_anyone_may_change_is_not_trusted(kind: str, copy: Path, monkeypatc
         load(copy, kind)
 
 
-@pytest.mark.parametrize("args", [["evaluate", "mf"], ["train", "--data", "data", "--out", "new"]], ids=str)
+@pytest.mark.parametrize(
+    "args", [["evaluate", "mf"], ["train", "--data", "data", "--out", "new"]], ids=str
+)
 def test_a_command_does_not_trust_what_anyone_may_change(args: list[str], copy: Path) -> None:
     (copy / ("mf" if "mf" in args else "data")).chmod(0o777)
     done = run_cfcli(*args, cwd=copy)
@@ -996,7 +1171,9 @@ def test_folders_are_not_for_all_to_write_to_whatever_the_umask(
     def watched(self: Any, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
         write(self, checkpoint, path, storage_options)
         for folder in (Path(path).parent, Path(path).parent.parent):
-            seen["staging" if folder.name.startswith(".") else folder.name] = stat.S_IMODE(folder.stat().st_mode)
+            seen["staging" if folder.name.startswith(".") else folder.name] = stat.S_IMODE(
+                folder.stat().st_mode
+            )
 
     monkeypatch.setattr(training.CheckpointFiles, "save_checkpoint", watched)
     before = set(copy.rglob("*"))
@@ -1005,7 +1182,18 @@ def test_folders_are_not_for_all_to_write_to_whatever_the_umask(
         for args in (
             ["prepare", "ratings.csv", "--out", "made/data"],
             ["train", "--data", "made/data", "--epochs", "2", "-q"],
-            ["train", "--data", "made/data", "--max-time", "0.1s", "--epochs", "99999", "--patience", "99999", "-q"],
+            [
+                "train",
+                "--data",
+                "made/data",
+                "--max-time",
+                "0.1s",
+                "--epochs",
+                "99999",
+                "--patience",
+                "99999",
+                "-q",
+            ],
             ["export-embeddings"],
             ["export-embeddings", "--out", "other/deep/items.parquet"],
             ["evaluate", "--per-row", "rows/test.csv", "-q"],
@@ -1016,12 +1204,22 @@ def test_folders_are_not_for_all_to_write_to_whatever_the_umask(
         os.umask(former)
     assert seen == {"staging": 0o700, "checkpoints": 0o700}
     new = sorted(set(copy.rglob("*")) - before)
-    assert {path.name for path in new} >= {"runs", "made", "data", "embeddings", "checkpoints", "deep", "rows"}
+    assert {path.name for path in new} >= {
+        "runs",
+        "made",
+        "data",
+        "embeddings",
+        "checkpoints",
+        "deep",
+        "rows",
+    }
     modes = {path.relative_to(copy): path.lstat().st_mode for path in new if not path.is_symlink()}
     files = {path: stat.S_IMODE(mode) for path, mode in modes.items() if stat.S_ISREG(mode)}
     # A checkpoint lies in a folder of its owner's alone.
     assert {mode for path, mode in files.items() if path.name != "last.ckpt"} == {0o666}
-    assert not [str(path) for path, mode in modes.items() if stat.S_ISDIR(mode) and mode & stat.S_IWOTH]
+    assert not [
+        str(path) for path, mode in modes.items() if stat.S_ISDIR(mode) and mode & stat.S_IWOTH
+    ]
 
 
 # T16: no network

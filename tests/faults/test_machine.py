@@ -1,5 +1,6 @@
-"""The machine fails: processes are killed or told to stop, disks are full, folders read-only, memory is short,
-surroundings are bare. What was there before stays whole, and what is new is whole or not there."""
+"""The machine fails: processes are killed or told to stop, disks are full, folders read-only,
+memory is short, surroundings are bare. What was there before stays whole, and what is new is whole
+or not there."""
 
 import array
 import contextlib
@@ -24,23 +25,26 @@ import polars as pl
 import pytest
 from shell import CFCLI, run_cfcli, write_ratings
 
-from cfcli.core import fitting
-from cfcli.core.dataset import Dataset
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError
-from cfcli.core.runs import Run
+from cfcli.core.runs import writing
+from cfcli.core.runs.run import Run
 
 Count = Callable[[int, int], int]
 Tried = Callable[[str, str, int, int], None]
 Done = subprocess.CompletedProcess[str]
 
 SECONDS = 10  # in which a signal ends anything
-in_a_soak = pytest.mark.skipif(not os.environ.get("CFCLI_SOAK"), reason="takes long: in a soak alone")
+in_a_soak = pytest.mark.skipif(
+    not os.environ.get("CFCLI_SOAK"), reason="takes long: in a soak alone"
+)
 DROP_FROM_BOUNDS, OVERRIDE, SEARCH = 24, 1, 2  # linux/prctl.h, linux/capability.h
 
 
 @pytest.fixture
 def here(ready: Path, tmp_path: Path) -> Path:
-    """A copy of what is ready (``ratings.csv``, ``pairs.csv``, ``data``, ``mf``) and, beside it, ``new.csv``."""
+    """A copy of what is ready (``ratings.csv``, ``pairs.csv``, ``data``, ``mf``) and, beside it,
+    ``new.csv``."""
     folder = Path(shutil.copytree(ready, tmp_path / "here"))
     write_ratings(folder / "new.csv", seed=1)
     return folder
@@ -78,19 +82,23 @@ def fingerprint(dataset: Path) -> str:
 
 def parts(folder: Path) -> list[str]:
     return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.name.endswith((".part", ".former"))
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.name.endswith((".part", ".former"))
     )
 
 
 def flaw(done: Done, code: int, *names: object, lines: int = 3) -> str:
-    """What is wrong about how a command failed: empty if it has the exit code and says so in few lines, one of which
-    has one of the names in it."""
+    """What is wrong about how a command failed: empty if it has the exit code and says so in few
+    lines, one of which has one of the names in it."""
     if done.returncode != code:
         return f"exit code {done.returncode}: {done.stderr.strip()[-300:]}"
     said = done.stderr.splitlines()
     if "Traceback" in done.stderr or len(said) > lines:
         return f"{len(said)} lines: {done.stderr[:300]}"
-    if not any(line.startswith("error: ") and any(str(name) in line for name in names) for line in said):
+    if not any(
+        line.startswith("error: ") and any(str(name) in line for name in names) for line in said
+    ):
         return f"names nothing: {done.stderr[:300]}"
     return ""
 
@@ -98,8 +106,11 @@ def flaw(done: Done, code: int, *names: object, lines: int = 3) -> str:
 # F1: killed
 
 
-def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(here: Path, count: Count, tried: Tried) -> None:
-    """The moments: while libraries load, between the first epoch and the last, and while the run is written."""
+def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(
+    here: Path, count: Count, tried: Tried
+) -> None:
+    """The moments: while libraries load, between the first epoch and the last, and while the run is
+    written."""
     before = run_cfcli("predict", "mf", "pairs.csv", cwd=here).stdout
     assert before.count("\n") == 241
     chance = random.Random(1)
@@ -114,7 +125,9 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(here: Path, c
         model = ["--model", "ncf"] if k % 4 == 3 else []
         args = ["train", "--epochs", epochs, "--patience", epochs, *model, "--out", "night"]
         with start(*args, cwd=here) as process:
-            if moment != "loading" and not until(process, f"epoch   {1 if moment == 'training' else epochs}/"):
+            if moment != "loading" and not until(
+                process, f"epoch   {1 if moment == 'training' else epochs}/"
+            ):
                 lost.append(f"{k}: it did not train")
             most = {"loading": count(1, 4), "training": 0.8, "writing": 0.4}[moment]
             time.sleep(chance.uniform(0.1 if moment == "loading" else 0, most))
@@ -137,7 +150,9 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(here: Path, c
     if run_cfcli("predict", "mf", "pairs.csv", cwd=here).stdout != before:
         lost.append("the earlier run predicts otherwise")
     tried("F1", "kill -9 while training", killed, len(lost))
-    tried("F1", "trainings resumed after it", max(resumed, 1), sum("resumed" in text for text in lost))
+    tried(
+        "F1", "trainings resumed after it", max(resumed, 1), sum("resumed" in text for text in lost)
+    )
     assert not lost
     assert killed >= 0.6 * times
     assert resumed
@@ -146,7 +161,7 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(here: Path, c
 
 def has_checkpoint(run: Path) -> bool:
     try:
-        return fitting.resumable(run)[1] is not None
+        return writing.resumable(run)[1] is not None
     except ArtifactError:
         return False
 
@@ -156,7 +171,16 @@ def has_checkpoint(run: Path) -> bool:
 
 def has_strace() -> bool:
     with contextlib.suppress(OSError):
-        command = ["strace", "-f", "-y", "-o", "/dev/null", "-e", "inject=fsync:error=EIO:when=1", "true"]
+        command = [
+            "strace",
+            "-f",
+            "-y",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=fsync:error=EIO:when=1",
+            "true",
+        ]
         return subprocess.run(command, capture_output=True).returncode == 0
     return False
 
@@ -165,14 +189,26 @@ needs_strace = pytest.mark.skipif(not has_strace(), reason="needs strace")
 
 
 def injected(args: list[str], call: str, fault: str, n: int, cwd: Path) -> tuple[Done, str]:
-    """Runs a command in which the n-th such system call of a thread fails, and the line of the log that says which it
-    was, empty if there were fewer.
+    """Runs a command in which the n-th such system call of a thread fails, and the line of the log
+    that says which it was, empty if there were fewer.
 
-    Only the first thread's writes fail: those of others are also how threads wake each other, which never fails.
+    Only the first thread's writes fail: those of others are also how threads wake each other, which
+    never fails.
     """
     log = cwd.with_name("log")
-    command = ["strace", "-y", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={n}"]
-    if call != "write":  # what a filter in the kernel picks is traced fast, but strace 6.1 does not kill it
+    command = [
+        "strace",
+        "-y",
+        "-o",
+        str(log),
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:{fault}:when={n}",
+    ]
+    if (
+        call != "write"
+    ):  # what a filter in the kernel picks is traced fast, but strace 6.1 does not kill it
         command += ["-f", *(["--seccomp-bpf"] if "error" in fault else [])]
     with subprocess.Popen(
         [*command, str(CFCLI), *args], cwd=cwd, env=clean(), text=True, start_new_session=True,
@@ -191,10 +227,15 @@ def injected(args: list[str], call: str, fault: str, n: int, cwd: Path) -> tuple
 
 
 def each_hit(
-    args: list[str], call: str, fault: str, numbers: Iterable[int], here: Path, before: Callable[[], object]
+    args: list[str],
+    call: str,
+    fault: str,
+    numbers: Iterable[int],
+    here: Path,
+    before: Callable[[], object],
 ) -> Iterator[tuple[int, Done, str]]:
-    """Injects at one call after the other, until there are no more, and gives what came of it; but not for those by
-    which threads wake each other, or which write what is said."""
+    """Injects at one call after the other, until there are no more, and gives what came of it; but
+    not for those by which threads wake each other, or which write what is said."""
     for k in numbers:
         before()
         done, hit = injected(args, call, fault, k, here)
@@ -206,7 +247,16 @@ def each_hit(
 
 FAULTS = ["error=ENOSPC", "error=EIO", "signal=KILL"]
 # What prepare calls, and which call of it fails in CI; in a soak each does.
-CALLS = {"fsync": 5, "rename": 1, "renameat2": 1, "mkdir": 2, "chmod": 7, "flock": 2, "unlink": 1, "write": 3}
+CALLS = {
+    "fsync": 5,
+    "rename": 1,
+    "renameat2": 1,
+    "mkdir": 2,
+    "chmod": 7,
+    "flock": 2,
+    "unlink": 1,
+    "write": 3,
+}
 IN_CI = {
     "error=ENOSPC": ["fsync", "mkdir", "chmod", "write"],
     "error=EIO": ["fsync", "write"],
@@ -248,14 +298,22 @@ def test_a_system_call_that_fails_leaves_the_old_dataset_or_the_new_one(
                     why = "done, they say, but it is the old one"
             else:
                 why = flaw(done, 4, here, lines=1)
-                if not why and found == "new" and f"fsync({here}" not in re.sub(r"\(\d+<(.*)>\)", r"(\1)", hit):
+                if (
+                    not why
+                    and found == "new"
+                    and f"fsync({here}" not in re.sub(r"\(\d+<(.*)>\)", r"(\1)", hit)
+                ):
                     why = "failed, they say, but it is the new one"
                 if not why and parts(here) and call not in ("flock", "write"):
                     why = f"left {parts(here)}"
             if why:
                 lost.append(f"{call} {k}: {why} [{hit[:120]}]")
     done = run_cfcli(*args, cwd=here)
-    assert (done.returncode, fingerprint(here / "data"), parts(here)) == (0, fingerprint(new), []), done.stderr
+    assert (done.returncode, fingerprint(here / "data"), parts(here)) == (
+        0,
+        fingerprint(new),
+        [],
+    ), done.stderr
     tried("F3", f"system calls of prepare: {fault}", n, len(lost))
     assert n >= len(IN_CI[fault])
     assert not lost
@@ -269,7 +327,8 @@ def test_a_system_call_that_fails_leaves_the_old_dataset_or_the_new_one(
         pytest.param(call, fault, marks=in_a_soak)
         for call in ("write", "fsync", "rename", "chmod")
         for fault in FAULTS
-        if (call, fault) not in {("write", "error=ENOSPC"), ("fsync", "error=EIO"), ("rename", "signal=KILL")}
+        if (call, fault)
+        not in {("write", "error=ENOSPC"), ("fsync", "error=EIO"), ("rename", "signal=KILL")}
     ],
 )
 def test_a_system_call_that_fails_leaves_the_old_predictions(
@@ -298,11 +357,23 @@ def test_a_system_call_that_fails_leaves_the_old_predictions(
 @needs_strace
 @in_a_soak
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_system_call_that_fails_leaves_no_half_of_a_run(fault: str, here: Path, tried: Tried) -> None:
+def test_a_system_call_that_fails_leaves_no_half_of_a_run(
+    fault: str, here: Path, tried: Tried
+) -> None:
     args = ["train", "--epochs", "6", "--out", "run", "-q"]
     lost: list[str] = []
     n = 0
-    for call in ("fsync", "rename", "renameat", "write", "mkdir", "chmod", "ftruncate", "symlink", "unlink"):
+    for call in (
+        "fsync",
+        "rename",
+        "renameat",
+        "write",
+        "mkdir",
+        "chmod",
+        "ftruncate",
+        "symlink",
+        "unlink",
+    ):
         for k in range(1, 1000):
             done, hit = injected(args, call, fault, k, here)
             if not hit:
@@ -359,7 +430,9 @@ def sizes_of(whole: int, times: int, seed: str) -> list[int]:
 SLOW = {"export csv", "export word2vec", "export projector", "evaluate csv"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[in_a_soak] * (name in SLOW)) for name in WRITERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[in_a_soak] * (name in SLOW)) for name in WRITERS]
+)
 def test_a_file_that_cannot_grow_is_one_line_and_leaves_the_old(
     name: str, here: Path, count: Count, tried: Tried
 ) -> None:
@@ -368,9 +441,15 @@ def test_a_file_that_cannot_grow_is_one_line_and_leaves_the_old(
     assert done.returncode == 0, done.stderr
     made = {path for path in (here.parent / "whole").rglob("*") if path.is_file()}
     fresh = [path for path in made if not (here / path.relative_to(here.parent / "whole")).exists()]
-    largest = max(path.stat().st_size for path in fresh or (here.parent / "whole" / "data").iterdir())
+    largest = max(
+        path.stat().st_size for path in fresh or (here.parent / "whole" / "data").iterdir()
+    )
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    sizes = sizes_of(largest, count({"prepare": 3, "export npy": 3, "evaluate parquet": 1}.get(name, 2), 60), name)
+    sizes = sizes_of(
+        largest,
+        count({"prepare": 3, "export npy": 3, "evaluate parquet": 1}.get(name, 2), 60),
+        name,
+    )
     lost = []
     for size in sizes:
         done = run_cfcli(*args, cwd=here, preexec_fn=at_most(size))
@@ -381,7 +460,9 @@ def test_a_file_that_cannot_grow_is_one_line_and_leaves_the_old(
         if after != before:
             # Of two files that an export writes, the first may be there whole.
             more = {path.name for path in after.keys() - before.keys()}
-            if any(name.startswith(".") for name in more) or any(after.get(p) != before[p] for p in before):
+            if any(name.startswith(".") for name in more) or any(
+                after.get(p) != before[p] for p in before
+            ):
                 why = why or f"left {more}"
             for path in after.keys() - before.keys():
                 path.unlink()
@@ -393,12 +474,16 @@ def test_a_file_that_cannot_grow_is_one_line_and_leaves_the_old(
 
 
 @in_a_soak
-def test_a_training_that_cannot_write_is_one_line_and_leaves_the_old(here: Path, tried: Tried) -> None:
+def test_a_training_that_cannot_write_is_one_line_and_leaves_the_old(
+    here: Path, tried: Tried
+) -> None:
     before = run_cfcli("predict", "mf", "pairs.csv", cwd=here).stdout
     sizes = [100, 400, 1000, 5000, 10_000, 25_000, 26_250, 50_000, 100_000, 200_000]
     lost = []
     for size in sizes:
-        done = run_cfcli("train", "--epochs", 6, "--out", "run", "-q", cwd=here, preexec_fn=at_most(size))
+        done = run_cfcli(
+            "train", "--epochs", 6, "--out", "run", "-q", cwd=here, preexec_fn=at_most(size)
+        )
         why = flaw(done, 4, "run", lines=1) if done.returncode or size < 25_000 else ""
         if (here / "run").exists() == bool(done.returncode) or parts(here):
             why = why or f"left {os.listdir(here)}"
@@ -421,8 +506,8 @@ needs_tmpfs = pytest.mark.skipif(not has_tmpfs(), reason="needs user namespaces 
 
 
 def on_small_disk(args: list[str], left: int, here: Path) -> tuple[Done, Path]:
-    """Runs a command in a copy of ``here`` on a disk of its own with so many kilobytes left; what is there afterwards
-    is in the folder that is returned."""
+    """Runs a command in a copy of ``here`` on a disk of its own with so many kilobytes left; what
+    is there afterwards is in the folder that is returned."""
     full = sum(1 + -(-path.stat().st_size // 4096) for path in here.rglob("*")) * 4
     disk, after = here.with_name("disk"), here.with_name("after")
     disk.mkdir(exist_ok=True)
@@ -447,7 +532,8 @@ def test_a_full_disk_leaves_the_old_dataset(here: Path, count: Count, tried: Tri
     new = fingerprint(after / "data")
     lost, codes = [], []
     chance = random.Random(5)
-    # Most of the first fail while rows are packed by several threads, the last while tables of users and items are.
+    # Most of the first fail while rows are packed by several threads, the last while tables of
+    # users and items are.
     lefts = [0, 16, 40, 90, *(chance.randrange(0, 250) for _ in range(count(2, 60)))]
     for left in lefts:
         done, after = on_small_disk(["prepare", "new.csv", "--force", "-q"], left, here)
@@ -469,7 +555,11 @@ def test_a_full_disk_leaves_the_old_dataset(here: Path, count: Count, tried: Tri
 def test_a_full_disk_leaves_no_half_of_a_run(here: Path, count: Count, tried: Tried) -> None:
     lost = []
     chance = random.Random(6)
-    lefts = [44] if not count(0, 1) else [0, 4, 8, 40, 44, 48, 52, *(chance.randrange(0, 400) for _ in range(20))]
+    lefts = (
+        [44]
+        if not count(0, 1)
+        else [0, 4, 8, 40, 44, 48, 52, *(chance.randrange(0, 400) for _ in range(20))]
+    )
     before = run_cfcli("predict", "mf", "pairs.csv", cwd=here).stdout
     for left in lefts:
         done, after = on_small_disk(["train", "--epochs", "4", "--out", "run", "-q"], left, here)
@@ -505,7 +595,9 @@ def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_tmpdir_may_be_anything_and_nothing_stays_in_it(here: Path, scratch: Path, tried: Tried) -> None:
+def test_tmpdir_may_be_anything_and_nothing_stays_in_it(
+    here: Path, scratch: Path, tried: Tried
+) -> None:
     """But for an empty folder that PyTorch makes when it is imported."""
     pl.read_csv(here / "new.csv").write_parquet(here / "new.parquet")
     env = {"TMPDIR": str(scratch)}
@@ -520,16 +612,25 @@ def test_tmpdir_may_be_anything_and_nothing_stays_in_it(here: Path, scratch: Pat
         "recommend run --all --out recommended.csv",
     ]
     for command in commands:
-        with open(here / "new.parquet", "rb") as stream:  # Parquet from a pipe is kept somewhere meanwhile
+        with open(
+            here / "new.parquet", "rb"
+        ) as stream:  # Parquet from a pipe is kept somewhere meanwhile
             pipe = subprocess.run(["cat"], stdin=stream, capture_output=True).stdout
         words = [str(CFCLI), *command.split()]
-        done = subprocess.run(words, cwd=here, env=clean() | env, input=pipe, capture_output=True, timeout=120)
+        done = subprocess.run(
+            words, cwd=here, env=clean() | env, input=pipe, capture_output=True, timeout=120
+        )
         if done.returncode:
             lost.append(f"{command}: {done.stderr.decode()}")
         for path in scratch.iterdir() if scratch.exists() else ():
             lost.append(f"{command}: left {path.name} in TMPDIR")
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    tried("F5", f"TMPDIR {'another disk' if scratch.exists() else 'not there'}", len(commands), len(lost))
+    tried(
+        "F5",
+        f"TMPDIR {'another disk' if scratch.exists() else 'not there'}",
+        len(commands),
+        len(lost),
+    )
     assert not lost
     assert fingerprint(here / "piped")
 
@@ -538,7 +639,8 @@ def test_tmpdir_may_be_anything_and_nothing_stays_in_it(here: Path, scratch: Pat
 
 
 def humble() -> None:
-    """Root without the right to write where modes forbid it; in the child, before the program starts."""
+    """Root without the right to write where modes forbid it; in the child, before the program
+    starts."""
     if os.geteuid() == 0:
         for capability in (OVERRIDE, SEARCH):
             ctypes.CDLL(None).prctl(DROP_FROM_BOUNDS, capability, 0, 0, 0)
@@ -582,7 +684,12 @@ def test_a_folder_that_may_not_be_written_to_is_exit_4_at_once(
     assert "Permission denied" in done.stderr
     assert "epoch" not in done.stderr
     if command.startswith("train"):
-        seconds = after.children_user + after.children_system - before.children_user - before.children_system
+        seconds = (
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
         assert seconds < 2, "it did not fail before Lightning was imported"
     assert list(locked.iterdir()) == []
 
@@ -590,7 +697,9 @@ def test_a_folder_that_may_not_be_written_to_is_exit_4_at_once(
 def test_a_run_that_may_not_be_written_to_can_be_used(here: Path) -> None:
     (here / "mf").chmod(0o555)
     assert run_cfcli("predict", "mf", "pairs.csv", cwd=here, preexec_fn=humble).returncode == 0
-    assert not flaw(run_cfcli("export-embeddings", "mf", cwd=here, preexec_fn=humble), 4, "mf", lines=1)
+    assert not flaw(
+        run_cfcli("export-embeddings", "mf", cwd=here, preexec_fn=humble), 4, "mf", lines=1
+    )
 
 
 # F7: signals
@@ -621,7 +730,9 @@ def ended(process: "subprocess.Popen[str]", seconds: float = SECONDS) -> tuple[s
 
 def test_a_stopped_training_goes_on_to_the_same_end(here: Path, count: Count, tried: Tried) -> None:
     expected = Run.load(here / "mf")
-    chosen = SIGNALS if count(0, 1) else [signal.SIGHUP]  # the others are sent in the tests of the app
+    chosen = (
+        SIGNALS if count(0, 1) else [signal.SIGHUP]
+    )  # the others are sent in the tests of the app
     lost = []
     for number in chosen:
         name = number.name.lower()
@@ -629,7 +740,11 @@ def test_a_stopped_training_goes_on_to_the_same_end(here: Path, count: Count, tr
             assert until(process, "epoch   3/")
             process.send_signal(number)
             out, err, seconds = ended(process)
-        if (process.returncode, out) != (128 + number, f"{name}\n") or seconds > SECONDS or "Traceback" in err:
+        if (
+            (process.returncode, out) != (128 + number, f"{name}\n")
+            or seconds > SECONDS
+            or "Traceback" in err
+        ):
             lost.append(f"{number.name}: {process.returncode}, {seconds:.1f} s: {err[-300:]}")
             continue
         assert Run.load(here / name).info["status"] == "stopped"
@@ -647,16 +762,24 @@ def test_a_stopped_training_goes_on_to_the_same_end(here: Path, count: Count, tr
 
 def test_a_second_signal_ends_a_training_at_once(here: Path, tried: Tried) -> None:
     """Both come while it stands still, so that no time passes between them."""
-    with start("train", "--epochs", 10**5, "--patience", 10**5, "--out", "run", cwd=here) as process:
+    with start(
+        "train", "--epochs", 10**5, "--patience", 10**5, "--out", "run", cwd=here
+    ) as process:
         assert until(process, "epoch   2/")
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
             process.send_signal(number)
         _, err, seconds = ended(process)
-    good = process.returncode in (-signal.SIGTERM, -signal.SIGINT) and seconds < 5 and "Traceback" not in err
+    good = (
+        process.returncode in (-signal.SIGTERM, -signal.SIGINT)
+        and seconds < 5
+        and "Traceback" not in err
+    )
     tried("F7", "a second signal to train", 1, not good)
     assert good, (process.returncode, seconds, err[-300:])
     assert not (here / "run").exists()
-    assert fitting.resumable(here / "run")[1] is not None  # it was killed: what it left can be taken over
+    assert (
+        writing.resumable(here / "run")[1] is not None
+    )  # it was killed: what it left can be taken over
 
 
 def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried: Tried) -> None:
@@ -672,7 +795,8 @@ def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried:
             out, err, seconds = ended(process)
         made = (here / "run").exists()
         why = ""
-        # Before the program has put up its own handlers, and when Python has taken them down, the system's are there.
+        # Before the program has put up its own handlers, and when Python has taken them down, the
+        # system's are there.
         expected = (0, 128 + number) if delay > 0.5 and not made else (0, 128 + number, -number)
         if process.returncode not in expected:
             why = f"exit code {process.returncode}: {err[-300:]}"
@@ -691,7 +815,9 @@ def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried:
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_a_signal_ends_prepare_while_it_reads(number: signal.Signals, here: Path, tried: Tried) -> None:
+def test_a_signal_ends_prepare_while_it_reads(
+    number: signal.Signals, here: Path, tried: Tried
+) -> None:
     """From a pipe that gives no more."""
     old = fingerprint(here / "data")
     os.mkfifo(here / "pipe.csv")
@@ -704,7 +830,9 @@ def test_a_signal_ends_prepare_while_it_reads(number: signal.Signals, here: Path
         out, err, seconds = ended(process, 3)
         with contextlib.suppress(BrokenPipeError):
             stream.close()
-    good = (process.returncode, out) == (128 + number, "") and err.count("\n") <= 1 and not parts(here)
+    good = (
+        (process.returncode, out) == (128 + number, "") and err.count("\n") <= 1 and not parts(here)
+    )
     tried("F7", "signals to prepare", 1, not good)
     assert good, (process.returncode, seconds, out, err, parts(here))
     assert fingerprint(here / "data") == old
@@ -726,7 +854,9 @@ WAITING = ["predict mf -", "evaluate mf --ratings -", "recommend mf --users -", 
         for number in SIGNALS
     ],
 )
-def test_a_signal_ends_what_waits_for_its_input(command: str, number: signal.Signals, here: Path, tried: Tried) -> None:
+def test_a_signal_ends_what_waits_for_its_input(
+    command: str, number: signal.Signals, here: Path, tried: Tried
+) -> None:
     """As one does with Ctrl-C who called it without."""
     with start(*command.split(), cwd=here, stdin=subprocess.PIPE) as process:
         pipe = process.stdin
@@ -747,7 +877,9 @@ def test_a_signal_ends_what_waits_for_its_input(command: str, number: signal.Sig
 # F17: little memory
 
 
-def test_little_memory_leaves_the_old_and_nothing_half(here: Path, new: Path, count: Count, tried: Tried) -> None:
+def test_little_memory_leaves_the_old_and_nothing_half(
+    here: Path, new: Path, count: Count, tried: Tried
+) -> None:
     known = {fingerprint(here / "data"): "old", fingerprint(new): "new"}
     shutil.copytree(here / "data", here.parent / "old")
     chance = random.Random(9)
@@ -760,7 +892,11 @@ def test_little_memory_leaves_the_old_and_nothing_half(here: Path, new: Path, co
             resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
 
         trains = k % 2 == 0 and (k == 2 or count(0, 1) == 1)
-        args = ["train", "--epochs", 3, "--out", "run"] if trains else ["prepare", "new.csv", "--force", "-q"]
+        args = (
+            ["train", "--epochs", 3, "--out", "run"]
+            if trains
+            else ["prepare", "new.csv", "--force", "-q"]
+        )
         try:
             done = run_cfcli(*args, cwd=here, preexec_fn=little)
             codes.append(done.returncode)
@@ -798,7 +934,11 @@ BARE = {
 
 
 @pytest.mark.parametrize(
-    "closed", [pytest.param(False, id="open streams", marks=in_a_soak), pytest.param(True, id="closed streams")]
+    "closed",
+    [
+        pytest.param(False, id="open streams", marks=in_a_soak),
+        pytest.param(True, id="closed streams"),
+    ],
 )
 def test_bare_surroundings_change_no_result(closed: bool, here: Path, tried: Tried) -> None:
     """With streams closed: what is opened next gets their numbers, and nothing can be said."""
@@ -816,7 +956,9 @@ def test_bare_surroundings_change_no_result(closed: bool, here: Path, tried: Tri
         if closed:
             words = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words]
         done = subprocess.run(words, cwd=here, env=env, capture_output=True, text=True, timeout=120)
-        if done.returncode != (4 if closed else 0):  # the result was written, but stdout could not be
+        if done.returncode != (
+            4 if closed else 0
+        ):  # the result was written, but stdout could not be
             lost.append(f"{command}: {done.returncode}: {done.stderr[-300:]}")
         elif "Error" in done.stderr or "matplotlib" in done.stderr.lower():
             lost.append(f"{command}: {done.stderr[-300:]}")
@@ -832,8 +974,14 @@ def test_bare_surroundings_change_no_result(closed: bool, here: Path, tried: Tri
 
 
 @pytest.mark.parametrize("env", BARE.values(), ids=list(BARE))
-def test_a_failure_in_bare_surroundings_is_still_a_code_and_a_line(env: dict[str, str], here: Path) -> None:
-    for args, code in ((["evaluate", "none"], 7), (["prepare", "none.csv"], 4), (["train", "--dim", "0"], 2)):
+def test_a_failure_in_bare_surroundings_is_still_a_code_and_a_line(
+    env: dict[str, str], here: Path
+) -> None:
+    for args, code in (
+        (["evaluate", "none"], 7),
+        (["prepare", "none.csv"], 4),
+        (["train", "--dim", "0"], 2),
+    ):
         words = [str(CFCLI), *args]
         done = subprocess.run(words, cwd=here, env=env, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
@@ -842,7 +990,9 @@ def test_a_failure_in_bare_surroundings_is_still_a_code_and_a_line(env: dict[str
 CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
 
 
-@pytest.mark.parametrize("closed", [pytest.param(c, marks=[in_a_soak] * ("<" in c)) for c in CLOSED])
+@pytest.mark.parametrize(
+    "closed", [pytest.param(c, marks=[in_a_soak] * ("<" in c)) for c in CLOSED]
+)
 def test_closed_streams_change_no_exit_code(closed: str, here: Path, tried: Tried) -> None:
     """But that stdout cannot be written is said, once all else is done."""
     commands = [
@@ -856,7 +1006,9 @@ def test_closed_streams_change_no_exit_code(closed: str, here: Path, tried: Trie
     lost = []
     for command, code in commands:
         words = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", str(CFCLI), *command.split()]
-        done = subprocess.run(words, cwd=here, env=clean(), capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            words, cwd=here, env=clean(), capture_output=True, text=True, timeout=60
+        )
         code = 4 if code == 0 and ">&-" in closed.replace("2>&-", "") else code
         if done.returncode != code or "Traceback" in done.stderr:
             lost.append(f"{command}: {done.returncode}, {done.stderr[-200:]}")
@@ -866,7 +1018,9 @@ def test_closed_streams_change_no_exit_code(closed: str, here: Path, tried: Trie
 
 def test_what_a_bare_run_leaves_has_the_usual_modes(here: Path) -> None:
     """Cron's umask is the system's; a run is not for others to write to."""
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (here / "mf").iterdir() if path.is_file()}
+    modes = {
+        stat.S_IMODE(path.stat().st_mode) for path in (here / "mf").iterdir() if path.is_file()
+    }
     assert modes == {0o666 & ~_umask()}
     assert json.loads((here / "mf" / "run.json").read_text())["status"] == "finished"
 

@@ -1,5 +1,6 @@
-"""A store while things go wrong: whatever dies, fills up or comes at once while a model is trained and published, its
-``current`` is a whole model that was published, and the next retrain goes on from there."""
+"""A store while things go wrong: whatever dies, fills up or comes at once while a model is trained
+and published, its ``current`` is a whole model that was published, and the next retrain goes on
+from there."""
 
 import ctypes
 import hashlib
@@ -26,17 +27,21 @@ import polars as pl
 import pytest
 from shell import CFCLI, run_cfcli, write_ratings
 
-from cfcli.core import fitting, prediction, publishing
-from cfcli.core import store as stores
-from cfcli.core.config import TrainConfig
-from cfcli.core.dataset import Dataset
-from cfcli.core.epochs import Epoch
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import MachineError
+from cfcli.core.inputs.sources import Source
 from cfcli.core.models.base import Shape
-from cfcli.core.runs import CHECKPOINT, Run
-from cfcli.core.sources import Source
-from cfcli.core.store import Store, check_age, gate_of, write_gate
-from cfcli.core.training import CheckpointFiles, TrainedModel
+from cfcli.core.retraining import store as stores
+from cfcli.core.retraining.store import Store, check_age
+from cfcli.core.runs import verdict, writing
+from cfcli.core.runs.run import CHECKPOINT, Run
+from cfcli.core.runs.verdict import gate_of, write_gate
+from cfcli.core.serving import predict as prediction
+from cfcli.core.storage import publishing
+from cfcli.core.training.epochs import Epoch
+from cfcli.core.training.fit import CheckpointFiles
+from cfcli.core.training.trained import TrainedModel
 
 Count = Callable[[int, int], int]
 Tried = Callable[[str, str, int, int], None]
@@ -54,9 +59,10 @@ LONG = ["--solver", "adam", "--batch-size", "8", "--epochs", "8", "--patience", 
 NIGHTS = """
 import os, sys, time
 from pathlib import Path
-from cfcli.core import publishing
+from cfcli.core.storage import publishing
 from cfcli.core.errors import CfcliError
-from cfcli.core.store import Store, gate_of, write_gate
+from cfcli.core.retraining.store import Store
+from cfcli.core.runs.verdict import gate_of, write_gate
 
 assert not {"torch", "pytorch_lightning"} & set(sys.modules)  # a start is to be cheap
 place, nights, keep, pause, *made = sys.argv[1:]
@@ -99,7 +105,7 @@ ROLLBACK = """
 import sys
 from pathlib import Path
 from cfcli.core.errors import CfcliError
-from cfcli.core.store import Store
+from cfcli.core.retraining.store import Store
 
 try:
     Store(Path(sys.argv[1])).rollback(*sys.argv[2:])
@@ -111,7 +117,7 @@ except CfcliError as error:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cfcli.core.store import Store
+from cfcli.core.retraining.store import Store
 
 with Store(Path(sys.argv[1])).locked():
     print("here", flush=True)
@@ -121,8 +127,8 @@ with Store(Path(sys.argv[1])).locked():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three folders, each with a ``data`` and a ``run`` that share ids with the others but nothing else, not even their
-    numbers."""
+    """Three folders, each with a ``data`` and a ``run`` that share ids with the others but nothing
+    else, not even their numbers."""
     folder = tmp_path_factory.mktemp("made")
     for k, (users, items) in enumerate(((40, 24), (32, 20), (36, 28))):
         data = planted.dataset(folder / f"{k:08}", planted.checkerboard(users, items, seed=k))
@@ -132,7 +138,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``ratings.csv``, ``later.csv``, which has more, and ``store``, in which the first was published."""
+    """A folder with ``ratings.csv``, ``later.csv``, which has more, and ``store``, in which the
+    first was published."""
     folder = tmp_path_factory.mktemp("nights")
     lines = write_ratings(folder / "later.csv").read_text().splitlines(keepends=True)
     (folder / "ratings.csv").write_text("".join(lines[:-100]))
@@ -153,7 +160,12 @@ def started() -> Iterator[Callable[..., Process]]:
     processes: list[Process] = []
 
     def start(command: list[object], **kwargs: Any) -> Process:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENV} | kwargs
+        options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "env": ENV,
+        } | kwargs
         processes.append(subprocess.Popen([str(part) for part in command], **options))
         return processes[-1]
 
@@ -163,7 +175,9 @@ def started() -> Iterator[Callable[..., Process]]:
         process.communicate()
 
 
-def retrain(folder: Path, ratings: str, flags: list[str], **kwargs: Any) -> "subprocess.CompletedProcess[str]":
+def retrain(
+    folder: Path, ratings: str, flags: list[str], **kwargs: Any
+) -> "subprocess.CompletedProcess[str]":
     return run_cfcli("retrain", ratings, "--store", "store", *flags, cwd=folder, **kwargs)
 
 
@@ -178,7 +192,9 @@ def run(command: list[object]) -> "subprocess.CompletedProcess[str]":
 def fill(store: Store, made: list[Path], *published: bool) -> None:
     """Runs by hand, the last published one in use."""
     for k, is_published in enumerate(published, start=1):
-        run = Path(shutil.copytree(made[k % len(made)] / "run", store.new_path(made[k % len(made)].name)))
+        run = Path(
+            shutil.copytree(made[k % len(made)] / "run", store.new_path(made[k % len(made)].name))
+        )
         write_gate(run, published=is_published, reason="", key="")
         if is_published:
             store.publish(run)
@@ -194,7 +210,8 @@ def litter(store: Store) -> list[Path]:
 
 
 def assert_whole(store: Store, least: int = 0) -> int:
-    """That readers are well: ``current`` is a whole run, its number not below ``least``. Returns the number."""
+    """That readers are well: ``current`` is a whole run, its number not below ``least``. Returns
+    the number."""
     if (store.path / "current").is_symlink():
         run = Run.load(store.path / "current")
         run.predictor()
@@ -210,15 +227,20 @@ def assert_whole(store: Store, least: int = 0) -> int:
 
 
 def assert_recovers(store: Store, least: int = 0) -> int:
-    """That also who writes next is well: the lock is free, what was decided is done, what was left is gone. Returns
-    the number of the current run."""
+    """That also who writes next is well: the lock is free, what was decided is done, what was left
+    is gone. Returns the number of the current run."""
     assert_whole(store, least)
     with store.locked():
         store.recover()
         if (runs := store.runs()) and (gate := gate_of(runs[-1])) and gate["published"]:
             assert store.current() == runs[-1]
         store.sweep()
-    left = [path for folder in (store.path, store.path / "runs") for path in folder.glob(".*") if path.name != ".lock"]
+    left = [
+        path
+        for folder in (store.path, store.path / "runs")
+        for path in folder.glob(".*")
+        if path.name != ".lock"
+    ]
     assert left == []
     return assert_whole(store, least)
 
@@ -236,10 +258,15 @@ def wait_for(found: Callable[[], object], process: Process, seconds: float = 60)
 def tree(folder: Path) -> dict[str, str]:
     """All files of a folder by their names."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
-def assert_one_error(done: "subprocess.CompletedProcess[str] | Process", stderr: str, code: int, text: str) -> None:
+def assert_one_error(
+    done: "subprocess.CompletedProcess[str] | Process", stderr: str, code: int, text: str
+) -> None:
     assert done.returncode == code, stderr
     assert stderr.startswith("error: "), stderr
     assert stderr.count("\n") == 1, stderr
@@ -266,12 +293,20 @@ def test_publishing_is_killed_at_random_moments(
         # What was told to be published is in use, or what came after it.
         least = assert_recovers(store, max([least, *(int(name[:6]) for name in told)]))
     assert least >= nights
-    tried("F2", "kill -9 while publishing: current lost, torn or older; a lock or a part left", times, 0)
+    tried(
+        "F2",
+        "kill -9 while publishing: current lost, torn or older; a lock or a part left",
+        times,
+        0,
+    )
 
 
 def has_strace() -> bool:
     command = ["strace", "-e", "trace=openat", "-e", "inject=openat:signal=TERM:when=1", "true"]
-    return bool(shutil.which("strace")) and subprocess.run(command, capture_output=True).returncode == -signal.SIGTERM
+    return (
+        bool(shutil.which("strace"))
+        and subprocess.run(command, capture_output=True).returncode == -signal.SIGTERM
+    )
 
 
 needs_strace = pytest.mark.skipif(not has_strace(), reason="needs strace, and leave to trace")
@@ -289,13 +324,14 @@ FAULTS = ["error=ENOSPC", "error=EIO", "signal=KILL"]
 def injected(
     command: list[object], log: Path, *faults: tuple[str, str, int | str]
 ) -> tuple["subprocess.CompletedProcess[str]", bool]:
-    """What becomes of a process whose ``when``-th system call of a name fails or kills it, and whether it made so
-    many."""
+    """What becomes of a process whose ``when``-th system call of a name fails or kills it, and
+    whether it made so many."""
     rules = [f"inject={call}:{fault}:when={when}" for call, fault, when in faults]
     calls = ",".join(sorted({call for call, _, _ in faults}))
     strace = ["strace", "-qq", "-y", "-o", log, "-e", f"trace={calls}"]
     if "write" not in calls and not any(fault.startswith("signal") for _, fault, _ in faults):
-        # Three times as fast. But signals get lost, and threads of libraries hang that lose a write to wake another.
+        # Three times as fast. But signals get lost, and threads of libraries hang that lose a write
+        # to wake another.
         strace += ["-f", "--seccomp-bpf"]
     done = run([*strace, *itertools.chain.from_iterable(("-e", rule) for rule in rules), *command])
     told = log.read_text()
@@ -311,7 +347,9 @@ def assert_fails_cleanly(done: "subprocess.CompletedProcess[str]", fault: str) -
     if fault == "signal=KILL":
         assert done.returncode == -signal.SIGKILL
     else:
-        assert_one_error(done, done.stderr, 4, "Input/output" if fault == "error=EIO" else "No space left")
+        assert_one_error(
+            done, done.stderr, 4, "Input/output" if fault == "error=EIO" else "No space left"
+        )
 
 
 @needs_strace
@@ -332,8 +370,15 @@ def test_a_call_of_the_system_fails_while_publishing(
             if done.returncode or call not in OPTIONAL:
                 assert_fails_cleanly(done, fault)
             least = assert_recovers(store, least)
-    assert list(reached) == [fault for turn, fault in enumerate(FAULTS) if count(0, 1) or CALLS[call][turn]]
-    tried("F3", f"{call} fails or kills while publishing: current lost, torn or older", reached.total(), 0)
+    assert list(reached) == [
+        fault for turn, fault in enumerate(FAULTS) if count(0, 1) or CALLS[call][turn]
+    ]
+    tried(
+        "F3",
+        f"{call} fails or kills while publishing: current lost, torn or older",
+        reached.total(),
+        0,
+    )
 
 
 @needs_strace
@@ -358,14 +403,18 @@ def test_what_lies_deeper_is_cleared_too(made: list[Path], tmp_path: Path) -> No
 def test_a_dataset_is_replaced_where_names_cannot_be_exchanged(
     made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
-    """As on a file system without renameat2: killed in between there may be no dataset, but there is a model."""
+    """As on a file system without renameat2: killed in between there may be no dataset, but there
+    is a model."""
     store, least, times = Store(tmp_path / "store"), 0, 0
     fill(store, made, True, True)
     shutil.copytree(made[0] / "data", store.data)
     command = python(NIGHTS, store.path, 1, 2, 0, *made)
     for when in whens(count, few=[3, 4]):
         done, _ = injected(
-            command, tmp_path / "log", ("renameat2", "error=EINVAL", "1+"), ("rename", "signal=KILL", when)
+            command,
+            tmp_path / "log",
+            ("renameat2", "error=EINVAL", "1+"),
+            ("rename", "signal=KILL", when),
         )
         if done.returncode == 0:
             break
@@ -376,15 +425,24 @@ def test_a_dataset_is_replaced_where_names_cannot_be_exchanged(
         assert done.returncode == 0, done.stderr
         least = assert_whole(store, least)
         Dataset.load(store.data)
-    tried("F3", "kill -9 between the renames that replace a dataset: current lost, torn or older", times, 0)
+    tried(
+        "F3",
+        "kill -9 between the renames that replace a dataset: current lost, torn or older",
+        times,
+        0,
+    )
 
 
 @needs_strace
-def test_a_dataset_that_had_gone_out_of_the_way_is_cleared(made: list[Path], tmp_path: Path) -> None:
+def test_a_dataset_that_had_gone_out_of_the_way_is_cleared(
+    made: list[Path], tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store")
     shutil.copytree(made[0] / "data", store.data)
     command = python(NIGHTS, store.path, 1, 2, 0, *made)
-    injected(command, tmp_path / "log", ("renameat2", "error=EINVAL", "1+"), ("rename", "signal=KILL", 3))
+    injected(
+        command, tmp_path / "log", ("renameat2", "error=EINVAL", "1+"), ("rename", "signal=KILL", 3)
+    )
     assert litter(store)
     assert run(command).returncode == 0
     assert assert_whole(store) == 1
@@ -393,7 +451,9 @@ def test_a_dataset_that_had_gone_out_of_the_way_is_cleared(made: list[Path], tmp
 
 @needs_strace
 @pytest.mark.parametrize("call", ["fsync", "rename", pytest.param("symlink", marks=soak), "write"])
-def test_a_rollback_fails_or_is_killed(call: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path) -> None:
+def test_a_rollback_fails_or_is_killed(
+    call: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
+) -> None:
     """Then the one run or the other is in use; said again, it is done."""
     times = 0
     for turn, fault in enumerate(FAULTS):
@@ -422,29 +482,42 @@ def test_a_rollback_fails_or_is_killed(call: str, made: list[Path], count: Count
 def test_removing_runs_fails_in_the_middle(
     fault: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
-    code = "import sys\nfrom pathlib import Path\nfrom cfcli.core.store import Store\nStore(Path(sys.argv[1])).prune(1)"
+    code = "import sys\nfrom pathlib import Path\nfrom cfcli.core.retraining.store import Store\nStore(Path(sys.argv[1])).prune(1)"
     times = 0
     for when in whens(count, few=[5]):
         store = Store(tmp_path / f"{when}")
         fill(store, made, True, True, True, True, False)
         kept = store.runs()[2:]
-        done, is_reached = injected(python(code, store.path), tmp_path / "log", ("unlinkat", fault, when))
+        done, is_reached = injected(
+            python(code, store.path), tmp_path / "log", ("unlinkat", fault, when)
+        )
         if not is_reached:
             assert done.returncode == 0, done.stderr
             break
         times += 1
         assert done.returncode == (-signal.SIGKILL if fault == "signal=KILL" else 1)
         assert "MachineError" in done.stderr or fault == "signal=KILL"
-        assert [path for path in (store.path / "runs").iterdir() if path.name.startswith(publishing.TRASH)]
+        assert [
+            path
+            for path in (store.path / "runs").iterdir()
+            if path.name.startswith(publishing.TRASH)
+        ]
         assert set(kept) <= set(store.runs())
         assert (store.current(), store.previous()) == (kept[1], kept[0])
         assert assert_recovers(store) == 4
         store.prune(1)
         assert store.runs() == kept
-    tried("F24", "a removal of old runs fails or is killed: current or previous gone, half a run left", times, 0)
+    tried(
+        "F24",
+        "a removal of old runs fails or is killed: current or previous gone, half a run left",
+        times,
+        0,
+    )
 
 
-def test_what_is_kept_are_the_newest_the_current_and_the_one_before(made: list[Path], tmp_path: Path) -> None:
+def test_what_is_kept_are_the_newest_the_current_and_the_one_before(
+    made: list[Path], tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store")
     fill(store, made, True, False, True, False, False, False)
     assert [path.name[:6] for path in store.prune(2)] == ["000002", "000004"]
@@ -486,13 +559,16 @@ def test_a_clock_that_jumps_back_or_stands_still_changes_nothing(
             def now(cls, tz: Any = None, shown: datetime = start + timedelta(hours=hours)) -> Any:
                 return shown
 
-        monkeypatch.setattr(stores, "datetime", Clock)
+        for module in (stores, verdict):
+            monkeypatch.setattr(module, "datetime", Clock)
         fill(store, made, True)
-        planted.reseal(store.runs()[-1] / "run.json", created=stores.now())
+        planted.reseal(store.runs()[-1] / "run.json", created=verdict.now())
     assert [number_of(run) for run in store.runs()] == [1, 2, 3, 4, 5]
     assert len({run.name for run in store.runs()}) == 5
     assert [number_of(store.previous()), number_of(store.current())] == [4, 5]
-    monkeypatch.setattr(stores, "datetime", type("Back", (Clock,), {"now": classmethod(lambda *_: start)}))
+    back = type("Back", (Clock,), {"now": classmethod(lambda *_: start)})
+    for module in (stores, verdict):
+        monkeypatch.setattr(module, "datetime", back)
     state = store.status()
     assert state["age_seconds"] < 0
     check_age(state, 3600)
@@ -510,12 +586,16 @@ def test_readers_get_one_whole_model_while_others_are_published(
     made: list[Path], count: Count, tried: Tried, started: Callable[..., Process], tmp_path: Path
 ) -> None:
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text("userId,movieId\n" + "".join(f"{100 - k % 45},{100 - k % 29}\n" for k in range(300)))
+    pairs.write_text(
+        "userId,movieId\n" + "".join(f"{100 - k % 45},{100 - k % 29}\n" for k in range(300))
+    )
     expected = {answer(Run.load(folder / "run"), pairs) for folder in made}
     assert len(expected) == len(made)
     publishes, commands = count(30, 1000), count(4, 60)
     store, reads, told, lost = Store(tmp_path / "store"), Counter[str](), [], []
-    command = python(NIGHTS, store.path, 10**6, 300, 0.01, *made)  # so that no run goes that is being read
+    command = python(
+        NIGHTS, store.path, 10**6, 300, 0.01, *made
+    )  # so that no run goes that is being read
     with open(tmp_path / "err", "w") as errors:
         child = started(command, env=ENV | {"ALOUD": "1"}, stderr=errors)
     assert child.stdout is not None
@@ -554,8 +634,18 @@ def test_readers_get_one_whole_model_while_others_are_published(
     assert lost == []
     assert reads["in Python"] > publishes / 2
     tried("F13", "publishes while others read", number_of(store.current()), 0)
-    tried("F13", "reads in Python during publishes: an error or an answer of no run", reads["in Python"], len(lost))
-    tried("F13", "reads by cfcli predict during publishes: an error or an answer of no run", reads["command"], 0)
+    tried(
+        "F13",
+        "reads in Python during publishes: an error or an answer of no run",
+        reads["in Python"],
+        len(lost),
+    )
+    tried(
+        "F13",
+        "reads by cfcli predict during publishes: an error or an answer of no run",
+        reads["command"],
+        0,
+    )
 
 
 # F7 and F1: a retrain is stopped or killed
@@ -570,18 +660,32 @@ def history_of(checkpoint: Path) -> list[dict[str, Any]]:
 
 
 def assert_went_on(store: Store, history: list[dict[str, Any]], epochs: int = 8) -> None:
-    """That the current run's training began with the epochs of a checkpoint: their seconds, too, are those."""
+    """That the current run's training began with the epochs of a checkpoint: their seconds, too,
+    are those."""
     rows = Run.load(store.path / "current").history.to_dicts()
     assert [row["epoch"] for row in rows] == list(range(1, epochs + 1))
     assert rows[: len(history)] == history
 
 
 def retrain_command(*flags: str) -> list[object]:
-    return [CFCLI, "retrain", "later.csv", "--store", "store", "--metrics-file", "m.prom", *(flags or LONG)]
+    return [
+        CFCLI,
+        "retrain",
+        "later.csv",
+        "--store",
+        "store",
+        "--metrics-file",
+        "m.prom",
+        *(flags or LONG),
+    ]
 
 
 def exit_code_in(path: Path) -> float:
-    return next(float(line.split()[-1]) for line in path.read_text().splitlines() if "retrain_exit_code{" in line)
+    return next(
+        float(line.split()[-1])
+        for line in path.read_text().splitlines()
+        if "retrain_exit_code{" in line
+    )
 
 
 def test_a_signal_stops_a_retrain_and_the_next_goes_on(
@@ -592,7 +696,9 @@ def test_a_signal_stops_a_retrain_and_the_next_goes_on(
     for number in signals:
         store_before = sorted(path.name for path in (store.path / "runs").glob("[!.]*"))
         current = number_of(store.current())
-        (folder / "later.csv").write_text((folder / "later.csv").read_text() + f"1,{1000 + number},4,1500000000\n")
+        (folder / "later.csv").write_text(
+            (folder / "later.csv").read_text() + f"1,{1000 + number},4,1500000000\n"
+        )
         process = started(retrain_command(), cwd=folder)
         wait_for(lambda: checkpoint_of(folder), process)
         time.sleep(0.2)
@@ -616,12 +722,17 @@ def test_a_signal_stops_a_retrain_and_the_next_goes_on(
         assert assert_recovers(store, current + 1) == current + 1
         assert litter(store) == []
     assert tree(former) == before
-    tried("F7", "a signal stops a retrain: current harmed, its work lost, another exit code", len(signals), 0)
+    tried(
+        "F7",
+        "a signal stops a retrain: current harmed, its work lost, another exit code",
+        len(signals),
+        0,
+    )
 
 
 def stop_while_it_starts(process: Process, checkpoint: Path) -> None:
-    """Ends a retrain that took over what another left, while it still imports Lightning: as when a machine goes down
-    twice."""
+    """Ends a retrain that took over what another left, while it still imports Lightning: as when a
+    machine goes down twice."""
     wait_for(lambda: (checkpoint.parent.parent / "pid").read_text() == str(process.pid), process)
     process.terminate()
     _, err = process.communicate(timeout=60)
@@ -708,8 +819,16 @@ def test_a_signal_while_modules_are_imported_stops_a_retrain(
     """That takes half of a short retrain's time."""
     args = retrain_command(*QUICK)[1:]
     assert is_heeded(-1, args, nights, tmp_path / "all")
-    total, generator, times = int((tmp_path / "all" / "imports").read_text()), random.Random(7), count(1, 40)
-    lost = [k for k in generator.sample(range(1, total), times) if not is_heeded(k, args, nights, tmp_path / f"{k}")]
+    total, generator, times = (
+        int((tmp_path / "all" / "imports").read_text()),
+        random.Random(7),
+        count(1, 40),
+    )
+    lost = [
+        k
+        for k in generator.sample(range(1, total), times)
+        if not is_heeded(k, args, nights, tmp_path / f"{k}")
+    ]
     tried("F7", "SIGTERM while modules are imported: not heeded, or a traceback", times, len(lost))
     assert lost == []
 
@@ -731,13 +850,22 @@ def test_a_signal_stops_a_retrain_whenever_it_comes(
         _, err = process.communicate(timeout=60)
         assert time.monotonic() - begin < 10
         if "status=published" in err:
-            assert process.returncode in (0, 128 + number, -number)  # Python's own end has no handlers
+            assert process.returncode in (
+                0,
+                128 + number,
+                -number,
+            )  # Python's own end has no handlers
             assert assert_recovers(Store(folder / "store"), 2) == 2
         else:
             assert process.returncode == 128 + number, err
             assert "Traceback" not in err
             assert assert_recovers(Store(folder / "store"), 1) in (1, 2)
-    tried("F7", "a signal at a random moment: current harmed, another exit code, not in 10 s", times, 0)
+    tried(
+        "F7",
+        "a signal at a random moment: current harmed, another exit code, not in 10 s",
+        times,
+        0,
+    )
 
 
 # F11 and F12: one at a time
@@ -773,7 +901,12 @@ def test_many_at_once_and_one_who_waits(
         assert waits[1].returncode == 0, err
         assert "status=unchanged" in err
         assert assert_recovers(store, 1) == 1
-    tried("F11", "a retrain while the store is held: not refused at once, or something changed", at_once * times, 0)
+    tried(
+        "F11",
+        "a retrain while the store is held: not refused at once, or something changed",
+        at_once * times,
+        0,
+    )
     tried("F12", "the holder of a lock is killed: the next had to wait", times, 0)
 
 
@@ -830,15 +963,22 @@ def assert_same_as_in(folder: Path, store: Store) -> None:
     ids=lambda numbers: f"without {numbers}" if numbers else "cron",
 )
 def test_the_same_input_gives_the_same_files_also_to_cron(closed: list[int], folder: Path) -> None:
-    """Which has no terminal, no home and no locale, here also no stdin, stdout and stderr. Where the result cannot be
-    said that is an error, but the model is published."""
+    """Which has no terminal, no home and no locale, here also no stdin, stdout and stderr. Where
+    the result cannot be said that is an error, but the model is published."""
     store = Store(folder / "a new" / "store")
 
     def close() -> None:
         for number in closed:
             os.close(number)
 
-    command = [str(CFCLI), "retrain", str(folder / "ratings.csv"), "--store", str(store.path), *QUICK]
+    command = [
+        str(CFCLI),
+        "retrain",
+        str(folder / "ratings.csv"),
+        "--store",
+        str(store.path),
+        *QUICK,
+    ]
     done = subprocess.run(
         command,
         cwd="/",
@@ -912,18 +1052,32 @@ def test_a_full_disk_ends_a_retrain_in_one_line(folder: Path, count: Count, trie
         def limited(limit: int = limit) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        done = retrain(folder, "later.csv", [*QUICK, "--metrics-file", "m.prom"], preexec_fn=limited)
+        done = retrain(
+            folder, "later.csv", [*QUICK, "--metrics-file", "m.prom"], preexec_fn=limited
+        )
         assert_one_error(done, done.stderr, 4, str(store.path.resolve()))
         assert done.stdout == ""
         assert exit_code_in(folder / "m.prom") == 4
         assert tree(folder / "store" / "runs") == before
         assert assert_recovers(store, 1) == 1
         assert litter(store) == []
-    tried("F4", "a full disk under a retrain: current harmed, no line that names the path", len(limits), 0)
+    tried(
+        "F4",
+        "a full disk under a retrain: current harmed, no line that names the path",
+        len(limits),
+        0,
+    )
 
 
-def test_a_disk_that_is_full_when_the_ratings_are_written(folder: Path, count: Count, tried: Tried) -> None:
-    store, before, times, lost = Store(folder / "store"), tree(folder / "store" / "runs"), count(5, 50), []
+def test_a_disk_that_is_full_when_the_ratings_are_written(
+    folder: Path, count: Count, tried: Tried
+) -> None:
+    store, before, times, lost = (
+        Store(folder / "store"),
+        tree(folder / "store" / "runs"),
+        count(5, 50),
+        [],
+    )
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
@@ -934,30 +1088,45 @@ def test_a_disk_that_is_full_when_the_ratings_are_written(folder: Path, count: C
             lost.append((done.returncode, done.stderr))
         assert tree(folder / "store" / "runs") == before
         assert assert_recovers(store, 1) == 1
-    tried("F4", "a full disk while ratings are written: a crash, or no word of the disk", times, len(lost))
+    tried(
+        "F4",
+        "a full disk while ratings are written: a crash, or no word of the disk",
+        times,
+        len(lost),
+    )
     assert lost == []
 
 
 def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_path: Path) -> None:
-    data, epoch = Dataset.load(made[0] / "data"), Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
-    n = {f"{name}_embedding.weight": len(map_) for name, map_ in zip(("user", "item"), data.id_maps(), strict=True)}
+    data, epoch = (
+        Dataset.load(made[0] / "data"),
+        Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0),
+    )
+    n = {
+        f"{name}_embedding.weight": len(map_)
+        for name, map_ in zip(("user", "item"), data.id_maps(), strict=True)
+    }
     tensors = {name: np.zeros((height, 64), np.float32) for name, height in n.items()}
-    model = TrainedModel(tensors, Shape(*n.values(), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None)
+    model = TrainedModel(
+        tensors, Shape(*n.values(), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
+    )
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     assert sum(tensor.nbytes for tensor in tensors.values()) > 10_000
     try:
         with (
             pytest.raises(MachineError, match="File too large"),
-            fitting.create(tmp_path / "run", TrainConfig()) as new,
+            writing.create_run(tmp_path / "run", TrainConfig()) as new,
         ):
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, former[1]))
-            fitting.write(new[1], new[0], data, TrainConfig(), model)
+            writing.write_run(new[1], new[0], data, TrainConfig(), model)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_little_memory_ends_a_retrain_and_harms_nothing(folder: Path, count: Count, tried: Tried) -> None:
+def test_too_little_memory_ends_a_retrain_and_harms_nothing(
+    folder: Path, count: Count, tried: Tried
+) -> None:
     store, before = Store(folder / "store"), tree(folder / "store" / "runs")
     sizes = [700] if not count(0, 1) else [200, 400, 700, 1000, 1400, 2000]
     for megabytes in sizes:
@@ -968,27 +1137,43 @@ def test_too_little_memory_ends_a_retrain_and_harms_nothing(folder: Path, count:
         done = retrain(folder, "later.csv", QUICK, preexec_fn=limited)
         if done.returncode == 0 and megabytes >= 1000:
             break
-        assert done.returncode in (1, 4, 127, 128 + signal.SIGABRT, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGKILL)
+        assert done.returncode in (
+            1,
+            4,
+            127,
+            128 + signal.SIGABRT,
+            -signal.SIGABRT,
+            -signal.SIGSEGV,
+            -signal.SIGKILL,
+        )
         assert tree(folder / "store" / "runs") == before
         assert assert_recovers(store, 1) == 1
     tried("F17", "too little memory for a retrain: current harmed", len(sizes), 0)
 
 
 def drop_powers() -> None:
-    """Root's leave to write anywhere goes (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH) with the next exec."""
+    """Root's leave to write anywhere goes (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH) with the next
+    exec."""
     for capability in (1, 2):
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux where root runs the tests")
 @pytest.mark.parametrize("closed", ["store", "store/runs"])
-def test_a_folder_that_may_not_be_written_is_said_before_the_training(closed: str, folder: Path) -> None:
+def test_a_folder_that_may_not_be_written_is_said_before_the_training(
+    closed: str, folder: Path
+) -> None:
     store, before = Store(folder / "store"), tree(folder / "store" / "runs")
-    for path in [folder / closed, *(path for path in (folder / closed).rglob("*") if path.is_dir())]:
+    for path in [
+        folder / closed,
+        *(path for path in (folder / closed).rglob("*") if path.is_dir()),
+    ]:
         path.chmod(0o555)
     try:
         begin = time.monotonic()
-        done = retrain(folder, "later.csv", QUICK, preexec_fn=drop_powers if os.geteuid() == 0 else None)
+        done = retrain(
+            folder, "later.csv", QUICK, preexec_fn=drop_powers if os.geteuid() == 0 else None
+        )
         seconds = time.monotonic() - begin
         assert_one_error(done, done.stderr, 4, str(folder / closed))
         assert "Permission denied" in done.stderr
@@ -996,7 +1181,10 @@ def test_a_folder_that_may_not_be_written_is_said_before_the_training(closed: st
         assert tree(folder / "store" / "runs") == before
         assert assert_whole(store) == 1
     finally:
-        for path in [folder / closed, *(path for path in (folder / closed).rglob("*") if path.is_dir())]:
+        for path in [
+            folder / closed,
+            *(path for path in (folder / closed).rglob("*") if path.is_dir()),
+        ]:
             path.chmod(0o755)
     assert assert_recovers(store, 1) == 1
 

@@ -1,12 +1,13 @@
 """The models, plain ``nn.Module``s, by name. A new one is a file here and a line in ``MODELS``.
 
-They are imported when one is built: the biases beside them serve commands that must start without torch.
+They are imported when one is built: the biases beside them serve commands that must start without
+torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from cfcli.core.models.base import Factors, Known, Shape
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 MODELS = {"mf": "MF", "ncf": "NCF"}  # the module here, and its class
 
 
-def build(config: TrainConfig, shape: "Shape", known: "Known | None" = None, device: str | None = None) -> "Factors":
+def build(
+    config: TrainConfig, shape: "Shape", known: "Known | None" = None, device: str | None = None
+) -> "Factors":
     """An untrained model of the configured kind, see :class:`cfcli.core.models.base.Factors`."""
     module = import_module(f"cfcli.core.models.{config.model}")
     if known is None:

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.models.lookup import is_spread, part_of, rows
 
 if TYPE_CHECKING:
-    from torch.distributed.tensor import DTensor
+    pass
 
 RIDGE = 1e-3  # of the map that earlier embeddings are explained by, relative to the mean of the features' squares
 MAP_L2 = 5e-4  # weight of the squared map from features, in units of ``l2``: measured, as all of its kind
@@ -41,7 +42,8 @@ class Known:
     Attributes:
         deviation: standard deviation of the ratings, the unit of scores with the link ``identity``.
         degrees: numbers of ratings of users (U,) and of items (I,).
-        features: of users (U, F) and items (I, F), see :func:`cfcli.core.solvers.implicit.implicit_features`.
+        features: of users (U, F) and items (I, F), see
+            :func:`cfcli.core.training.cooccurrence.implicit_features`.
     """
 
     deviation: float = 1.0
@@ -50,18 +52,21 @@ class Known:
 
 
 class Factors(nn.Module):
-    """Embeddings and biases of users and items; a subclass says how a pair of embeddings becomes a score.
+    """Embeddings and biases of users and items; a subclass says how a pair of embeddings becomes a
+    score.
 
-    rating = start + deviation * (score + user bias + item bias), within the range, or, with the link ``sigmoid``,
-    rating = low + (high - low) * sigmoid(score + user bias + item bias).
+    rating = start + deviation * (score + user bias + item bias), within the range, or, with the
+    link ``sigmoid``, rating = low + (high - low) * sigmoid(score + user bias + item bias).
 
-    With features z the embedding of a user is p_u + z_u W, where p_u is what their ratings tell beyond who rated what
-    (as in SVD++, Koren 2008, but linear in few features); the same for items. :meth:`folded` gives the sums.
+    With features z the embedding of a user is p_u + z_u W, where p_u is what their ratings tell
+    beyond who rated what (as in SVD++, Koren 2008, but linear in few features); the same for items.
+    :meth:`folded` gives the sums.
 
     Args:
         config: ``dim`` (D), ``biases``, ``link``, ``init_scale``.
         shape, known: of the data.
-        device: for the parameters that each user or item has; "meta" where :func:`sharded` is to make them.
+        device: for the parameters that each user or item has; "meta" where :func:`sharded` is to
+            make them.
     """
 
     user_share: Tensor  # (U,), what the penalty of a user's parameters is multiplied by at each of their ratings
@@ -74,12 +79,16 @@ class Factors(nn.Module):
 
     INIT_SCALE = 0.05  # with a sigmoid: smaller fits real data a little better, larger leaves the start sooner
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None
+    ) -> None:
         super().__init__()
         self.low, self.high, self.start = shape.low, shape.high, shape.start
         self.link, self.biases = config.link, config.biases
         self.unit = known.deviation if self.link == "identity" else shape.high - shape.low
-        self.user_embedding = nn.Embedding(shape.users, config.dim, device=device)  # (U, D), drawn from N(0, 1)
+        self.user_embedding = nn.Embedding(
+            shape.users, config.dim, device=device
+        )  # (U, D), drawn from N(0, 1)
         self.item_embedding = nn.Embedding(shape.items, config.dim, device=device)  # (I, D)
         if config.biases:
             self.user_bias = nn.Parameter(torch.zeros(shape.users, device=device))
@@ -93,28 +102,34 @@ class Factors(nn.Module):
         for k, entity in enumerate(("user", "item")):
             degree = known.degrees[k] if known.degrees else torch.ones(getattr(shape, f"{entity}s"))
             self.register_buffer(f"{entity}_untrained", degree == 0, persistent=False)
-            self.register_buffer(f"{entity}_share", degree.clamp(min=1).float() ** -0.5, persistent=False)
+            self.register_buffer(
+                f"{entity}_share", degree.clamp(min=1).float() ** -0.5, persistent=False
+            )
             if known.features is not None:
                 rows = nn.functional.normalize(known.features[k], dim=1)
                 self.register_buffer(f"{entity}_features", rows, persistent=False)
-                self.register_parameter(f"{entity}_map", nn.Parameter(torch.zeros(rows.shape[1], config.dim)))
+                self.register_parameter(
+                    f"{entity}_map", nn.Parameter(torch.zeros(rows.shape[1], config.dim))
+                )
         # A start at the very edge of the range would have an infinite logit.
         share = min(max((shape.start - shape.low) / (shape.high - shape.low), 1e-3), 1 - 1e-3)
         self.start_score = math.log(share / (1 - share)) if self.link == "sigmoid" else 0.0
 
     def head(self, product: Tensor, p: Tensor, q: Tensor) -> Tensor:
-        """Scores (B,) without biases: of user embeddings ``p`` and item embeddings ``q``, both (B, D), and their inner
-        products (B,)."""
+        """Scores (B,) without biases: of user embeddings ``p`` and item embeddings ``q``, both (B,
+        D), and their inner products (B,)."""
         raise NotImplementedError
 
     def head_backward(self, head: Tensor, product: Tensor, slope: Tensor) -> Tensor:
-        """Gradients (B,) of the products, given those of what :meth:`head` returned; sets those of its parameters."""
+        """Gradients (B,) of the products, given those of what :meth:`head` returned; sets those of
+        its parameters."""
         head.backward(slope)  # type: ignore[no-untyped-call]
         assert product.grad is not None
         return product.grad
 
     def ratings(self, score: Tensor) -> Tensor:
-        """Ratings (B,) by scores. In training they may leave the range, with the link ``identity``."""
+        """Ratings (B,) by scores. In training they may leave the range, with the link
+        ``identity``."""
         if self.link == "sigmoid":
             return self.low + self.unit * torch.sigmoid(score)
         rating = self.start + self.unit * score
@@ -131,10 +146,11 @@ class Factors(nn.Module):
         return self.ratings(score + self.biases_of(user, item) if self.biases else score)
 
     def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted ratings, and the penalty of the parameters that belong to each row's user and item: their squared
-        length over the root of their number of ratings.
+        """Predicted ratings, and the penalty of the parameters that belong to each row's user and
+        item: their squared length over the root of their number of ratings.
 
-        This is the formula, row by row; :func:`cfcli.core.models.gradients.backward` has its gradient, faster.
+        This is the formula, row by row; :func:`cfcli.core.models.gradients.backward` has its
+        gradient, faster.
 
         Args:
             user, item: indices, (B,).
@@ -152,10 +168,13 @@ class Factors(nn.Module):
             a, b = rows(self.user_bias, user), rows(self.item_bias, item)
             score = score + a + b
             squares = [squares[0] + a.square(), squares[1] + b.square()]
-        return self.ratings(score), rows(self.user_share, user) * squares[0] + rows(self.item_share, item) * squares[1]
+        return self.ratings(score), rows(self.user_share, user) * squares[0] + rows(
+            self.item_share, item
+        ) * squares[1]
 
     def tables(self) -> list[Tensor]:
-        """What has a row for each user or each item: embeddings (U, D) and (I, D), biases (U,) and (I,)."""
+        """What has a row for each user or each item: embeddings (U, D) and (I, D), biases (U,) and
+        (I,)."""
         biases = [self.user_bias, self.item_bias] if self.biases else []
         return [self.user_embedding.weight, self.item_embedding.weight, *biases]
 
@@ -179,15 +198,17 @@ class Factors(nn.Module):
         for entity, whole in zip(("user", "item"), self.embeddings(), strict=True):
             mask = getattr(self, f"{entity}_untrained")
             if mask.any():
-                _give_mean(getattr(self, f"{entity}_embedding").weight, whole, mask)  # their features are zero
+                _give_mean(
+                    getattr(self, f"{entity}_embedding").weight, whole, mask
+                )  # their features are zero
                 if self.biases:
                     bias = getattr(self, f"{entity}_bias")
                     _give_mean(bias, bias, mask)
 
     @torch.no_grad()
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes parameters as :meth:`folded` gives them, of the same users and items; what features explain of the
-        embeddings goes into their map."""
+        """Takes parameters as :meth:`folded` gives them, of the same users and items; what features
+        explain of the embeddings goes into their map."""
         unit = self.unit if self.link == "identity" else 1.0
         for name in ("user", "item"):
             vectors = tensors[f"{name}_embedding.weight"] / unit**0.5
@@ -203,63 +224,14 @@ class Factors(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
-        """The parameters as a run keeps them: no features, and with the link ``identity`` the score is the rating."""
+        """The parameters as a run keeps them: no features, and with the link ``identity`` the score
+        is the rating."""
         unit = self.unit if self.link == "identity" else 1.0
         p, q = self.embeddings()
         found = {"user_embedding.weight": p * unit**0.5, "item_embedding.weight": q * unit**0.5}
         if self.biases:
             found |= {"user_bias": self.user_bias * unit, "item_bias": self.item_bias * unit}
         return found
-
-
-def rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of a table, (B, D) or (B,), also of one that is spread over ranks by rows: then all of them ask together,
-    for the same rows, and each gets the gradient of its part."""
-    if not is_spread(table):
-        return table.index_select(0, index)
-    part, place = part_of(table)
-    found: Tensor = _Lookup.apply(part, index - place.start)  # type: ignore[no-untyped-call]
-    return found
-
-
-class _Lookup(torch.autograd.Function):
-    """Looks into a part of a table, at indices that may lie outside of it, and adds what the other ranks find.
-    DTensor's own embedding would make a gradient of the whole table on each."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor, index: Tensor) -> Tensor:
-        inside = (index >= 0) & (index < len(part))
-        index = index[inside]
-        found = part.new_zeros(len(inside), *part.shape[1:])
-        found[inside] = part.index_select(0, index)
-        torch.distributed.all_reduce(found)
-        ctx.save_for_backward(index, inside)
-        ctx.shape = part.shape
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        index, inside = ctx.saved_tensors
-        return grad.new_zeros(ctx.shape).index_add_(0, index, grad[inside]), None
-
-
-def is_spread(table: Tensor) -> "TypeGuard[DTensor]":
-    """Whether ranks have parts of it."""
-    return hasattr(table, "device_mesh")
-
-
-def part_of(table: Tensor) -> tuple[Tensor, slice]:
-    """What this rank has of a table, and which rows these are."""
-    if not is_spread(table):
-        return table, slice(0, len(table))
-    place = rows_of(len(table), table.device_mesh.get_local_rank(), table.device_mesh.size())
-    return table.to_local(), slice(place.start, place.stop)
-
-
-def rows_of(n: int, rank: int, ranks: int) -> range:
-    """The rows of a table of ``n`` that a rank has: as :func:`torch.chunk` cuts it, which DTensor does."""
-    size = -(-n // ranks)
-    return range(min(size * rank, n), min(size * (rank + 1), n))
 
 
 def _give_mean(table: Tensor, whole: Tensor, to: Tensor) -> None:

@@ -1,8 +1,10 @@
-"""The gradient of the loss, most of it without autograd: the fast way on a CPU, and the sparse one anywhere.
+"""The gradient of the loss, most of it without autograd: the fast way on a CPU, and the sparse one
+anywhere.
 
-For a batch of B ratings with errors e, the gradient of the users' embeddings is a sparse matrix (U, I) of B entries,
-proportional to e, times the items' embeddings. Sorted by user that is a weighted sum of bags of rows, for which PyTorch
-has its fastest kernel; autograd would write out B rows of D first and then add them one by one.
+For a batch of B ratings with errors e, the gradient of the users' embeddings is a sparse matrix (U,
+I) of B entries, proportional to e, times the items' embeddings. Sorted by user that is a weighted
+sum of bags of rows, for which PyTorch has its fastest kernel; autograd would write out B rows of D
+first and then add them one by one.
 """
 
 import numpy as np
@@ -16,12 +18,14 @@ from cfcli.core.models.base import Factors
 def loss(
     model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The mean squared error in units of the model plus ``l2`` times the penalties, to be differentiated by autograd;
-    and the sum of the squared errors. Of a step of ``total`` ratings these may be a part: then the losses of all parts
-    sum up to that of the step."""
+    """The mean squared error in units of the model plus ``l2`` times the penalties, to be
+    differentiated by autograd; and the sum of the squared errors. Of a step of ``total`` ratings
+    these may be a part: then the losses of all parts sum up to that of the step."""
     prediction, penalty = model(user, item)
     square = (prediction - rating).square()
-    loss = square.mean() * model.unit**-2  # which makes loss and l2 the same for ratings of any scale
+    loss = (
+        square.mean() * model.unit**-2
+    )  # which makes loss and l2 the same for ratings of any scale
     if l2:
         loss = loss + l2 * (penalty.mean() + model.penalty())
     if total is not None:
@@ -30,7 +34,8 @@ def loss(
 
 
 class _Side:
-    """The users, or the items, of a batch, once each (N,): all there are, or where those are many, those in the batch.
+    """The users, or the items, of a batch, once each (N,): all there are, or where those are many,
+    those in the batch.
 
     Attributes:
         place: of each row's among them, (B,).
@@ -43,14 +48,19 @@ class _Side:
         self.sparse = sparse
         self.whole = getattr(model, f"{name}_embedding").weight
         self.ids: Tensor | None = None
-        self.order = torch.from_numpy(np.argsort(index.numpy())) if index.is_cpu else index.argsort()
+        self.order = (
+            torch.from_numpy(np.argsort(index.numpy())) if index.is_cpu else index.argsort()
+        )
         if len(self.whole) <= 2 * len(index) and not sparse:
             self.place, self.count = index, torch.bincount(index, minlength=len(self.whole))
         else:
             ids, place, self.count = torch.unique_consecutive(
                 index.index_select(0, self.order), return_inverse=True, return_counts=True
             )
-            self.ids, self.place = ids.long(), torch.empty_like(place).scatter_(0, self.order, place)
+            self.ids, self.place = (
+                ids.long(),
+                torch.empty_like(place).scatter_(0, self.order, place),
+            )
         self.begin = self.count.cumsum(0) - self.count
         self.share = self.of(getattr(model, f"{name}_share"))
         self.own = self.embeddings = self.of(self.whole)
@@ -72,7 +82,9 @@ class _Side:
     def sums_of(self, other: "_Side", weight: Tensor) -> Tensor:
         """Of the other side's embeddings in the rows of each, times ``weight`` (B,): (N, D)."""
         place, weight = other.place.index_select(0, self.order), weight.index_select(0, self.order)
-        return embedding_bag(place, other.embeddings, self.begin, mode="sum", per_sample_weights=weight)
+        return embedding_bag(
+            place, other.embeddings, self.begin, mode="sum", per_sample_weights=weight
+        )
 
     def put(self, table: Tensor, rows: Tensor) -> None:
         """Gives a table the gradient of these rows, and zeros else: left out, where sparse."""
@@ -82,7 +94,9 @@ class _Side:
                 self.ids[None], rows, table.shape, is_coalesced=True, check_invariants=False
             )
             return
-        table.grad = rows if self.ids is None else torch.zeros_like(table).index_copy_(0, self.ids, rows)
+        table.grad = (
+            rows if self.ids is None else torch.zeros_like(table).index_copy_(0, self.ids, rows)
+        )
 
 
 @torch.no_grad()
@@ -90,13 +104,15 @@ def backward(
     model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None,
     sparse: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Sets the gradients of all parameters to those of :func:`loss`; returns the sum of the squared errors.
+    """Sets the gradients of all parameters to those of :func:`loss`; returns the sum of the squared
+    errors.
 
     Args:
         user, item: indices, (B,), int32.
         rating: (B,).
         total: ratings of the whole step, of which these may be a part.
-        sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing of a table's size.
+        sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing of a
+            table's size.
     """
     total = total or len(rating)
     users, items = _Side(model, "user", user, sparse), _Side(model, "item", item, sparse)

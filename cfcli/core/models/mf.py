@@ -1,18 +1,22 @@
-"""Matrix factorisation: Koren, Bell and Volinsky (2009), "Matrix Factorization Techniques for Recommender Systems"."""
+"""Matrix factorisation: Koren, Bell and Volinsky (2009), "Matrix Factorization Techniques for
+Recommender Systems"."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.models.base import Factors, Known, Shape
 
 
 class MF(Factors):
-    """The score is the inner product, plus a bias; with ``inner_product_weight`` the product has a weight to learn."""
+    """The score is the inner product, plus a bias; with ``inner_product_weight`` the product has a
+    weight to learn."""
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None
+    ) -> None:
         super().__init__(config, shape, known, device)
         self.linear = nn.Linear(1, 1)
         if not config.inner_product_weight:
@@ -37,5 +41,12 @@ class MF(Factors):
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
-        bias = self.linear.bias if self.link == "sigmoid" else self.start + self.unit * self.linear.bias
-        return super().folded() | {"linear.weight": self.linear.weight.clone(), "linear.bias": bias.clone()}
+        bias = (
+            self.linear.bias
+            if self.link == "sigmoid"
+            else self.start + self.unit * self.linear.bias
+        )
+        return super().folded() | {
+            "linear.weight": self.linear.weight.clone(),
+            "linear.bias": bias.clone(),
+        }

@@ -1,4 +1,5 @@
-"""Neural collaborative filtering for explicit ratings: He et al. (2017), "Neural Collaborative Filtering"."""
+"""Neural collaborative filtering for explicit ratings: He et al. (2017), "Neural Collaborative
+Filtering"."""
 
 import itertools
 from collections.abc import Mapping
@@ -6,26 +7,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cfcli.core.config import TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.models.base import Factors, Known, Shape
 
 NETWORK_L2 = 3e-3  # weight of the network's squared weights, in units of ``l2``
 
 
 class NCF(Factors):
-    """The score is the inner product of the two embeddings plus a dense network on both, side by side.
+    """The score is the inner product of the two embeddings plus a dense network on both, side by
+    side.
 
-    Both parts share the embeddings, unlike NeuMF, so that an item has one. A network alone must learn to multiply
-    (Rendle et al. 2020, "Neural Collaborative Filtering vs. Matrix Factorization Revisited"): measured on MovieLens
-    100K, the product beside it is worth 0.014 of RMSE.
+    Both parts share the embeddings, unlike NeuMF, so that an item has one. A network alone must
+    learn to multiply (Rendle et al. 2020, "Neural Collaborative Filtering vs. Matrix Factorization
+    Revisited"): measured on MovieLens 100K, the product beside it is worth 0.014 of RMSE.
 
-    ``config.hidden`` gives the widths of its ReLU layers, ``config.dropout`` the share of their units dropped.
+    ``config.hidden`` gives the widths of its ReLU layers, ``config.dropout`` the share of their
+    units dropped.
     """
 
     deep = True
     INIT_SCALE = 0.1  # at 0.05 one seed in eight never left the start on a checkerboard of tastes
 
-    def __init__(self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None
+    ) -> None:
         super().__init__(config, shape, known, device)
         widths = [2 * config.dim, *config.hidden]
         layers: list[nn.Module] = []
@@ -40,12 +45,19 @@ class NCF(Factors):
 
     def penalty(self) -> Tensor:
         weights = (layer.weight for layer in self.network if isinstance(layer, nn.Linear))
-        return super().penalty() + NETWORK_L2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+        return (
+            super().penalty()
+            + NETWORK_L2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+        )
 
     @torch.no_grad()
     def begin_from(self, tensors: Mapping[str, Tensor]) -> None:
         super().begin_from(tensors)
-        network = {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        network = {
+            name.removeprefix("network."): t
+            for name, t in tensors.items()
+            if name.startswith("network.")
+        }
         if self.link == "identity":
             last = len(self.network) - 1
             network["0.weight"] = network["0.weight"] * self.unit**0.5
@@ -56,7 +68,9 @@ class NCF(Factors):
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
         found = super().folded() | {"product": torch.ones(1)}
-        network = {f"network.{name}": value.clone() for name, value in self.network.state_dict().items()}
+        network = {
+            f"network.{name}": value.clone() for name, value in self.network.state_dict().items()
+        }
         if self.link == "identity":
             last = f"network.{len(self.network) - 1}"
             network["network.0.weight"] /= self.unit**0.5  # what it takes in has grown

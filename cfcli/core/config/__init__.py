@@ -1,0 +1,1 @@
+"""What can be set, by topic, and where settings come from."""

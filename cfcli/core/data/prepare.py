@@ -1,0 +1,256 @@
+"""From ratings files to a dataset: settle duplicates, filter, map ids, split, write."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import cfcli
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import as_dict
+from cfcli.core.data import splits
+from cfcli.core.data.dataset import FILES, FORMAT, MANIFEST, Dataset
+from cfcli.core.data.entities import RESERVED
+from cfcli.core.data.ids import are_integers
+from cfcli.core.data.selection import filter_rows, settle_duplicates
+from cfcli.core.data.spool import Spool
+from cfcli.core.data.writing import Entities, write_sides
+from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.inputs import titles as item_files
+from cfcli.core.inputs.checks import id_notes
+from cfcli.core.inputs.ratings import REJECTS, Reader
+from cfcli.core.inputs.sources import Source
+from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage.tables import write_table
+
+SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
+MOVED, FEW = (
+    0.1,
+    100,
+)  # of the width of its scale, by which an end may move; ratings that tell no scale
+
+
+def prepare(
+    sources: Sequence[Source],
+    out: Path,
+    config: PrepareConfig,
+    *,
+    items: Source | None = None,
+    val: Source | None = None,
+    test: Source | None = None,
+    force: bool = False,
+    accept_shrink: bool = False,
+) -> tuple[Dataset, list[str]]:
+    """Reads ratings, splits them and writes the dataset to ``out``, all of it or nothing, in memory
+    for a few blocks of them.
+
+    Args:
+        items: titles and genres.
+        val, test: given splits; then ``config.split`` only cuts what is still to be cut from
+            ``sources``.
+        force: replace another dataset.
+        accept_shrink: even if it had more than twice the rows, most of its users or items are gone,
+            or ratings are on another scale.
+
+    Returns:
+        The dataset and notes for the user, one sentence each.
+
+    Raises:
+        InputError: the ratings cannot be used.
+        ConfigError: ``out`` holds something else.
+        LockedError: another process is writing to ``out``.
+        MachineError: no permission, no space.
+    """
+    given = {splits.VAL: val, splits.TEST: test}
+    side_inputs = {
+        "items": items if items and not items.dataset else None,
+        "val_file": val,
+        "test_file": test,
+    }
+    parts = [(splits.TRAIN, source) for source in sources] + [
+        (name, s) for name, s in given.items() if s
+    ]
+    _check_out(out, [source for _, source in parts])
+    titles, notes = item_files.read(items) if items is not None else (None, [])
+    with publishing.directory(out) as folder:
+        spool = Spool(folder / "spool")
+        reader = Reader(config, folder)
+        timeless = False
+        for side, source in parts:
+            for block in reader.blocks(source):
+                timeless |= "timestamp" not in block.columns
+                spool.append(block, side)
+        reader.finish()
+        columns = reader.columns
+        for role in ("user", "item"):
+            if columns[role] in RESERVED or (columns[role] == "title" and titles is not None):
+                name = sources[0].name
+                raise InputError(
+                    f"{name}: cfcli uses the name '{columns[role]}' itself; rename that column"
+                )
+        if reader.has_times and timeless:
+            spool.change(
+                lambda _, block: (
+                    block if "timestamp" in block.columns else block.with_columns(NO_TIME)
+                )
+            )
+        duplicates = settle_duplicates(spool, reader, config.duplicates)
+        notes += reader.notes()
+        if duplicates:
+            notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
+        filter_rows(spool, reader, config)
+        users = Entities.of(spool, "user", reader.user_ids.to_series())
+        item_ids = Entities.of(spool, "item", reader.item_ids.to_series())
+        for entities, role in ((users, "user"), (item_ids, "item")):
+            notes += id_notes(entities.map.ids, columns[role])
+        former = _former(out)
+        if former and force and not accept_shrink:
+            _refuse_to_shrink(former, spool.rows, (users, item_ids))
+        found = write_sides(spool, folder, given, users, item_ids, reader.has_times, config)
+        shutil.rmtree(folder / "spool")
+        if not found.n[splits.TRAIN]:
+            raise InputError(
+                f"{sources[0].name}: no training rows are left of {sum(found.n.values()):,} ratings"
+            )
+        for name, held in given.items():
+            if held and found.n[name] and found.cold[name] == found.n[name]:
+                raise InputError(
+                    f"{held.name}: no row has both a user and an item of the training ratings"
+                )
+        write_table(users.table(columns["user"]), folder / "users.parquet")
+        item_table = item_ids.table(columns["item"], titles)
+        write_table(item_table, folder / "items.parquet")
+        if items is not None and (missing := item_table["title"].null_count()):
+            notes.append(
+                f"{missing:,} of {item_table.height:,} items have no title in {items.name}"
+            )
+        scale = found.scale(config.rating_range)
+        if former and force and not accept_shrink:
+            _refuse_another_scale(former, scale)
+        if scale["min"] == scale["max"]:
+            notes.append(
+                f"all training ratings are {scale['min']:g}; there is nothing to learn from them"
+            )
+        listed = manifests.listing(folder, FILES)
+        settings = as_dict(config)
+        key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
+        info: dict[str, Any] = {
+            "format": FORMAT,
+            "cfcli": cfcli.__version__,
+            "fingerprint": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[
+                :16
+            ],
+            "sources": reader.sources,
+            "input": _named(sources)
+            | {name: source.name for name, source in side_inputs.items() if source},
+            "config": settings,
+            "columns": columns,
+            "integer_ids": {
+                "user": are_integers(users.map.ids),
+                "item": are_integers(item_ids.map.ids),
+            },
+            "ratings": sum(found.n.values()),
+            "users": len(users.map),
+            "items": len(item_ids.map),
+            **found.n,
+            "cold": {name: found.cold[name] for name in given},
+            "rejected": dict(reader.rejected.most_common()),
+            "duplicates": duplicates,
+            "rating_scale": scale,
+            "mean": found.train.total / found.n[splits.TRAIN],
+            "histogram": found.histogram,
+        }
+        if former and former.info["fingerprint"] != info["fingerprint"] and not force:
+            raise ConfigError(
+                f"{out}: holds another dataset; replace it with --force, or choose another --out"
+            )
+        info = manifests.write(folder / MANIFEST, info, listed)
+    return Dataset(out, info), notes
+
+
+HINT = "if that is right, replace it with --accept-shrink"
+NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
+
+
+def _named(sources: Sequence[Source]) -> dict[str, Any]:
+    """What was named to get the sources: files, folders, or a known dataset."""
+    if sources[0].dataset:
+        return {"dataset": sources[0].dataset}
+    return {"ratings": list(dict.fromkeys(str(source.path or source.name) for source in sources))}
+
+
+def _check_out(out: Path, sources: Sequence[Source]) -> None:
+    """Raises before anything is read when ``out`` would swallow an input or files of someone
+    else."""
+    target = _real(out)
+    for source in sources:
+        if source.path is None:
+            continue
+        lies = _real(source.path)
+        if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
+            raise InputError(
+                f"{source.path}: lies in or around the output {out}; choose another --out"
+            )
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is not a directory; choose another --out")
+    if out.is_dir():
+        own = {MANIFEST, REJECTS, *FILES} if (out / MANIFEST).exists() else set()
+        kept = (path.name for path in out.glob(".*") if path.is_file() and not path.is_symlink())
+        others = sorted({path.name for path in out.iterdir()} - own - set(kept))
+        if others:
+            where = out / "prepared"
+            raise ConfigError(
+                f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: --out {where}"
+            )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # which bears with links that lead nowhere
+
+
+def _former(out: Path) -> Dataset | None:
+    """The dataset that would be replaced; one that is damaged counts as another than any."""
+    if not (out / MANIFEST).exists():
+        return None
+    try:
+        return Dataset.load(out)
+    except ArtifactError:
+        return Dataset(out, {"fingerprint": None})
+
+
+def _refuse_to_shrink(former: Dataset, rows: int, entities: tuple[Entities, Entities]) -> None:
+    """Raises an InputError when what is to be replaced had far more rows, or most of its ids are
+    gone: more often a broken export than the truth."""
+    if former.info["fingerprint"] is None:
+        return
+    if rows < SHRUNK * former.info["ratings"]:
+        raise InputError(
+            f"{former.path}: has {former.info['ratings']:,} ratings, the new input {rows:,}; {HINT}"
+        )
+    for known, new, what in zip(former.id_maps(), entities, ("users", "items"), strict=True):
+        there = new.map.index(known.ids).is_not_null().mean()
+        if isinstance(there, float) and there < SHRUNK:
+            example = f"they were like '{known.ids[0]}' and are like '{new.map.ids[0]}'"
+            raise InputError(
+                f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; {HINT}"
+            )
+
+
+def _refuse_another_scale(former: Dataset, scale: dict[str, float | None]) -> None:
+    """Raises an InputError when the ratings to be replaced were on another scale, such as stars
+    against percent."""
+    old = former.info.get("rating_scale")
+    if not old or former.info["ratings"] < FEW:
+        return
+    if max(abs((scale[end] or 0) - old[end]) for end in ("min", "max")) > MOVED * (
+        old["max"] - old["min"]
+    ):
+        ends = [f"{part['min']:g} to {part['max']:g}" for part in (old, scale)]
+        raise InputError(
+            f"{former.path}: its ratings go from {ends[0]}, those of the new input from {ends[1]}; {HINT}"
+        )

@@ -1,0 +1,35 @@
+"""The best columns of a matrix of scores."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcli.core.models.scoring import Floats
+
+GROUP = 64  # items of which only the best is looked at first
+
+
+def best_columns(scores: Floats, n: int) -> tuple[NDArray[np.int64], Floats]:
+    """Columns and values (B, n) of the highest scores (B, I) of each row, best first; of equal
+    ones, the first.
+
+    The n best are in the n groups of columns whose best are the highest, so that few columns are
+    sorted.
+    """
+    rows, width = scores.shape
+    groups = width // GROUP
+    row = np.arange(rows)[:, None]
+    columns: NDArray[np.int64]
+    if groups > 4 * n:
+        best = scores[:, : groups * GROUP].reshape(rows, groups, GROUP).max(axis=2)
+        top = np.argpartition(best, groups - n, axis=1)[:, groups - n :]
+        columns = (top[:, :, None] * GROUP + np.arange(GROUP)).reshape(rows, -1)
+        rest = np.broadcast_to(np.arange(groups * GROUP, width), (rows, width - groups * GROUP))
+        columns = np.concatenate([columns, rest], axis=1)
+        found = scores[row, columns]
+    else:
+        columns, found = np.broadcast_to(np.arange(width), scores.shape), scores
+    if n < found.shape[1]:
+        part = np.argpartition(found, found.shape[1] - n, axis=1)[:, found.shape[1] - n :]
+        columns, found = columns[row, part], found[row, part]
+    order = np.lexsort((columns, -found), axis=1)
+    return columns[row, order], found[row, order]

@@ -1,0 +1,1 @@
+"""A model trained again night after night."""

@@ -1,0 +1,1 @@
+"""What a run is for: predictions, recommendations, similar items, embeddings."""

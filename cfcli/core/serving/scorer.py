@@ -1,0 +1,76 @@
+"""Ratings for pairs that a run may not know."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cfcli.core.runs.run import Run
+
+SOURCES = ("model", "user_bias", "item_bias", "mean")
+
+
+class Scorer:
+    """Predicts for users and items that the run may not know.
+
+    A pair that the run knows gets the model's rating. Of others, what is known is used: mean + user
+    bias, mean + item bias (damped biases of the training rows,
+    :class:`cfcli.core.models.biases.BiasModel`), or the mean.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.base, self.predictor = run.baseline(), run.predictor()
+        self.low, self.high = run.info["shape"]["low"], run.info["shape"]["high"]
+
+    def __call__(
+        self, user: pl.Series, item: pl.Series
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Ratings (N,) and, for each, the place of its source in :data:`SOURCES`.
+
+        Args:
+            user, item: indices (N,), null where unknown.
+        """
+        users, knows_user = index_of(user)
+        items, knows_item = index_of(item)
+        rating = self.bias(user, item)
+        known = knows_user & knows_item
+        rating[known] = self.predictor.predict(users[known], items[known])
+        source = np.where(known, 0, np.where(knows_user, 1, np.where(knows_item, 2, 3))).astype(
+            np.uint8
+        )
+        return np.clip(rating, self.low, self.high), source
+
+    def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
+        """Ratings (N,) by the damped biases alone, of what is known."""
+        users, knows_user = index_of(user)
+        items, knows_item = index_of(item)
+        rating = self.base.mean + np.where(knows_user, self.base.user_bias[users], 0.0)
+        rating += np.where(knows_item, self.base.item_bias[items], 0.0)
+        return np.clip(rating, self.low, self.high)
+
+
+def standard_deviation(
+    run: Run, user: NDArray[np.int64], item: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How far ratings (N,) of user and item indices, each (N,), fall from their predictions: the
+    posterior predictive standard deviation, from the spread of the samples and the noise (Gelman et
+    al., Bayesian Data Analysis, ch. 14).
+
+    Raises:
+        ConfigError: the run keeps no samples.
+    """
+    users, items = run.samples["users"], run.samples["items"]
+    total, squares = np.zeros(len(user)), np.zeros(len(user))
+    for p, q in zip(users, items, strict=True):
+        a, b = p[user].astype(np.float32), q[item].astype(np.float32)
+        rating = np.einsum("bd,bd->b", a[:, :-1], b[:, :-1]) + a[:, -1] + b[:, -1]
+        total += rating
+        squares += rating.astype(np.float64) ** 2
+    spread = (squares - total**2 / len(users)) / (len(users) - 1)
+    noise = run.samples["user_noise"][user] * run.samples["item_noise"][item].astype(np.float64)
+    found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + noise)
+    return found
+
+
+def index_of(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Indices, 0 for null, and which are none."""
+    return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()

@@ -1,1 +1,0 @@
-"""How an MF is fitted, where it is not by gradients."""

@@ -1,0 +1,1 @@
+"""Getting things on disk and back."""

@@ -1,0 +1,111 @@
+"""What the ranks of one training do together, with torch.distributed under Lightning's
+strategies."""
+
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.overrides.distributed import _sync_module_states
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+
+from cfcli.core.errors import LostError
+from cfcli.core.training.batches import Share
+
+SMALL = 1 << 18  # entries
+
+
+class Replicas(DDPStrategy):
+    """Lightning's data-parallel strategy: each rank has the whole model. It is not wrapped in
+    DistributedDataParallel, which sums what autograd computes, and holds all gradients a second
+    time for that: see :func:`sum_gradients`."""
+
+    def configure_ddp(self) -> None:
+        assert self.model is not None
+        _sync_module_states(self.model)
+
+
+@contextlib.contextmanager
+def losses() -> Iterator[None]:
+    """Turns what a rank meets when another is gone into a LostError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise LostError(
+            "another process of this training ended: killed, or out of memory?"
+        ) from error
+
+
+def sum_gradients(parameters: Iterable[Tensor], sparse: Collection[Tensor] = ()) -> None:
+    """Makes each gradient the sum of those of all ranks; none counts as zeros. Those of ``sparse``
+    are sparse, in their first dimension."""
+    small: list[Tensor] = []
+    parts: list[Tensor] = []
+    apart = set(sparse)
+    _sum_sparse(sparse)
+    for parameter in parameters:
+        if parameter.requires_grad and parameter not in apart:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            (small if parameter.numel() < SMALL else parts).append(parameter.grad)
+    if small:  # to ask the others once takes longer than to copy these
+        parts.append(torch.cat([grad.flatten() for grad in small]))
+    for work in [dist.all_reduce(part, async_op=True) for part in parts]:
+        work.wait()
+    if small:
+        for grad, part in zip(
+            small, torch.split(parts[-1], [grad.numel() for grad in small]), strict=True
+        ):
+            grad.copy_(part.view_as(grad))
+
+
+def _sum_sparse(parameters: Collection[Tensor]) -> None:
+    """By the rows of all ranks, one after the other: NCCL sums no sparse tensors."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            ids, rows = (
+                torch.zeros(0, dtype=torch.long, device=parameter.device),
+                parameter.detach()[:0],
+            )
+        else:
+            ids, rows = parameter.grad.indices()[0], parameter.grad.values()
+        sizes = [int(size) for size in _of_all(torch.tensor([len(ids)], device=ids.device))]
+        ids, rows = _joined(ids, sizes), _joined(rows, sizes)
+        parameter.grad = torch.sparse_coo_tensor(
+            ids[None], rows, parameter.shape, check_invariants=False
+        ).coalesce()
+
+
+def _joined(part: Tensor, sizes: list[int]) -> Tensor:
+    """The parts of all ranks, of so many rows."""
+    padded = torch.cat(
+        [part, part.new_zeros(max(sizes) - len(part), *part.shape[1:])]
+    )  # all have to be of one shape
+    return torch.cat([found[:size] for found, size in zip(_of_all(padded), sizes, strict=True)])
+
+
+def _of_all(tensor: Tensor) -> list[Tensor]:
+    found = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, tensor)
+    return found
+
+
+def sums(values: Sequence[float], share: Share, device: torch.device) -> list[float]:
+    """Of each value over all ranks."""
+    if share.ranks == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def largest(value: int, device: torch.device) -> int:
+    """Of the values of all ranks."""
+    if not dist.is_initialized():
+        return value
+    tensor = torch.tensor(value, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)

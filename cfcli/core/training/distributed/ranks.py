@@ -1,0 +1,58 @@
+"""Which process of a training this one is, as Lightning's launcher, torchrun or srun say in the
+environment."""
+
+import dataclasses
+import os
+
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.errors import ConfigError
+
+
+def launched(config: TrainConfig) -> TrainConfig:
+    """The configuration with the numbers of processes that torchrun or srun started, where none are
+    asked for.
+
+    Raises:
+        ConfigError: others are asked for.
+    """
+    found = _started()
+    if found is None or found == (config.devices, config.num_nodes):
+        return config
+    if config.ranks == 1:
+        return dataclasses.replace(config, devices=found[0], num_nodes=found[1])
+    raise ConfigError(
+        f"devices and num_nodes are {config.devices} and {config.num_nodes}, but {found[0]} processes were started on "
+        f"each of {found[1]} machines; leave both out, and what started them is asked"
+    )
+
+
+def rank(config: TrainConfig) -> int:
+    """The number of this process among those that train together; 0 writes, prints and judges for
+    all."""
+    if config.ranks == 1:
+        return 0
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"])
+    if _under_srun():
+        return int(os.environ["SLURM_PROCID"])
+    return int(os.environ.get("NODE_RANK", "0")) * config.devices + int(
+        os.environ.get("LOCAL_RANK", "0")
+    )
+
+
+def _started() -> tuple[int, int] | None:
+    """Processes a machine, and machines, where something else than this program starts them."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        return here, int(os.environ["WORLD_SIZE"]) // here
+    if _under_srun():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+    return None
+
+
+def _under_srun() -> bool:
+    """Whether srun started this process, and others beside it: sbatch sets most of these variables,
+    too."""
+    names = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID")
+    return all(name in os.environ for name in names) and os.environ["SLURM_NTASKS"] != "1"

@@ -1,0 +1,1 @@
+"""What a training needs, and what solvers choose by size."""
