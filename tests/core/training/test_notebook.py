@@ -23,7 +23,7 @@ from cfcli.core.runs.run import Run
 from cfcli.core.training import fit as training
 from cfcli.core.training.batches import Batches, Rows
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 NOTEBOOK = next(path for path in CONFIGS if path.stem == "notebook")
 
 
