@@ -1,19 +1,16 @@
-"""How often faults are tried: seldom in CI; with CFCLI_SOAK set often, and then a table at the end
-says what came of it."""
+"""How often faults are tried, and a table at the end of a soak that says what came of it."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from shell import run_cfcli, write_ratings
+from soak import SOAK, Count, Tried
 
-SOAK = bool(os.environ.get("CFCLI_SOAK"))
+pytest.register_assert_rewrite("artifact_faults", "machine_faults", "store_faults")
+
 KEY = "tried"  # of a test's properties, which also xdist brings home
-
-Count = Callable[[int, int], int]
-Tried = Callable[[str, str, int, int], None]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,146 @@
+"""Pickles, which run code when they are read: never read."""
+
+import ast
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from artifact_faults import Use, assert_refused, reseal, resume, with_sum
+from shell import run_cfcli
+
+import cfcli
+from cfcli.core.runs import run as runs
+
+
+class Harm:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def pickled(marker: Path) -> bytes:
+    return pickle.dumps(Harm(marker))
+
+
+def torch_pickled(marker: Path) -> bytes:
+    stream = io.BytesIO()
+    torch.save({"state_dict": Harm(marker), "cfcli": {}}, stream)
+    return stream.getvalue()
+
+
+def old_torch_pickled(marker: Path) -> bytes:
+    stream = io.BytesIO()
+    torch.save({"state_dict": Harm(marker)}, stream, _use_new_zipfile_serialization=False)
+    return stream.getvalue()
+
+
+HARMFUL = [pickled, torch_pickled, old_torch_pickled]
+
+
+def test_harm_would_be_done(tmp_path: Path) -> None:
+    for k, make in enumerate(HARMFUL):
+        content = make(tmp_path / str(k))
+        if make is pickled:
+            pickle.loads(content)
+        else:
+            torch.load(io.BytesIO(content), weights_only=False)
+        assert (tmp_path / str(k)).exists()
+
+
+@pytest.mark.parametrize("make", HARMFUL)
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "samples.safetensors", "users.parquet", "seen.parquet"]
+)
+def test_a_pickle_in_a_run_is_never_run(
+    name: str, make: Callable[[Path], bytes], copy: Path, use: Use, tmp_path: Path
+) -> None:
+    (copy / "mf" / name).write_bytes(make(tmp_path / "harm"))
+    reseal(copy / "mf")
+    assert_refused(
+        use({"samples.safetensors": "std", "seen.parquet": "recommend"}.get(name, "predict")), name
+    )
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("make", HARMFUL)
+def test_a_pickle_in_the_place_of_a_checkpoint_is_never_run(
+    make: Callable[[Path], bytes], copy: Path, tmp_path: Path
+) -> None:
+    (copy / "stopped" / runs.CHECKPOINT).write_bytes(with_sum(make(tmp_path / "harm")))
+    done = resume(copy)
+    assert not (tmp_path / "harm").exists()
+    assert_refused(done, "last.ckpt")
+
+
+def test_a_pickle_is_not_run_where_the_environment_would_have_torch_run_it(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "stopped" / runs.CHECKPOINT).write_bytes(with_sum(torch_pickled(tmp_path / "harm")))
+    command = ["train", "--resume", "stopped", "--data", "data", "--out", "new"]
+    env = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = run_cfcli(*command, cwd=copy, env=env)
+    assert not (tmp_path / "harm").exists()
+    assert (done.returncode, done.stdout) == (7, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (copy / "new").exists()
+
+
+SOURCES = sorted(Path(cfcli.__file__).parent.rglob("*.py"))
+UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_source_has_nothing_that_runs_what_it_reads(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        where = ast.unparse(node)[:80]
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            else []
+        )
+        if isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+        # torch's distributed checkpoints are lists in pickle, which that module lets name nothing
+        # but their parts.
+        unsafe = UNSAFE - {"pickle"} if path.name == "sharded.py" else UNSAFE
+        assert not unsafe & {part for name in names for part in name.split(".")}, where
+        if (
+            path.name == "sharded.py"
+            and isinstance(node, ast.Attribute)
+            and ast.unparse(node.value) == "pickle"
+        ):
+            assert node.attr in {"Unpickler", "UnpicklingError"}, where
+        if isinstance(node, ast.Name):
+            assert node.id not in {"eval", "exec", "compile", "__import__"}, where
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {
+                "load_from_checkpoint",
+                "hparams_file",
+                "full_load",
+                "unsafe_load",
+            }, where
+        if not isinstance(node, ast.Call):
+            continue
+        given = {word.arg: word.value for word in node.keywords}
+        called = ast.unparse(node.func)
+        if called == "torch.load":
+            assert ast.unparse(given["weights_only"]) == "True", where
+        if called.endswith("trainer.fit"):
+            assert "ckpt_path" not in given or ast.unparse(given["weights_only"]) == "True", where
+        if "allow_pickle" in given:
+            assert ast.unparse(given["allow_pickle"]) == "False", where
+
+
+def test_torch_reads_files_in_one_place() -> None:
+    calls = [path.name for path in SOURCES for _ in range(path.read_text().count("torch.load("))]
+    assert calls == ["callbacks.py"]
+    assert not any("from torch import load" in path.read_text() for path in SOURCES)
