@@ -131,7 +131,7 @@ class Progress:
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.batches, self.epochs = batches, epochs
         by = (
-            f" by {self.config.optimizer}" if self.config.stepped_by() not in (None, "adam") else ""
+            f" by {self.config.adam.optimizer}" if self.config.resolved_optimizer not in (None, "adam") else ""
         )
         what = f"{self.config.model} of dimension {self.config.dim}{by}"
         self.console.say(f"{what} on {device}, {batches:,} steps an epoch")

@@ -66,8 +66,8 @@ def bench(
     from cfcli.core.training.device import devices
 
     train = dataset.split("train").head(sample)
-    if config.batch_size == "auto":
-        config = dataclasses.replace(config, batch_size=auto_batch_size(train.height))
+    if config.adam.batch_size == "auto":
+        config = config.replace(batch_size=auto_batch_size(train.height))
     choices: dict[Sweep, list[dict[str, Any]]] = {
         "batch-size": [{"batch_size": size} for size in batch_sizes],
         "num-workers": [{"batch_size": 4096}]
@@ -79,7 +79,7 @@ def bench(
     results: list[dict[str, Any]] = []
     for sweep in sweeps:
         for choice in choices[sweep]:
-            setting = dataclasses.replace(config, solver="adam", epochs=WARM_UP + repeats, **choice)
+            setting = config.replace(solver="adam", epochs=WARM_UP + repeats, **choice)
             row = {"sweep": sweep} | _timed(training, dataset, train, setting, repeats)
             results.append(row)
             watch(row)
