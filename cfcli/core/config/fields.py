@@ -7,19 +7,29 @@ A configuration is a frozen dataclass. Its fields are keys, made by :func:`key`,
 
 import dataclasses
 import datetime
-import functools
 import math
 import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.toml import to_toml_value
 from cfcli.core.errors import ConfigError
 
-Value: TypeAlias = "str | int | float | bool | None | datetime.date | Sequence[Value]"
+Plain: TypeAlias = str | int | float | bool | datetime.date | None
+Value: TypeAlias = Plain | Sequence[Plain]
 """What a key may hold, as TOML, JSON or the command line give it."""
 
 T = TypeVar("T")
@@ -158,21 +168,30 @@ def topic(default: T) -> T:
     return field(default=default)
 
 
-@functools.cache
-def keys_of(cls: type["Settings"], topic: str = "") -> Mapping[str, Key]:
+_known: dict[type["Settings"], Mapping[str, Key]] = {}  # reading type hints takes a millisecond
+
+
+def keys_of(cls: type["Settings"]) -> Mapping[str, Key]:
     """All keys of a configuration by name, those of its topics too.
 
     Args:
         cls: the dataclass of the configuration or of a topic.
-        topic: the name of the topic that ``cls`` is.
     """
+    if cls not in _known:
+        _known[cls] = _declared(cls)
+    return _known[cls]
+
+
+def _declared(cls: type["Settings"]) -> Mapping[str, Key]:
     hints = get_type_hints(cls)
     found: dict[str, Key] = {}
     for each in dataclasses.fields(cls):
         if facts := each.metadata.get("facts"):
-            found[each.name] = Key(each.name, topic, hints[each.name], each.default, facts)
+            default: Any = each.default
+            found[each.name] = Key(each.name, "", hints[each.name], default, facts)
         else:
-            found |= keys_of(hints[each.name], each.name)
+            inner = keys_of(hints[each.name]).values()
+            found |= {key.name: dataclasses.replace(key, topic=each.name) for key in inner}
     return found
 
 
@@ -306,9 +325,10 @@ def _coerce_to_any(value: Value, hints: tuple[object, ...]) -> Value:
     raise ValueError(" or ".join(_describe(option) for option in hints if option is not type(None)))
 
 
-def _coerce_part(part: Value, hint: type) -> Value:
+def _coerce_part(part: Plain, hint: type) -> Plain:
     """A number of a list, which may be text."""
-    return _coerce(hint(part) if isinstance(part, str) else part, hint)
+    found: Any = _coerce(hint(part) if isinstance(part, str) else part, hint)
+    return found  # type: ignore[no-any-return]
 
 
 def _describe(hint: object) -> str:
@@ -317,5 +337,5 @@ def _describe(hint: object) -> str:
         return "one of " + ", ".join(map(str, args)) if len(args) > 1 else f"'{args[0]}'"
     if kind is tuple:
         return f"a list like {'64,32' if args[-1] is ... else 'LO,HI'}"
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return names.get(hint, str(hint))  # type: ignore[call-overload]
+    names: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(hint, "a text")

@@ -33,7 +33,9 @@ def is_legacy(values: Mapping[str, Value], outside: list[str]) -> bool:
     return bool(outside) or COMPILED in values or values.get("loader") == DATALOADER
 
 
-def upgraded(values: Mapping[str, Value], outside: list[str]) -> Upgraded:
+def upgraded(
+    values: Mapping[str, Value], outside: list[str], given: Mapping[str, Value]
+) -> Upgraded:
     """A configuration of 0.1 as it is today.
 
     There, keys that only gradient descent knows chose the solver adam, keys of other solvers and
@@ -42,6 +44,7 @@ def upgraded(values: Mapping[str, Value], outside: list[str]) -> Upgraded:
     Args:
         values: keys to values.
         outside: keys of topics that stand outside their topic.
+        given: keys that win over these, as flags do.
 
     Raises:
         ConfigError: a value that makes no sense.
@@ -61,18 +64,20 @@ def upgraded(values: Mapping[str, Value], outside: list[str]) -> Upgraded:
             chosen_by.append(name)
     if outside:
         notes.append(f"settings have topics now: {_by_topic(outside)}")
-    for name, value in gone.items():
-        notes.append(f"{name} = {to_toml_value(value)} is no longer a setting and is ignored")
-    model = found.get("model", "mf")
-    if chosen_by and model == "mf" and "solver" not in found:
-        found["solver"] = "adam"
+    if gone:
+        lines = [f"{name} = {to_toml_value(value)}" for name, value in gone.items()]
+        notes.append(f"ignored, as it no longer exists: {', '.join(lines)}")
+    model = given.get("model", found.get("model", "mf"))
+    solver = given.get("solver", found.get("solver"))
+    if chosen_by and model == "mf" and solver is None:
+        found["solver"] = solver = "adam"
         makes = "makes" if len(chosen_by) == 1 else "make"
         notes.append(
             f'{_listed(chosen_by)} {makes} the solver adam: write solver = "adam" under [train]'
         )
-    by_adam = model != "mf" or found.get("solver") == "adam"
-    unused = ("sampler_rank",) if by_adam else ()
-    unused += ("hidden", "dropout") if model == "mf" else ()
+    unused = ["sampler_rank"] if model != "mf" or solver == "adam" else []
+    if model == "mf":
+        unused += ["hidden", "dropout"]
     for name in unused:
         if found.pop(name, None) is not None:
             notes.append(f"{name} has no effect on this model and is ignored")

@@ -28,9 +28,7 @@ class PrepareConfig(Settings):
     encoding: str = key("utf-8", "Encoding of the text, such as latin-1 or utf-16.")
     decimal_comma: bool = key(False, "Ratings are written like 3,5.")
     max_rows: int | None = key(None, "Refuse an input with more rows.", least=1)
-    max_bytes: int | None = key(
-        None, "Refuse an input with more bytes, after unpacking.", least=1
-    )
+    max_bytes: int | None = key(None, "Refuse an input with more bytes, after unpacking.", least=1)
     top_items: int | None = key(None, "Keep only the N items with the most ratings.", least=1)
     min_user_ratings: int = key(1, "Drop users with fewer ratings.", least=1)
     min_item_ratings: int = key(1, "Drop items with fewer ratings.", least=1)
@@ -41,9 +39,7 @@ class PrepareConfig(Settings):
     split: Split = key(
         "hash", "How rows are held out: by hash, at random, the newest, or each user's newest."
     )
-    val_size: float = key(
-        0.2, "Share of the ratings that go to validation.", least=0, below=1
-    )
+    val_size: float = key(0.2, "Share of the ratings that go to validation.", least=0, below=1)
     test_size: float = key(0.1, "Share of the ratings that go to the test.", least=0, below=1)
     duplicates: Duplicates = key(
         "last", "Which rating of a pair counts: last (by time), mean, first; or error."

@@ -55,9 +55,9 @@ def resolve(
         ConfigError: an unknown key, a wrong type or value, a file that does not name its solver.
         MachineError: the file cannot be read.
     """
-    from_file = _read_file(cls, file, note) if file is not None else {}
     given = dict(_parsed(text, cls) for text in sets)
     given |= {key: value for key, value in (flags or {}).items() if value is not None}
+    from_file = _read_file(cls, file, given, note) if file is not None else {}
     config = cls.of(**(from_file | given))
     if isinstance(config, TrainConfig):
         if file is not None:
@@ -142,7 +142,7 @@ def from_dict(cls: type[Config], values: Table) -> Config:
     """
     found, outside = _flattened(cls, values, "configuration", "")
     if cls is TrainConfig and legacy.is_legacy(found, outside):
-        found = legacy.upgraded(found, outside).values
+        found = legacy.upgraded(found, outside, {}).values
     return cls.of(**found)
 
 
@@ -179,18 +179,20 @@ def to_toml(config: PrepareConfig | TrainConfig) -> str:
             topics[f"{table}.{name}"] = value
         else:
             general[name] = value
-    return "\n".join(toml_table(name, of) for name, of in ({table: general} | topics).items())
+    tables = {table: general} | topics
+    written = [toml_table(name, of) for name, of in tables.items()]
+    return "\n".join(text for text in written if text)
 
 
 def toml_table(name: str, values: Mapping[str, Value]) -> str:
-    """A table of a TOML file, without the keys that are None.
+    """A table of a TOML file without the keys that are None; empty where all are.
 
     Args:
         name: of the table, as ``train.adam``.
         values: keys to values.
     """
     lines = [f"{key} = {to_toml_value(v)}" for key, v in values.items() if v is not None]
-    return "\n".join([f"[{name}]", *lines, ""])
+    return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
 
 
 def read_toml(path: Path) -> dict[str, Table]:
@@ -216,12 +218,21 @@ def read_toml(path: Path) -> dict[str, Table]:
     return tables
 
 
-def _read_file(cls: type[Config], file: Path, note: Note) -> dict[str, Value]:
-    """The keys that a file gives to a configuration, whatever their topic."""
+def _read_file(
+    cls: type[Config], file: Path, given: Mapping[str, Value], note: Note
+) -> dict[str, Value]:
+    """The keys that a file gives to a configuration, whatever their topic.
+
+    Args:
+        cls: which configuration.
+        file: its path.
+        given: keys that win over those of the file.
+        note: called if the file is of 0.1.
+    """
     table = next(name for name, known in TABLES.items() if known is cls)
     values, outside = _flattened(cls, read_toml(file).get(table, {}), table, f"{file}: ")
     if cls is TrainConfig and legacy.is_legacy(values, outside):
-        values, text = legacy.upgraded(values, outside)
+        values, text = legacy.upgraded(values, outside, given)
         note(f"{file}: {text}")
     return values
 
@@ -237,8 +248,8 @@ def _flattened(
         name: of the table, for errors.
         where: the file, for errors.
     """
-    keys = keys_of(cls)
-    topics = {key.topic for key in keys.values() if key.topic}
+    keys: Mapping[str, Key] = keys_of(cls)
+    topics: set[str] = {key.topic for key in keys.values() if key.topic}
     known = [*keys, *topics, *([legacy.COMPILED] if cls is TrainConfig else [])]
     values: dict[str, Value] = {}
     outside = []

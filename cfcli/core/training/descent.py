@@ -49,7 +49,9 @@ def descent(
         kind: of what is returned.
     """
     total = len(rows)
-    batch_size = auto_batch_size(total) if config.adam.batch_size == "auto" else config.adam.batch_size
+    batch_size = (
+        auto_batch_size(total) if config.adam.batch_size == "auto" else config.adam.batch_size
+    )
     with resources.sparing(config):  # features take several times their size on the way
         known = _known(rows, summary, config, share)
     steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
@@ -163,7 +165,9 @@ class Descent(Resumable):
                     self.model, user, item, rating, self.config.adam.l2, total, sparse
                 )
             else:
-                loss, found = gradients.loss(self.model, user, item, rating, self.config.adam.l2, total)
+                loss, found = gradients.loss(
+                    self.model, user, item, rating, self.config.adam.l2, total
+                )
                 loss.backward()  # type: ignore[no-untyped-call]
                 squares += found
             if self.share.ranks > 1:

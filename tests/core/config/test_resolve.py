@@ -30,7 +30,7 @@ def test_flags_beat_sets_beat_the_file_beat_defaults(tmp_path: Path) -> None:
     "config",
     [
         TrainConfig(),
-        TrainConfig(
+        TrainConfig.of(
             model="ncf",
             hidden=(8,),
             batch_size=512,
@@ -117,7 +117,7 @@ def test_values_that_make_no_sense(cls: Any, setting: str, message: str) -> None
     ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1d", 86400)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert TrainConfig(max_time=text).max_seconds() == seconds
+    assert TrainConfig.of(max_time=text).max_seconds() == seconds
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,6 @@ def test_every_key_says_what_it_is(cls: Any) -> None:
 
 def test_a_configuration_of_an_earlier_version_still_means_the_sampler() -> None:
     assert (
-        TrainConfig(learning_rate=2e-3).fitted_by() == "gibbs"
+        TrainConfig.of(learning_rate=2e-3).resolved_solver == "gibbs"
     )  # what earlier versions wrote by default
-    assert TrainConfig(learning_rate=3e-3).fitted_by() == "adam"
+    assert TrainConfig.of(learning_rate=3e-3).resolved_solver == "adam"

@@ -59,7 +59,11 @@ def test_a_sweep_times_every_setting(tmp_path: Path) -> None:
 def test_the_best_is_written_as_a_configuration(tmp_path: Path) -> None:
     benchmark.write_config(RESULT, tmp_path / "fast.toml")
     config = resolve(TrainConfig, file=tmp_path / "fast.toml")
-    assert (config.batch_size, config.num_workers, config.loader) == (4096, 1, "dataloader")
+    assert (config.adam.batch_size, config.adam.num_workers, config.adam.loader) == (
+        4096,
+        1,
+        "dataloader",
+    )
     assert (config.threads, config.compiled, config.device) == (2, False, "cpu")
     benchmark.write_csv(RESULT, tmp_path / "b.csv")
     table = pl.read_csv(tmp_path / "b.csv")

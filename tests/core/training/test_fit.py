@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Fit:
         shape: Any = (40, 24),
         **keys: Any,
     ) -> Any:
-        config = TrainConfig(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
+        config = TrainConfig.of(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
         return fit(*sides, *shape, config, tmp_path / "checkpoints", progress)
 
     return run
@@ -435,7 +435,9 @@ def die_in_epoch(epoch: int) -> Watch:
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
     keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
-    config = TrainConfig(**{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys})
+    config = TrainConfig.of(
+        **{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys}
+    )
 
     def go(name: str, config: TrainConfig = config, **more: Any) -> TrainedModel:
         return fit(*sides, 40, 24, config, tmp_path / name, fingerprint="this", **more)
@@ -454,7 +456,7 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
 
     with pytest.raises(Killed):
         go("cut", progress=die_in_epoch(4))
-    longer = go("cut", dataclasses.replace(config, epochs=config.epochs + 1), resume=checkpoint)
+    longer = go("cut", config.replace(epochs=config.epochs + 1), resume=checkpoint)
     assert len(longer.history) == config.epochs + 1
     with pytest.raises(Killed):
         go("cut", progress=die_in_epoch(4))
@@ -470,11 +472,11 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
 def test_what_a_limit_of_time_ended_may_go_on(
     sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
-    config = TrainConfig(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
+    config = TrainConfig.of(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
     watch = Watch(batch=lambda done: time.sleep(0.01))
     first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
     assert len(first.history) < 50
-    config = dataclasses.replace(config, max_time="1h", epochs=len(first.history) + 2)
+    config = config.replace(max_time="1h", epochs=len(first.history) + 2)
     second = fit(
         *sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt"
     )

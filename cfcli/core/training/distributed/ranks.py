@@ -1,7 +1,6 @@
 """Which process of a training this one is, as Lightning's launcher, torchrun or srun say in the
 environment."""
 
-import dataclasses
 import os
 
 from cfcli.core.config.train import TrainConfig

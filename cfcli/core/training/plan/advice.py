@@ -49,7 +49,9 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[tuple[list[
     """Flags that make a training fit, each as few as do, with the plan by them: other ways to hold
     the same model; a smaller dimension; tables shared with other machines. Where none of these
     fits, all of them at once."""
-    solver = {"solver": "adam"} if config.solver != "auto" or config.resolved_solver == "gibbs" else {}
+    solver = (
+        {"solver": "adam"} if config.solver != "auto" or config.resolved_solver == "gibbs" else {}
+    )
     optimizers: list[dict[str, Any]] = [
         {"optimizer": name} | solver for name in ("sparse-adam", "rowwise-adagrad")
     ]
@@ -67,7 +69,8 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[tuple[list[
     dims = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
     more = "devices" if machine.device is not None else "num_nodes"
     shards = [
-        {more: getattr(config.processes, more) << k, "shard_embeddings": True} | solver for k in range(1, 7)
+        {more: getattr(config.processes, more) << k, "shard_embeddings": True} | solver
+        for k in range(1, 7)
     ]
     found = [way for ways in (same, dims, shards) if (way := _first(config, ways, job, machine))]
     if not found and (
