@@ -19,6 +19,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -327,8 +328,7 @@ def _coerce_to_any(value: Value, hints: tuple[object, ...]) -> Value:
 
 def _coerce_part(part: Plain, hint: type) -> Plain:
     """A number of a list, which may be text."""
-    found: Any = _coerce(hint(part) if isinstance(part, str) else part, hint)
-    return found  # type: ignore[no-any-return]
+    return cast(Plain, _coerce(hint(part) if isinstance(part, str) else part, hint))
 
 
 def _describe(hint: object) -> str:

@@ -59,8 +59,12 @@ def mismatch(run: Run, config: TrainConfig) -> str:
         wanted = {key.name: values[key.name] for key in keys if key.facts.same_for_warm_start}
     for name, value in wanted.items():
         if own[name] != value:
-            return f"has {name} {own[name]}, not {value}"
+            return f"has {name} {_shown(own[name])}, not {_shown(value)}"
     return ""
+
+
+def _shown(value: Value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _taken(old: NDArray[np.float32], index: pl.Series) -> NDArray[np.float32]:

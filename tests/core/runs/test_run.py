@@ -65,7 +65,7 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     assert run.info["val"] == pytest.approx({k: best[f"val_{k}"] for k in ("mse", "rmse", "mae")})
     assert best["val_mse"] == run.history["val_mse"].min()
     wanted = TrainConfig.of(learning_rate=0.02, epochs=3, device="cpu", hidden=(8,), model="ncf")
-    assert resolve(TrainConfig, file=whole / "config.toml") == wanted
+    assert resolve(TrainConfig, file=whole / "config.toml") == wanted.replace(solver="adam")
     assert run.dataset().info == data.info
 
 

@@ -93,7 +93,5 @@ def test_a_learning_rate_moves_that_of_all_else_in_proportion() -> None:
 
 def test_what_an_optimizer_asks_for() -> None:
     assert TrainConfig.of(optimizer="sparse-adam").resolved_solver == "adam"
-    with pytest.raises(ConfigError, match="optimizer sparse-adam: takes no compiled step"):
-        TrainConfig.of(optimizer="sparse-adam", compiled=True)
-    with pytest.raises(ConfigError, match="knows no optimizer"):
+    with pytest.raises(ConfigError, match="solver gibbs does not use optimizer"):
         TrainConfig.of(optimizer="rowwise-adagrad", solver="gibbs")

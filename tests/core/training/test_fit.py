@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -70,7 +69,7 @@ def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
 @pytest.mark.parametrize(
     "keys",
     [
-        {"model": "mf"}, {"model": "ncf"}, {"model": "mf", "loader": "dataloader"},
+        {"model": "mf"}, {"model": "ncf"},
         {"model": "mf", "optimizer": "sparse-adam"}, {"model": "ncf", "optimizer": "sparse-adam"},
         {"model": "mf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
         {"model": "ncf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
@@ -509,26 +508,6 @@ def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], 
 def test_the_history_is_plain_numbers(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
     row = dataclasses.asdict(run(sides, epochs=1).best)
     assert {type(value) for value in row.values()} == {int, float}
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
-def test_a_compiled_step_learns_the_same(
-    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
-) -> None:
-    plain, compiled = (
-        run(sides, epochs=2, batch_size=128, compiled=flag) for flag in (False, True)
-    )
-    assert compiled.best.val_mse == pytest.approx(plain.best.val_mse, rel=1e-3)
-    for name, value in plain.tensors.items():
-        np.testing.assert_allclose(compiled.tensors[name], value, atol=2e-3)
-
-
-def test_without_a_compiler_it_says_so(
-    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(MachineError, match=r"no C\+\+ compiler"):
-        run(sides, compiled=True)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

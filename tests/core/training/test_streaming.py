@@ -167,5 +167,5 @@ def test_a_run_knows_who_rated_what_however_few_rows_are_sorted_at_once(
 
 
 def test_the_sampler_reads_no_stream() -> None:
-    with pytest.raises(ConfigError, match="knows no loader"):
+    with pytest.raises(ConfigError, match="does not use loader"):
         TrainConfig.of(solver="gibbs", loader="stream")
