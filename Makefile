@@ -26,7 +26,7 @@ help:
 		{ echo "error: $(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@echo "installing into .venv (PyTorch is large: the first time takes minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[demo,plot,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[demo,dev]'
 	@touch $@
 
 demo: .venv/.installed

@@ -1,7 +1,7 @@
 """``cfcli bench``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,18 +10,12 @@ from cfcli.cli.console import Out, is_live
 from cfcli.core.config.names import known_key
 from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.errors import ConfigError
+from cfcli.core.errors import ConfigError, MachineError
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from cfcli.core.training.benchmark import Benchmark, Sweep, Timing
-
-SWEEPS: "tuple[Sweep, ...]" = ("batch-size", "num-workers", "threads", "device")
-FLAGS = {name: options.TRAIN[name] for name in ("model", "dim", "batch_size", "device")}
+SWEEPS = ("batch-size", "num-workers", "threads", "compile", "device")
 
 
-@options.takes(FLAGS)
+@options.takes(dict.fromkeys(("model", "dim", "batch_size", "device"), TrainConfig))
 def bench(
     *,
     data: options.Data = Path("data"),
@@ -47,9 +41,7 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the results (needs Matplotlib).")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results.")] = None,
     write_config: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Write the fastest setting for 'train --config'."),
@@ -57,20 +49,21 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time training epochs of adam by what can be set: batch size, workers, threads, device.
+    """Time training epochs of adam by what can be set: batch size, loader and workers, threads,
+    compiler, device.
 
-    Beside the whole epoch: its loader alone and its steps alone. One more row is the solver that
-    'cfcli train' would use.
+    Beside the whole epoch: its loader alone and its steps alone.
 
-    Creates nothing without --out, --plot and --write-config.
+    Creates nothing, but for --out, --plot and --write-config.
 
     Example: cfcli bench --sweep batch-size --write-config fast.toml
     """
     config = resolve(TrainConfig, flags=flags)
-    names = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
-    sweeps = [known for name in names for known in SWEEPS if known == name]
-    sizes = _numbers("--batch-sizes", batch_sizes, 1)
-    workers = _numbers("--num-workers", num_workers, 0)
+    sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
+    sizes, workers = (
+        _numbers("--batch-sizes", batch_sizes, 1),
+        _numbers("--num-workers", num_workers, 0),
+    )
     counts = _numbers("--threads", threads, 1)
 
     from cfcli.core.data.dataset import Dataset
@@ -81,36 +74,30 @@ def bench(
     from cfcli.core.reporting import charts, png
     from cfcli.core.training import benchmark
 
-    def watch(timing: "Timing") -> None:
+    rows: list[dict[str, Any]] = []
+
+    def watch(row: dict[str, Any]) -> None:
+        rows.append(row)
         if not is_live():
+            what = f"{row['sweep']} {benchmark.label(row)}"
             console.say(
-                f"{timing.sweep} {timing.label}: {timing.seconds_median:.3f} s, "
-                f"{timing.ratings_per_second:,} ratings/s"
+                f"{what}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s"
             )
 
-    solver = config.replace(batch_size="auto").resolved_solver
-    console.say(f"times adam by {', '.join(names)}; then {solver}, which train uses by default")
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
-            dataset,
-            config,
-            sweeps=sweeps,
-            batch_sizes=sizes,
-            num_workers=workers,
-            threads=counts,
-            sample=sample,
-            repeats=repeats,
-            watch=watch,
-        )
+            dataset, config, sweeps=sweeps, batch_sizes=sizes, num_workers=workers, threads=counts, sample=sample,
+            repeats=repeats, watch=watch,
+        )  # fmt: skip
     if out:
         benchmark.write_csv(result, out)
     if write_config:
         benchmark.write_config(result, write_config)
-    console.table(_table(result), result.summary())
+    console.table(_table(result), result)
     if plot:
         try:
             png.draw(charts.sweeps(result), plot)
-        except png.NoMatplotlib as error:
+        except MachineError as error:
             console.note(f"no picture: {error}")
 
 
@@ -126,33 +113,32 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     return numbers
 
 
-def _table(result: "Benchmark") -> "Table":
+def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    title = f"one epoch of {result.rows:,} ratings, its loader alone and its steps alone; seconds"
+    from cfcli.core.training.benchmark import label
+
+    title = (
+        f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
+    )
     table = Table(title=title, title_justify="left", caption_justify="left")
-    if any(timing.sweep == "num-workers" for timing in result.results):
-        table.caption = "num-workers: PyTorch's DataLoader at batches of 4,096, beside resident"
+    if any(row["sweep"] == "num-workers" for row in result["results"]):
+        table.caption = "resident and dataloader: at batches of 4,096"
     for name in ("sweep", "setting", "median", "range", "loader", "steps", "ratings/s"):
         table.add_column(name, justify="left" if name == "sweep" else "right")
-    former = ""
-    for timing in result.results:
-        is_first = timing.sweep != former
-        if is_first and former:
-            table.add_section()
+    sweep = None
+    for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
+        is_best = {key: row[key] for key in result["best"]} == result["best"]
         table.add_row(
-            timing.sweep if is_first else "",
-            timing.label,
-            _seconds(timing.seconds_median),
-            f"{timing.seconds_min:.3f}-{timing.seconds_max:.3f}",
-            _seconds(timing.seconds_loader),
-            _seconds(timing.seconds_steps),
-            f"{timing.ratings_per_second:,}",
-            style="bold" if timing.setting == result.best else None,
+            row["sweep"] if row["sweep"] != sweep else "",
+            label(row),
+            f"{row['seconds_median']:.3f}",
+            f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
+            f"{row['seconds_loader']:.3f}",
+            f"{row['seconds_steps']:.3f}",
+            f"{row['ratings_per_second']:,}",
+            style="bold" if is_best else None,
+            end_section=after is not None and after["sweep"] != row["sweep"],
         )
-        former = timing.sweep
+        sweep = row["sweep"]
     return table
-
-
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.3f}"

@@ -1,27 +1,33 @@
-"""What commands say, and where: the result on stdout, the conversation on stderr."""
+"""What commands print, and where: the result on stdout, the conversation on stderr."""
 
 import json as jsonlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 if TYPE_CHECKING:
     from cfcli.core.reporting.charts import Chart
 
+DIRECTIONS = "\u061c\u200e\u200f"  # printable, says Python, but they change the direction
+
 
 def safe(text: object) -> str:
-    """Text from data, harmless on a terminal: control and direction characters as ``\\xNN``, no
-    markup."""
-    return escape(
-        "".join(
-            c if c.isprintable() and c not in "\u061c\u200e\u200f" else _hex(c) for c in str(text)
-        )
-    )
+    """Text from data that is harmless on a terminal: characters that control it or change the
+    direction of writing become ``\\xNN``, and nothing in it counts as Rich's markup.
+
+    Args:
+        text: what to print; anything that has a text.
+    """
+    return escape("".join(c if _harmless(c) else _hex(c) for c in str(text)))
+
+
+def _harmless(char: str) -> bool:
+    return char.isprintable() and char not in DIRECTIONS
 
 
 def _hex(char: str) -> str:
@@ -34,11 +40,16 @@ def is_live() -> bool:
 
 
 class Out:
-    """A command's two channels.
+    """Where a command prints.
 
     Args:
-        json: the result as one JSON object instead of text.
+        json: the result as JSON instead of text.
         quiet: nothing on stderr but errors.
+
+    Attributes:
+        json, quiet: as given.
+        stdout: for the result.
+        stderr: for everything else.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
@@ -48,26 +59,49 @@ class Out:
         self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
     def note(self, text: str) -> None:
-        """A sentence for the person, escaped."""
+        """Prints something that the person should know on stderr.
+
+        Args:
+            text: a sentence; it may contain text from data.
+        """
         self.stderr.print(f"[yellow]note:[/] {safe(text)}", soft_wrap=True)
 
-    def say(self, renderable: Any) -> None:
-        """Something for the person, as it is."""
+    def say(self, renderable: RenderableType) -> None:
+        """Prints on stderr.
+
+        Args:
+            renderable: what Rich can print; in a text, its markup counts.
+        """
         self.stderr.print(renderable, soft_wrap=isinstance(renderable, str))
 
-    def result(self, text: str, data: Any) -> None:
-        """The result: one line of text, or ``data`` with ``--json``."""
+    def result(self, text: str, data: object) -> None:
+        """Prints the result of a command.
+
+        Args:
+            text: the result in one line.
+            data: what ``--json`` prints instead: dicts, lists, texts, numbers and None.
+        """
         print(jsonlib.dumps(data, ensure_ascii=True) if self.json else text)
 
-    def table(self, renderable: Any, data: Any) -> None:
-        """The result as a table (nothing with ``--quiet``), or ``data`` with ``--json``."""
+    def table(self, renderable: RenderableType, data: object) -> None:
+        """Prints the result of a command as a table; ``--quiet`` prints none.
+
+        Args:
+            renderable: what Rich can print.
+            data: what ``--json`` prints instead.
+        """
         if self.json:
             print(jsonlib.dumps(data, ensure_ascii=True))
         elif not self.quiet:
             self.stdout.print(renderable)
 
     def pictures(self, charts: "Sequence[Chart]", folder: Path) -> None:
-        """Draws charts into a folder, or says why not."""
+        """Writes charts as PNG files, or notes why that is impossible.
+
+        Args:
+            charts: what to draw.
+            folder: where ``NAME.png`` is written for each.
+        """
         from cfcli.core.errors import MachineError
         from cfcli.core.reporting import png
 

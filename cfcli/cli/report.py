@@ -23,7 +23,10 @@ def report(
         Path | None, typer.Option(help="Where the runs' dataset is now, if it moved.")
     ] = None,
     items: Annotated[
-        int, typer.Option(metavar="N", help="Items on the map, those with most ratings.", min=1)
+        int,
+        typer.Option(
+            metavar="N", help="How many items the map shows, those with most ratings.", min=1
+        ),
     ] = 10_000,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -31,7 +34,7 @@ def report(
     """Make one HTML page about a run: its errors, where it errs, its training and data, and a map
     of the items.
 
-    The page is one file: it needs no network and opens from disk. With several runs, they stand
+    The page is a single file that needs no network and opens from disk. Several runs are shown
     beside each other.
 
     Creates --out, and prints its path.
@@ -51,8 +54,10 @@ def report(
     for part in parts:
         if part.missing:
             console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
-    console.say(
-        f"{len(content) / 1e6:.1f} MB, {sum(len(part.items['id']) for part in parts):,} items on the map"
-    )
-    runs_told = [{"run": str(part.run.path), "items": len(part.items["id"])} for part in parts]
-    console.result(str(out), {"report": str(out), "bytes": len(content), "runs": runs_told})
+    counts = [len(part.items.id) for part in parts]
+    console.say(f"{len(content) / 1e6:.1f} MB, {sum(counts):,} items on the map")
+    summary = [
+        {"run": str(part.run.path), "items": count}
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    console.result(str(out), {"report": str(out), "bytes": len(content), "runs": summary})

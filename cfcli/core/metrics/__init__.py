@@ -1,1 +1,1 @@
-"""Measures: pure functions of arrays."""
+"""Measures of predictions: pure functions of arrays."""

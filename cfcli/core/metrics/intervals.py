@@ -1,9 +1,37 @@
-"""Intervals by resampling."""
+"""Confidence intervals by resampling."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.metrics.ratings import Floats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and a 95 % interval around it.
+
+    Attributes:
+        value: the value.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_with_interval(values: Floats, group: NDArray[np.uint32]) -> Interval:
+    """The mean of values with the interval of :func:`paired_bootstrap`.
+
+    Args:
+        values: one per row, such as differences of squared errors, (N,).
+        group: the user of each row, (N,).
+    """
+    low, high = paired_bootstrap(values, group)
+    return Interval(float(values.mean()), low, high)
 
 
 def paired_bootstrap(
@@ -14,21 +42,35 @@ def paired_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """A percentile interval of the mean of ``difference``: Efron (1979).
+    """A percentile interval of the mean of ``difference``, by the bootstrap of whole groups.
 
-    Whole groups (users) are drawn with replacement: ratings of one user are alike, and an interval
-    that takes them for independent is too narrow.
+    Ratings of one user are alike, so an interval that takes them for independent is too narrow.
+    Therefore each resample draws as many users as there are, with replacement, and takes all rows
+    of each user that it draws. With the sum d_u of the differences of user u and the number n_u of
+    its rows, a resample U has the mean::
+
+        sum(d_u for u in U) / sum(n_u for u in U)
+
+    The interval goes from the (1 - level) / 2 quantile of these means to the (1 + level) / 2
+    quantile. Of a single user, both bounds are the mean.
+
+    Source: Efron, B. (1979), "Bootstrap methods: another look at the jackknife"; for groups, Davison
+    and Hinkley (1997), "Bootstrap Methods and their Application", section 3.8.
 
     Args:
-        difference: what one prediction's squared error has above the other's, of the same rows,
-            (N,).
-        group: the user of each row, (N,).
+        difference: how much the squared error of one prediction exceeds that of the other, for the
+            same rows, (N,), N > 0; or squared errors themselves, for an interval of the MSE.
+        group: the user of each row, as any numbers that tell users apart, (N,).
+        level: the share of resamples whose mean lies in the interval, between 0 and 1.
+        resamples: how many are drawn.
+        seed: of the random generator; the same seed gives the same interval.
 
     Returns:
-        Lower and upper bound.
+        The lower and the upper bound.
     """
     _, index = np.unique(group, return_inverse=True)
-    total, count = np.bincount(index, difference), np.bincount(index)
+    total = np.bincount(index, difference)
+    count = np.bincount(index)
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
     for k in range(resamples):

@@ -1,38 +1,39 @@
-"""Charts as PNG, with Matplotlib (the extra ``plot``)."""
+"""Charts as PNG files: the picture of :mod:`cfcli.core.reporting.svg`, drawn by resvg.
 
+Matplotlib drew these pictures once more, from the same charts. resvg draws the SVG that the report
+shows: 13 ms a picture where Matplotlib took 75 ms and another 280 ms to import, and 3 MB on disk
+instead of 80 MB with what Matplotlib depends on. It needs no library of the system. The text is set
+in the font beside this file's assets (Roboto, reduced to Latin letters), so it looks the same on a
+machine without fonts.
+"""
+
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import resvg_py
+from markupsafe import Markup
 
-from cfcli.core.errors import MachineError
-from cfcli.core.reporting.charts import Chart, short
+from cfcli.core.reporting import svg
+from cfcli.core.reporting.charts import Chart
 from cfcli.core.storage import publishing
 
-COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#e69f00",
-)  # told apart by the colour-blind: Okabe and Ito (2008)
-MUTED = "#8a8f98"
-WIDTH, HEIGHT, DPI = 6, 4, 120  # inches of a panel, and their pixels
-MANY = 12  # labels of an axis that need room for themselves
-
-
-class NoMatplotlib(MachineError):
-    """There is nothing to draw with."""
+ASSETS = Path(__file__).parent / "assets"
+FONT = ASSETS / "Roboto-Latin.ttf"
+HEAD = 40  # pixels above a chart, for its title and legend
+HEIGHT = HEAD + svg.HEIGHT
+ZOOM = 1.5  # pixels of the file for one of the SVG
+LETTER = 6.0  # pixels that a letter of the legend takes at most
 
 
 def write(charts: Sequence[Chart], folder: Path) -> None:
-    """A file for each chart, by its name.
+    """Writes each chart into a file of its own.
+
+    Args:
+        charts: what to draw.
+        folder: where ``NAME.png`` is written for each; it is made if need be.
 
     Raises:
-        NoMatplotlib: it is not installed.
         MachineError: a file cannot be written.
     """
     for chart in charts:
@@ -40,69 +41,70 @@ def write(charts: Sequence[Chart], folder: Path) -> None:
 
 
 def draw(charts: Sequence[Chart], path: Path) -> None:
-    """Charts side by side.
+    """Writes charts into one file, side by side.
+
+    Args:
+        charts: what to draw, from left to right; each is 720 by 480 pixels.
+        path: the file.
 
     Raises:
-        NoMatplotlib: it is not installed.
         MachineError: the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise NoMatplotlib(
-            "Matplotlib is not installed; install it with: pip install 'cfcli[plot]'"
-        ) from None
-    figure = Figure(figsize=(WIDTH * len(charts), HEIGHT), layout="constrained")
-    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
-        _panel(axes, chart)
+    width = svg.WIDTH * len(charts)
+    panels = [_panel(chart, svg.WIDTH * place) for place, chart in enumerate(charts)]
+    picture = Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}">{}</svg>').format(
+        width, HEIGHT, Markup("").join(panels)
+    )
+    content = resvg_py.svg_to_bytes(
+        svg_string=picture,
+        style_sheet=_style_sheet(),
+        background="white",
+        width=round(ZOOM * width),
+        skip_system_fonts=True,
+        font_files=[str(FONT)],
+        font_family="Roboto",
+    )
     with publishing.file(path) as stream:
-        figure.savefig(stream, format="png", dpi=DPI)
+        stream.write(content)
 
 
-def _panel(axes: Any, chart: Chart) -> None:
-    colours = iter(COLOURS)
-    bars = [series for series in chart.series if series.kind == "bars"]
-    for series in chart.series:
-        colour = MUTED if series.muted else next(colours)
-        x = list(range(len(series.y))) if series.x is None else list(series.x)
-        y = _numbers(series.y)
-        if series.kind == "bars":
-            width = 0.8 / len(bars)
-            places = [place + width * (bars.index(series) - (len(bars) - 1) / 2) for place in x]
-            axes.bar(places, y, width * 0.95, color=colour, label=series.name)
-        else:
-            marker = "o" if series.kind == "points" or len(y) < 2 else ""
-            axes.plot(
-                x,
-                y,
-                color=colour,
-                marker=marker,
-                label=series.name,
-                lw=1 if series.muted else 2,
-                zorder=2.5,
-            )
-        if series.low is not None and series.high is not None:
-            spread = [y - _numbers(series.low), _numbers(series.high) - y]
-            axes.errorbar(x, y, yerr=spread, fmt="none", color=colour, capsize=4)
-    if chart.mark:
-        axes.axvline(chart.mark[0], color=MUTED, ls=":", label=chart.mark[1])
-    if chart.labels is not None:
-        axes.set_xticks(range(len(chart.labels)), chart.labels)
-        if len(chart.labels) * max(map(len, "\n".join(chart.labels).split("\n"))) > 5 * MANY:
-            axes.tick_params(axis="x", labelrotation=35, labelsize="small")
-    elif chart.x in ("epoch", "step"):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    if chart.zero:
-        axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(lambda value, _: short(value, axes.get_ylim()[1]))
-    axes.set_title(chart.title, fontsize="medium", loc="left")
-    axes.set_xlabel(chart.x)
-    axes.set_ylabel(chart.y)
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(chart.series) > 1 or chart.mark:
-        axes.legend(frameon=False, fontsize="small")
+def _panel(chart: Chart, left: int) -> Markup:
+    """A chart below its title and legend, ``left`` pixels from the left end."""
+    parts = [Markup('<text class="title" x="{}" y="16">{}</text>').format(svg.LEFT, chart.title)]
+    if len(chart.series) > 1:
+        parts.append(_legend(chart))
+    parts.append(Markup('<g transform="translate(0 {})">{}</g>').format(HEAD, svg.marks(chart)))
+    return Markup('<g transform="translate({} 0)">{}</g>').format(left, Markup("").join(parts))
 
 
-def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values])
+def _legend(chart: Chart) -> Markup:
+    """The names of the series beside their colours, in a row."""
+    entry = Markup(
+        '<rect class="{} fill" x="{}" y="26" width="10" height="7"/><text x="{}" y="33">{}</text>'
+    )
+    x = float(svg.LEFT)
+    entries = []
+    for series, style in zip(chart.series, svg.styles(chart), strict=True):
+        entries.append(entry.format(style, x, x + 14, series.name))
+        x += 30 + LETTER * len(series.name)
+    return Markup("").join(entries)
+
+
+def _style_sheet() -> str:
+    """The rules for marks, in the colours that the report has on paper: resvg knows no variables
+    of CSS, so each class gets its colour by name."""
+    page = (ASSETS / "report.css").read_text(encoding="utf-8")
+    on_paper = page.partition("@media print")[2]
+    colours = dict(re.findall(r"--(\w+): (#\w+)", on_paper))
+    rules = [
+        f"text {{ font-family: Roboto; font-size: 11px; fill: {colours['faint']} }}",
+        f".title {{ font-size: 13px; fill: {colours['ink']} }}",
+        f".grid {{ stroke: {colours['line']} }}",
+        f".mark {{ stroke: {colours['faint']}; stroke-dasharray: 2 3 }}",
+        ".stroke { fill: none; stroke-width: 2 }",
+    ]
+    for name in ("muted", *(f"c{k}" for k in range(1, svg.COLOURS + 1))):
+        rules.append(f".{name}.fill {{ fill: {colours[name]} }}")
+        rules.append(f".{name}.stroke {{ stroke: {colours[name]} }}")
+    rules.append(".muted.stroke { stroke-width: 1.25 }")
+    return "\n".join(rules)

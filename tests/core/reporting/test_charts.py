@@ -5,32 +5,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from cfcli.core.evaluation.diagnostics import ActivityGroup, Coverage, Diagnosis, RatingGroup
+from cfcli.core.metrics.intervals import Interval
 from cfcli.core.reporting import charts
 from cfcli.core.training import resuming
 
 HISTORY = pl.DataFrame(
     {"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]}
 )
-ROWS = [
-    {
-        "label": "1",
-        "ratings": 3,
-        "predictions": 0,
-        "n": 3,
-        "prediction": 1.5,
-        "rmse": 0.5,
-        "bias_rmse": 0.75,
-    },
-    {
-        "label": "2",
-        "ratings": 0,
-        "predictions": 3,
-        "n": 0,
-        "prediction": None,
-        "rmse": None,
-        "bias_rmse": None,
-    },
-]
+ROWS = [RatingGroup("1", 3, 0, 1.5, 0.5, 0.75), RatingGroup("2", 0, 3, None, None, None)]
 
 
 def test_loss_marks_the_best_epoch() -> None:
@@ -81,7 +64,7 @@ def test_ratings_without_rows_have_no_error() -> None:
 
 
 def test_the_ladder_has_baselines_first() -> None:
-    rung = {"rmse": 1.0, "low": 0.9, "high": 1.1}
+    rung = Interval(1.0, 0.9, 1.1)
     chart = charts.ladder({"mean": rung, "bias": rung}, {"x": rung, "y": rung})
     assert chart.labels == ["global mean", "damped biases", "x", "y"]
     assert chart.series[0].y == [1.0, 1.0, None, None]
@@ -92,8 +75,8 @@ def test_the_ladder_has_baselines_first() -> None:
     assert charts.ladder({}, {"20260102T030405Z-mf": rung}).labels == ["…T030405Z-mf"]
 
 
-def test_many_rows_are_told_in_short() -> None:
-    rows = [{**ROWS[0], "n": n} for n in (9999, 12_345, 2_000_000)]
+def test_many_rows_are_rounded() -> None:
+    rows = [ActivityGroup("1", n, 0.5, 0.75) for n in (9999, 12_345, 2_000_000)]
     assert charts.error_by_activity({"model": rows}, "user").labels == [
         "1\n9,999",
         "1\n12.3k",
@@ -102,10 +85,9 @@ def test_many_rows_are_told_in_short() -> None:
 
 
 def test_a_judgement_has_a_calibration_where_there_is_one() -> None:
-    of = {"by_rating": ROWS, "calibration": None}
-    assert [chart.name for chart in charts.of_judgement(of)] == ["predictions", "error_by_rating"]
-    of["calibration"] = [{"level": 0.5, "share": 0.25}]
-    chart = charts.of_judgement(of)[2]
+    found = charts.of_judgement(Diagnosis(ROWS, [], [], None))
+    assert [chart.name for chart in found] == ["predictions", "error_by_rating"]
+    chart = charts.of_judgement(Diagnosis(ROWS, [], [], [Coverage(0.5, 0.25)]))[2]
     assert (chart.name, chart.series[1].x, chart.series[1].y) == ("calibration", [50], [25])
 
 

@@ -1,69 +1,69 @@
-"""Pictures."""
+"""Charts as PNG files."""
 
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cfcli.core.reporting import charts
-from cfcli.core.reporting import png as plots
+from cfcli.core.errors import MachineError
+from cfcli.core.reporting import png
 from cfcli.core.reporting.charts import Chart, Series
-from cfcli.core.training.benchmark import Benchmark, Setting, Sweep, Timing
 
 
-def result(*sweeps: Sweep) -> Benchmark:
-    settings = [Setting(size, 0, "resident", 1, "cpu") for size in (256, 512)]
-    timings = [
-        Timing(sweep, "adam", setting, 0.1, 0.2, 0.4, 0.1, 0.1, 5000)
-        for sweep in sweeps
-        for setting in settings
-    ]
-    return Benchmark("cpu", 1000, timings, settings[0])
+def chart(*series: Series, labels: list[str] | None = None) -> Chart:
+    return Chart("x", "A title", "across", "up", series, labels, zero=True)
 
 
-def test_a_panel_per_sweep_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    width = []
-    first: Sweep = "batch-size"
-    second: Sweep = "num-workers"
-    for sweeps in ([first], [first, second]):
-        path = tmp_path / "new" / "x.png"
-        plots.draw(charts.sweeps(result(*sweeps)), path)
-        data = path.read_bytes()
-        assert data.startswith(b"\x89PNG\r\n\x1a\n")
-        width.append(int.from_bytes(data[16:20], "big"))
-    assert width == [720, 1440]
+def size(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def test_charts_stand_side_by_side(tmp_path: Path) -> None:
+    one = chart(Series("s", [1.0, 2.0]))
+    path = tmp_path / "new" / "x.png"
+    for n in (1, 2):
+        png.draw([one] * n, path)
+        assert size(path) == (720 * n, 480)
     assert [p.name for p in path.parent.iterdir()] == ["x.png"]
 
 
+def test_each_chart_has_a_file_of_its_name(tmp_path: Path) -> None:
+    one = chart(Series("s", [1.0, 2.0]))
+    png.write([one, Chart("y", "T", "", "", [Series("s", [1.0])])], tmp_path / "plots")
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == {"x.png", "y.png"}
+
+
+def test_a_file_in_the_way_is_an_error_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "plots").write_text("in the way")
+    with pytest.raises(MachineError, match="plots"):
+        png.write([chart(Series("s", [1.0]))], tmp_path / "plots")
+
+
 @pytest.mark.parametrize("kind", ["line", "points", "bars"])
-@pytest.mark.parametrize("labels", [None, ["a", "b\n1", "c"]])
-def test_what_a_chart_has_is_on_the_axes(kind: Any, labels: list[str] | None) -> None:
-    figure = pytest.importorskip("matplotlib.figure").Figure()
-    y, ends = [1.0, None, 3.0], [0.5, None, 2.5]
-    series = [
-        Series("one", y, kind=kind, low=ends, high=[1.5, None, 3.5]),
-        Series("two", [2, 2, 2], kind=kind),
+def test_what_a_chart_shows_changes_its_picture(kind: str, tmp_path: Path) -> None:
+    """Titles, names in the legend, labels, values and colours all are in the picture."""
+
+    def drawn(one: Chart) -> bytes:
+        png.draw([one], tmp_path / "x.png")
+        return (tmp_path / "x.png").read_bytes()
+
+    def series(name: str, last: float, muted: bool = False) -> Series:
+        return Series(name, [1.0, None, last], kind=kind, muted=muted)  # type: ignore[arg-type]
+
+    labels = ["a", "b\n1", "c"]
+    plain = Chart("x", "A title", "across", "up", [series("s", 3.0)], labels, zero=True)
+    others = [
+        replace(plain, title="Another title"),
+        replace(plain, x=""),
+        replace(plain, y=""),
+        replace(plain, series=[series("s", 2.5)]),
+        replace(plain, series=[series("s", 3.0, muted=True)]),
+        replace(plain, series=[series("s", 3.0), series("s", 3.0)]),
+        replace(plain, series=[series("s", 3.0), series("t", 3.0)]),
+        replace(plain, labels=["a", "b\n1", "d"]),
+        replace(plain, mark=(1, "here")),
     ]
-    axes = figure.subplots()
-    plots._panel(axes, Chart("x", "A title", "across", "up", series, labels, True, (1, "here")))
-    assert (axes.get_title("left"), axes.get_xlabel(), axes.get_ylabel()) == (
-        "A title",
-        "across",
-        "up",
-    )
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"one", "two", "here"}
-    assert axes.get_ylim()[0] == 0
-    assert axes.get_ylim()[1] > 3.5
-    if labels:
-        assert [text.get_text() for text in axes.get_xticklabels()] == labels
-
-
-def test_without_matplotlib_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(plots.NoMatplotlib, match=r"pip install 'cfcli\[plot\]'"):
-        plots.write(charts.sweeps(result("batch-size")), tmp_path / "plots")
-    assert not list(tmp_path.iterdir())
+    pictures = [drawn(one) for one in (plain, *others)]
+    assert len(set(pictures)) == len(pictures)

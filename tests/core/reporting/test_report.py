@@ -91,7 +91,7 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
     assert f"{result['model']['rmse']:.4f}" in page.sections["errors"]
     assert f"{run.info['epochs']}, best {run.info['best_epoch']}" in page.sections["training"]
     assert "--solver gibbs --dim 3" in page.sections["again"]
-    by_default = page.sections["training"].partition("As by default")[2]
+    by_default = page.sections["training"].partition("Settings at their defaults")[2]
     assert "patience 3, " in by_default
     assert "dim" not in by_default
     titles = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
@@ -217,12 +217,9 @@ def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None
     model = TrainedModel(
         tensors, Shape(users, n, 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
     )
-    with writing.create_run(tmp_path / "run", TrainConfig.of(dim=8, biases=False)) as (
-        path,
-        staging,
-    ):
-        writing.write_run(staging, path, dataset, TrainConfig.of(dim=8, biases=False), model)
+    with writing.create_run(tmp_path / "run", TrainConfig(dim=8, biases=False)) as (path, staging):
+        writing.write_run(staging, path, dataset, TrainConfig(dim=8, biases=False), model)
     text, parts = report.report([Run.load(tmp_path / "run")])
-    near = parts[0].items["near"]
+    near = parts[0].items.near
     assert (len(near), sum(map(len, near)) / n / 2) == (n, pytest.approx(10, abs=0.5))
     assert len(text.encode()) < 2_000_000

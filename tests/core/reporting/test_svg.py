@@ -27,6 +27,7 @@ def test_ticks_by_hand() -> None:
     assert svg.ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert svg.ticks(0.8, 1.08) == pytest.approx([0.8, 0.85, 0.9, 0.95, 1, 1.05])
     assert svg.ticks(3, 3) == [3]
+    assert svg.ticks(1, 3, least=1.0) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", ["line", "points", "bars"])
@@ -83,16 +84,28 @@ def test_labels_that_have_no_room_are_staggered_or_left_out() -> None:
     assert shown([f"a label that is longer than its place {k}" for k in range(6)]) == (2, 1)
 
 
-def test_labels_stay_in_their_frame() -> None:
-    chart = Chart(
-        "x", "T", "", "y", [Series("s", [1.0] * 3)], ["a", "b", "a label of the length of two"]
-    )
-    last = [
-        t
-        for t in ElementTree.fromstring(svg.draw(chart)).iter("text")
-        if t.text and t.text.startswith("a label")
-    ]
-    assert float(last[0].get("x", "")) + svg.LETTER * len(last[0].text or "") / 2 <= svg.WIDTH
+@pytest.mark.parametrize(
+    ("x", "labels", "text"),
+    [
+        (None, ["a", "b", "a label of the length of two"], "a label of the length of two"),
+        ([0, 1, 90_000], None, "80k"),
+        ([0, 1, 4000], None, "4,000"),
+    ],
+)
+def test_labels_stay_in_their_frame(
+    x: list[float] | None, labels: list[str] | None, text: str
+) -> None:
+    chart = Chart("x", "T", "", "y", [Series("s", [1.0] * 3, x)], labels)
+    texts = ElementTree.fromstring(svg.draw(chart)).iter("text")
+    last = next(found for found in texts if found.text == text)
+    assert float(last.get("x", "")) + svg.LETTER * len(text) / 2 < svg.WIDTH + 0.1
+
+
+def test_an_axis_of_epochs_has_whole_numbers() -> None:
+    chart = Chart("x", "T", "epoch", "y", [Series("s", [1.0, 2.0, 3.0], [1, 2, 3])], whole=True)
+    texts = ElementTree.fromstring(svg.draw(chart)).iter("text")
+    below = {text.text for text in texts if text.get("y") == f"{svg.FLOOR + svg.LINE + 3:.1f}"}
+    assert below == {"1", "2", "3"}
 
 
 def test_a_legend_is_text_beside_its_colours() -> None:

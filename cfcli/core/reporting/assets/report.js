@@ -14,9 +14,9 @@ for (const run of runs) {
 }
 let run = runs[0], chosen = null, over = -1, genre = null;
 let view = { scale: 1, x: 0, y: 0 };  // pixels = place * scale + offset
-let seen = null;  // the map's size, and how it is seen whole
+let seen = null;  // the size of the map, and the view that shows all of it
 
-/** "Godfather, The (1972)" is found as "the godfather", too. */
+/** The ways to write a title: "Godfather, The (1972)" is also found as "the godfather". */
 function spellings(title) {
   const small = title.toLowerCase(), year = small.match(/^(.*?)(\s*\(\d{4}\)\s*)$/);
   const name = year ? year[1] : small, turned = name.match(/^(.+), (the|a|an)$/);
@@ -62,7 +62,7 @@ function paint() {
   context.clearRect(0, 0, width, height);
   const colours = run.legend.map((_, k) => colour(`--g${k}`)), muted = colour("--muted"), ink = colour("--ink");
   const inside = (k, edge) => across(k) > edge && across(k) < width - edge && down(k) > edge && down(k) < height - edge;
-  for (let k = run.id.length - 1; k >= 0; k--) {  // those rated most on top
+  for (let k = run.id.length - 1; k >= 0; k--) {  // items with most ratings on top
     if (!inside(k, -9)) continue;
     context.globalAlpha = has(k) ? 0.75 : 0.07;
     context.fillStyle = run.colour[k] < 0 ? muted : colours[run.colour[k]];
@@ -101,7 +101,7 @@ function paint() {
     context.font = `${k === here ? "bold " : ""}12px system-ui, sans-serif`;
     const text = run.label[k].length > letters ? run.label[k].slice(0, letters - 1) + "…" : run.label[k];
     const wide = context.measureText(text).width, away = radius(k) + (k === here ? 9 : 3);
-    const left = [across(k) + away, across(k) - away - wide].find((begin) =>  // beside its dot, where there is room
+    const left = [across(k) + away, across(k) - away - wide].find((begin) =>  // beside its dot, if there is room
       begin > 1 && begin + wide < width - 1 &&
       !taken.some((box) => box[0] < begin + wide && box[1] > begin && Math.abs(box[2] - down(k)) < 14));
     if (left === undefined) continue;
@@ -120,7 +120,7 @@ const zoomMiddle = (factor) => zoomBy(factor, canvas.clientWidth / 2, canvas.cli
 function moveBy(x, y) { view.x += x; view.y += y; draw(); }
 function showAll() { view = fit(); draw(); }
 
-/** What is in the middle stays there, as large beside the whole: on another screen, and on paper. */
+/** Keeps the middle of the map in the middle, at the same zoom, on a screen or paper of another size. */
 function resized() {
   const width = canvas.clientWidth, height = canvas.clientHeight, whole = fit();
   if (seen) {
@@ -213,7 +213,8 @@ function neighbours(of, k) {
   return pairs;
 }
 
-/** With an address, so that the browser's Back goes back on the walk; but at once: it tells of it only later. */
+/** Shows an item and sets the address, so that the browser's Back button works. The event of the address comes late,
+    so the item is shown at once. */
 function go(id) {
   location.hash = `#item=${encodeURIComponent(id)}`;
   show(id);
@@ -272,7 +273,7 @@ function find(text) {
   const wanted = text.trim().toLowerCase();
   if (!wanted) return [];
   const exact = [], rest = [];
-  for (let k = 0; k < run.id.length; k++) {  // those rated most come first
+  for (let k = 0; k < run.id.length; k++) {  // items with most ratings come first
     if (run.id[k] === wanted || run.words[k].slice(1).includes(wanted) || run.words[k][0] === wanted) exact.push(k);
     else if (rest.length < HITS && run.words[k].some((word) => word.includes(wanted))) rest.push(k);
   }
