@@ -1,7 +1,7 @@
 """The only code that gives files and folders their final names.
 
-Everything is written beside its target, flushed to the disk, and renamed: a reader sees the old or
-the new, never a half, whenever the writer dies.
+Everything is written beside its target, flushed to the disk, and then renamed. A reader sees the
+old content or the new one, never a part of it, whenever the writer dies.
 """
 
 import contextlib
@@ -20,21 +20,29 @@ from cfcli.core.errors import LockedError, LostError, MachineError, StoppedError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 TRASH = ".trash-"
+PAUSE = 0.05  # seconds between two tries to get a lock
 
 
 @contextlib.contextmanager
 def directory(target: Path, keep: bool = False) -> Iterator[Path]:
-    """A folder to write into, beside ``target``; when the block ends well it becomes ``target``,
-    else it goes away.
+    """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
+    an error, and is removed otherwise.
 
-    The folder is locked, and its owner's alone, while it is open. One left by a killed process is
-    cleared or, with ``keep``, taken over, and then a signal leaves it, too; so does, always, the
-    loss of another process. A folder that stands at ``target`` by then is replaced, its dot files
-    kept.
+    While it is open, the folder is locked and only its owner can enter it. If a killed process left
+    such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but its
+    dot files are kept. If another process of the same work was lost, the folder always stays.
+
+    Args:
+        target: the final path.
+        keep: takes over what a killed process left, instead of clearing it, and leaves the folder
+            when a signal ends the block, so that the work can be resumed.
+
+    Yields:
+        The folder to write into.
 
     Raises:
         LockedError: another process is writing the same target.
-        MachineError: no permission, no space.
+        MachineError: no permission, or no space.
     """
     target = target.resolve()
     staging = staging_of(target)
@@ -51,8 +59,9 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             sync(staging)
             _swap(staging, target)
     except BaseException as error:
-        stopped = keep and isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        if not stopped and not isinstance(error, LostError):
+        stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
+        resumable = isinstance(error, LostError) or (keep and stopped)
+        if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
@@ -60,16 +69,26 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
 
 
 def staging_of(target: Path) -> Path:
-    """Where :func:`directory` writes what will be ``target``; a killed process leaves it behind."""
+    """Where :func:`directory` writes before it renames; a killed process leaves this folder behind.
+
+    Args:
+        target: the final path.
+    """
     return target.with_name(f".{target.name}.part")
 
 
 @contextlib.contextmanager
 def file(target: Path) -> Iterator[IO[bytes]]:
-    """A file to write into that becomes ``target`` when the block ends well.
+    """A file to write into, which becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: the final path.
+
+    Yields:
+        The open file.
 
     Raises:
-        MachineError: no permission, no space.
+        MachineError: no permission, or no space.
     """
     target = target.resolve()
     with machine_errors(target):
@@ -92,7 +111,15 @@ def file(target: Path) -> Iterator[IO[bytes]]:
 
 
 def point(link: Path, target: Path) -> None:
-    """Makes ``link`` a symbolic link to ``target``, at once for every reader."""
+    """Makes a symbolic link, or moves it, in one step for every reader.
+
+    Args:
+        link: the path of the link.
+        target: what it points to; the link stores the path relative to its own folder.
+
+    Raises:
+        MachineError: no permission, or no space.
+    """
     with machine_errors(link):
         temporary = link.with_name(f".{link.name}.{os.getpid()}.part")
         temporary.unlink(missing_ok=True)
@@ -103,30 +130,29 @@ def point(link: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, wait: float = 0) -> Iterator[None]:
-    """Holds the lock that the file at ``path`` stands for; the system frees it when the process
-    ends, however it does.
+    """Holds a lock while the block runs. The system frees it however the process ends.
 
     Args:
-        wait: seconds to wait for it.
+        path: the file that stands for the lock; it is made if need be, and stays.
+        wait: seconds to wait while another process holds the lock.
 
     Raises:
-        LockedError: another process holds it still.
+        LockedError: another process still holds it.
+        MachineError: no permission, or no space.
     """
     with machine_errors(path):
         _make(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
-        until = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    holder = os.pread(handle, 20, 0).decode(errors="replace") or "another"
-                    text = f"{path.parent}: process {holder} is at work there; try later, or wait with --wait SECONDS"
-                    raise LockedError(text) from None
-                time.sleep(0.05)
+        deadline = time.monotonic() + wait
+        while not _try_lock(handle):
+            if time.monotonic() >= deadline:
+                holder = os.pread(handle, 20, 0).decode(errors="replace") or "another"
+                raise LockedError(
+                    f"{path.parent}: process {holder} is at work there; "
+                    "try later, or wait with --wait SECONDS"
+                )
+            time.sleep(PAUSE)
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
@@ -135,7 +161,14 @@ def lock(path: Path, wait: float = 0) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder: it is gone for readers before its files go."""
+    """Removes a folder. Readers lose sight of it before its files go.
+
+    Args:
+        folder: what to remove.
+
+    Raises:
+        MachineError: no permission.
+    """
     with machine_errors(folder):
         trash = folder.with_name(f"{TRASH}{folder.name}")
         shutil.rmtree(trash, ignore_errors=True)
@@ -145,8 +178,15 @@ def discard(folder: Path) -> None:
 
 
 def sweep(folder: Path, spare: Path | None = None) -> None:
-    """Clears what killed processes left in a folder, but for ``spare`` and for what another process
-    works on."""
+    """Removes what killed processes left in a folder, except where another process is at work.
+
+    Args:
+        folder: where to look for leftovers.
+        spare: a leftover to keep.
+
+    Raises:
+        MachineError: no permission.
+    """
     with machine_errors(folder):
         for path in [*folder.glob(f"{TRASH}*"), *folder.glob(".*.part*")]:
             if path == spare:
@@ -154,10 +194,9 @@ def sweep(folder: Path, spare: Path | None = None) -> None:
             if not path.is_dir() or path.is_symlink():
                 path.unlink(missing_ok=True)
                 continue
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            handle = _open_folder(path)
             try:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _try_lock(handle):
                     shutil.rmtree(path)
             finally:
                 os.close(handle)
@@ -165,8 +204,14 @@ def sweep(folder: Path, spare: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def machine_errors(path: Path) -> Iterator[None]:
-    """Turns the operating system's errors, also where a library wraps them, into one line that
-    names ``path``."""
+    """Turns errors of the operating system into one line, also those that a library wraps.
+
+    Args:
+        path: what the line names if the error names no file.
+
+    Raises:
+        MachineError: in place of an OSError, but for a broken pipe.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -175,39 +220,89 @@ def machine_errors(path: Path) -> Iterator[None]:
         raise MachineError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
+def sync(path: Path) -> None:
+    """Makes the system write a file or folder to the disk.
+
+    Args:
+        path: the file or folder.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def umask() -> int:
+    """The bits of a mode that the process withholds from new files and folders.
+
+    The call that reads them also sets them, which other threads would notice. Linux tells them in
+    /proc as well; where it does not, new files are private for an instant rather than open to all.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _make(folder: Path) -> None:
-    """Makes a folder and those above it, which are not for all to write to even where the umask
-    would let them."""
+    """Makes a folder and its parents. Not everybody may write to them, even if the umask would
+    allow it: that is why each is made with a mode, which ``Path.mkdir`` gives to the last only."""
     if not folder.is_dir():
         _make(folder.parent)
         folder.mkdir(mode=0o775, exist_ok=True)
 
 
+def _open_folder(path: Path) -> int:
+    """A handle of a folder, to lock it by; a link in its place is an error."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _try_lock(handle: int) -> bool:
+    """Locks an open file or folder, unless another process holds its lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _lock(staging: Path, target: Path, keep: bool) -> int:
+    """Makes and locks the folder that will become ``target``.
+
+    Returns:
+        The handle that holds the lock; to close it frees the lock.
+    """
     while True:
         staging.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        handle = _open_folder(staging)
+        if not _try_lock(handle):
             os.close(handle)
             holder = "another process"
             with contextlib.suppress(OSError):
                 holder = f"process {(staging / 'pid').read_text()}"
             raise LockedError(
                 f"{target}: {holder} is writing it; wait for it, or choose another --out"
-            ) from None
+            )
         # The former holder may have renamed or removed the folder between our open and our lock.
         if staging.exists() and os.stat(staging).st_ino == os.fstat(handle).st_ino:
             break
         os.close(handle)
-    for left in [] if keep else staging.iterdir():
-        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    if not keep:
+        for leftover in staging.iterdir():
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
     (staging / "pid").write_text(str(os.getpid()))
     return handle
 
 
 def _swap(staging: Path, target: Path) -> None:
+    """Gives ``staging`` the name ``target``, and removes the folder that had it."""
     if not target.is_dir():
         os.rename(staging, target)
         sync(target.parent)
@@ -217,9 +312,9 @@ def _swap(staging: Path, target: Path) -> None:
             shutil.copy2(path, staging / path.name)
     former = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # The former folder gets the name of the staging one, which others would take and write to
-        # before it is gone.
-        fcntl.flock(former, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The former folder gets the name of the staging folder. Without a lock, another writer
+        # could take it over before it is gone.
+        _try_lock(former)
         _exchange(staging, target)
         sync(target.parent)
         shutil.rmtree(staging, ignore_errors=True)
@@ -228,15 +323,13 @@ def _swap(staging: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Gives each folder the other's name: in one step on Linux, so that no reader finds none, else
-    in three."""
+    """Swaps the names of two folders: on Linux in one step, so that a reader always finds a
+    folder; elsewhere in three."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if (
-        renameat2
-        and renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
-        == 0
-    ):
-        return
+    if renameat2 is not None:
+        names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
+        if renameat2(*names, RENAME_EXCHANGE) == 0:
+            return
     third = one.with_name(f"{one.name}.former")
     shutil.rmtree(third, ignore_errors=True)
     os.rename(other, third)
@@ -246,18 +339,3 @@ def _exchange(one: Path, other: Path) -> None:
         os.rename(third, other)
         raise
     os.rename(third, one)
-
-
-def sync(path: Path) -> None:
-    """Has the system write a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

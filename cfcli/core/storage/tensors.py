@@ -3,35 +3,57 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.errors import ArtifactError
 
-if TYPE_CHECKING:
-    pass
+Tensor = NDArray[Any]
+LETTERS = {"f": "F", "u": "U", "i": "I"}  # of NumPy's kinds in names of types such as F32
+ALIGNMENT = 8  # bytes that the header's length is a multiple of
 
 
-def save_tensors(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Writes tensors in the safetensors format, one after the other: the library's writer takes the
-    bytes of all at once, and some are larger than memory (see
-    :func:`cfcli.core.training.distributed.sharded.gathered`)."""
-    header, end = {}, 0
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes tensors one after the other. The library's writer takes the bytes of all at once, and
+    some are larger than memory (:func:`cfcli.core.training.distributed.sharded.gathered`).
+
+    Args:
+        tensors: floating-point or whole numbers of any shape, by name. Each is read once, in the
+            order of the mapping.
+        path: the file.
+    """
+    header = {}
+    end = 0
     for name, value in tensors.items():
         begin, end = end, end + value.nbytes
-        kind = {"f": "F", "u": "U", "i": "I"}[value.dtype.kind] + str(8 * value.dtype.itemsize)
-        header[name] = {"dtype": kind, "shape": value.shape, "data_offsets": [begin, end]}
+        header[name] = {
+            "dtype": f"{LETTERS[value.dtype.kind]}{8 * value.dtype.itemsize}",
+            "shape": value.shape,
+            "data_offsets": [begin, end],
+        }
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % ALIGNMENT)
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
         for value in tensors.values():
             file.write(np.ascontiguousarray(value).data)
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads all tensors of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

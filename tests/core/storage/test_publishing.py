@@ -118,6 +118,19 @@ def test_modes_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o777 & ~umask
 
 
+def test_the_umask_is_read_without_being_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads would create files by the umask that was set."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("only Linux tells the umask without setting it")
+    former = os.umask(0o027)
+    try:
+        monkeypatch.setattr(publishing.os, "umask", lambda mask: pytest.fail("set"))
+        assert publishing.umask() == 0o027
+    finally:
+        monkeypatch.undo()
+        os.umask(former)
+
+
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
