@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cfcli.cli.app import COMMANDS
+
 CFCLI = str(Path(sys.executable).with_name("cfcli"))
-COMMANDS = "prepare train evaluate predict recommend export-embeddings similar bench retrain rollback status verify".split()
-HEAVY = "polars pyarrow sklearn torch pytorch_lightning pandas matplotlib".split()
+HEAVY = "polars pyarrow sklearn torch pytorch_lightning pandas".split()
 LOADED = f"""
 import atexit, sys
 atexit.register(lambda: print(" ".join(n for n in {HEAVY!r} if n in sys.modules), file=sys.stderr))

@@ -1,4 +1,4 @@
-"""The Typer app: names the commands, and maps what goes wrong to one line and an exit code."""
+"""The Typer app: names the commands, and turns each error into one line and an exit code."""
 
 import atexit
 import contextlib
@@ -6,52 +6,78 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 import cfcli
-from cfcli.cli import (
-    bench,
-    evaluate,
-    export_embeddings,
-    plan,
-    predict,
-    prepare,
-    recommend,
-    report,
-    retrain,
-    rollback,
-    similar,
-    status,
-    train,
-    verify,
-)
 from cfcli.core.errors import CfcliError, refuse_few_addresses
 
 ADDRESSES = 1 << 30  # bytes
-EXIT_CODES = """Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, device),
-5 another process writes there, 6 a demanded bar was missed, 7 artifact missing, damaged or incompatible, 8 stale,
-128+N stopped by signal N (SIGINT 130, SIGTERM 143, SIGPIPE 141)."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, "
+    "device), 5 another process writes there, 6 a demanded bar was missed, 7 artifact missing, "
+    "damaged or incompatible, 8 stale, 128+N stopped by signal N (SIGINT 130, SIGTERM 143, "
+    "SIGPIPE 141)."
+)
+
+# Each command and its topic in the help. The command export-embeddings is the function
+# export_embeddings of the module cfcli.cli.export_embeddings, which is imported when needed.
+COMMANDS = {
+    "prepare": "Make a model",
+    "plan": "Make a model",
+    "train": "Make a model",
+    "evaluate": "Make a model",
+    "bench": "Make a model",
+    "predict": "Use a model",
+    "recommend": "Use a model",
+    "similar": "Use a model",
+    "export-embeddings": "Use a model",
+    "report": "Use a model",
+    "retrain": "Keep a model up to date",
+    "rollback": "Keep a model up to date",
+    "status": "Keep a model up to date",
+    "verify": "Keep a model up to date",
+}
 
 
 class Group(TyperGroup):
-    """Typer's group, with errors mapped where both the console script and a test runner pass."""
+    """Typer's group, which loads commands when they are needed and turns errors into exit codes
+    where both the console script and a test runner pass."""
 
-    def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        # An unknown name loads all commands, so that the error can suggest the nearest one.
+        needed = [cmd_name] if cmd_name in COMMANDS else list(COMMANDS)
+        for name in needed:
+            if name not in self.commands:
+                self.commands[name] = _load(name)
+        return super().get_command(ctx, cmd_name)
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         standalone_mode = extra.pop("standalone_mode", True)
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
-        for stream in (
-            sys.stdout,
-            sys.stderr,
-        ):  # a title must not end a run on a terminal that cannot show it
+        # A title must not end a run on a terminal that cannot show it.
+        for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         sys.exit(self._code(sys.argv[1:] if args is None else args, prog_name, extra))
 
-    def _code(self, args: Any, prog_name: str | None, extra: dict[str, Any]) -> int:
+    def _code(self, args: Sequence[str], prog_name: str | None, extra: dict[str, Any]) -> int:
+        """Runs a command line, and prints its error if there is one.
+
+        Returns:
+            The exit code.
+        """
         try:
             code = super().main(args or ["--help"], prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
@@ -59,24 +85,19 @@ class Group(TyperGroup):
         except CfcliError as error:
             return _fail(str(error), error.exit_code)
         except typer.TyperException as error:
-            command = getattr(getattr(error, "ctx", None), "command_path", "cfcli")
-            return _fail(
-                f"{error.format_message().rstrip('.')}; see '{command} --help'", error.exit_code
-            )
+            context = getattr(error, "ctx", None)
+            command = getattr(context, "command_path", "cfcli")
+            message = error.format_message().rstrip(".")
+            return _fail(f"{message}; see '{command} --help'", error.exit_code)
         except BrokenPipeError:
             return _silence(141)
         except MemoryError:
             return _fail("not enough memory on this machine for so many rows", 4)
         except OSError as error:
-            if error.errno in (
-                errno.ENOSPC,
-                errno.EDQUOT,
-                errno.EIO,
-                errno.EBADF,
-            ):  # stdout itself cannot be written
-                _silence(4)
-                return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
-            raise
+            if error.errno not in FULL:
+                raise
+            _silence(4)
+            return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -86,7 +107,17 @@ class Group(TyperGroup):
             raise typer.Exit(_silence(141)) from None
 
 
+def _load(name: str) -> Any:
+    """Imports the module of a command and makes the command from its function."""
+    function = name.replace("-", "_")
+    module = import_module(f"cfcli.cli.{function}")
+    single = typer.Typer(rich_markup_mode="rich", add_completion=False)
+    single.command(name, rich_help_panel=COMMANDS[name])(getattr(module, function))
+    return typer.main.get_command(single)
+
+
 def _fail(message: str, code: int) -> int:
+    """Prints an error as one line, and returns its exit code."""
     from cfcli.cli.console import safe
 
     # Only what safe() leaves can be markup, and print() reads none.
@@ -116,7 +147,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},
-    epilog=EXIT_CODES.replace("\n", " "),
+    epilog=EXIT_CODES,
 )
 
 
@@ -133,30 +164,14 @@ def _root(
     """
 
 
-app.command("prepare")(prepare.prepare)
-app.command("plan")(plan.plan)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("recommend")(recommend.recommend)
-app.command("export-embeddings")(export_embeddings.export_embeddings)
-app.command("similar")(similar.similar)
-app.command("report")(report.report)
-app.command("bench")(bench.bench)
-app.command("retrain")(retrain.retrain)
-app.command("rollback")(rollback.rollback)
-app.command("status")(status.status)
-app.command("verify")(verify.verify)
-
-
 def _stop(number: int, frame: object) -> None:
     sys.exit(128 + number)  # as an exception, so that nothing half-written is left behind
 
 
 def _open_closed_streams() -> None:
-    """Puts something in place of standard streams that are closed: files opened later would get
-    their numbers. What stdout was to get must not be lost in silence: it cannot be written, which
-    is an error."""
+    """Opens /dev/null in place of standard streams that are closed, as files opened later would get
+    their numbers. In place of stdout it is open for reading only, so that writing a result there is
+    an error instead of a silent loss."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)

@@ -12,7 +12,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 
-@options.takes(options.TRAIN | options.PROCESSES)
+@options.takes(options.TRAIN | options.TOGETHER)
 def plan(
     *,
     data: options.Data = Path("data"),
@@ -35,8 +35,7 @@ def plan(
 
     Example: cfcli plan --users 10000000 --items 1000000 --rows 1000000000 --dim 64 --solver adam
     """
-    console = Out(json, quiet)
-    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=console.note)
+    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
 
     from cfcli.core.training.plan.advice import report
     from cfcli.core.training.plan.sizing import Job
@@ -53,6 +52,7 @@ def plan(
             "give all of --users, --items and --rows, or none of them: a dataset has all"
         )
     found = report(settings, job, out)
+    console = Out(json, quiet)
     if not json and not quiet:
         by = f"by {found['optimizer'] or found['solver']}"
         sizes = f"{found['users']:,} users, {found['items']:,} items, {found['rows']:,} ratings to train on"
