@@ -46,7 +46,7 @@ demo: .venv/.installed
 	@echo "next             $(CFCLI) --help"
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 soak: .venv/.installed
 	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)

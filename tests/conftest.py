@@ -1,6 +1,8 @@
 """Fixtures for all tests."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,16 +12,45 @@ from shell import run_cfcli, write_ratings
 # slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+Fill = Callable[[Path], object]
+MadeOnce = Callable[[str, Fill], Path]
+
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """``made_once(name, fill)``: a folder that the first worker to ask fills, for all workers.
+
+    Tests read it; those that change something make a copy.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make(name: str, fill: Fill) -> Path:
+        folder = root / name
+        done = root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def project(made_once: MadeOnce) -> Path:
     """A folder in which the first commands of the README were given: ``data/`` and a run, ``base``,
     are there."""
-    folder = tmp_path_factory.mktemp("project")
+    return made_once("project", fill_project)
+
+
+def fill_project(folder: Path) -> None:
     write_ratings(folder / "ratings.csv")
     titles = "\n".join(f'{i},"Film, number {i} (1999)",Drama' for i in range(1, 61))
     (folder / "movies.csv").write_text("movieId,title,genres\n" + titles + "\n")
     for args in (["prepare", "ratings.csv", "--items", "movies.csv"], ["train", "--out", "base"]):
         done = run_cfcli(*args, cwd=folder)
         assert done.returncode == 0, done.stderr
-    return folder
