@@ -30,7 +30,9 @@ def test_every_sh_block_runs(tmp_path: Path) -> None:
 
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^\$ make (\w+)", README, re.MULTILINE):
+    targets = re.findall(r"^\$ make (\w+)", README, re.MULTILINE)
+    assert targets
+    for target in targets:
         assert f"\n{target}:" in makefile
 
 

@@ -21,7 +21,7 @@ from cfcli.core.training import fit as training
 
 KINDS = {"dataset": "data", "mf run": "mf", "ncf run": "ncf", "checkpoint": "stopped/checkpoints"}
 MANIFESTS = {"dataset": "dataset.json", "mf run": "run.json", "ncf run": "run.json"}
-SECONDS = 3  # that a refusal may take
+SECONDS = 10  # after which a refusal hangs
 NAN, INFINITE, HUGE = float("nan"), float("inf"), 10**400
 
 

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 import pytest
-from soak import Count, Tried
+from soak import Count, Trials, Tried
 from store_faults import (
     QUICK,
     assert_one_error,
@@ -36,28 +36,27 @@ from cfcli.core.training.trained import TrainedModel
 
 def test_a_full_disk_ends_a_retrain_in_one_line(folder: Path, count: Count, tried: Tried) -> None:
     """Files may not grow beyond a limit, which is an error of the disk like any other."""
+    trials = Trials()
     store, before = Store(folder / "store"), tree(folder / "store" / "runs")
     limits = range(9_000, 26_000, 1_000) if count(0, 1) else [15_000]
     for limit in limits:
-        (folder / "m.prom").unlink(missing_ok=True)
+        with trials.one(f"{limit} bytes"):
+            (folder / "m.prom").unlink(missing_ok=True)
 
-        def limited(limit: int = limit) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            def limited(limit: int = limit) -> None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        done = retrain(
-            folder, "later.csv", [*QUICK, "--metrics-file", "m.prom"], preexec_fn=limited
-        )
-        assert_one_error(done, done.stderr, 4, str(store.path.resolve()))
-        assert done.stdout == ""
-        assert exit_code_in(folder / "m.prom") == 4
-        assert tree(folder / "store" / "runs") == before
-        assert assert_recovers(store, 1) == 1
-        assert litter(store) == []
-    tried(
-        "F4",
-        "a full disk under a retrain: current harmed, no line that names the path",
-        len(limits),
-        0,
+            done = retrain(
+                folder, "later.csv", [*QUICK, "--metrics-file", "m.prom"], preexec_fn=limited
+            )
+            assert_one_error(done, done.stderr, 4, str(store.path.resolve()))
+            assert done.stdout == ""
+            assert exit_code_in(folder / "m.prom") == 4
+            assert tree(folder / "store" / "runs") == before
+            assert assert_recovers(store, 1) == 1
+            assert litter(store) == []
+    trials.end(
+        tried, "F4", "a full disk under a retrain: current harmed, no line that names the path"
     )
 
 
@@ -119,6 +118,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
 def test_too_little_memory_ends_a_retrain_and_harms_nothing(
     folder: Path, count: Count, tried: Tried
 ) -> None:
+    trials = Trials()
     store, before = Store(folder / "store"), tree(folder / "store" / "runs")
     sizes = [700] if not count(0, 1) else [200, 400, 700, 1000, 1400, 2000]
     for megabytes in sizes:
@@ -129,18 +129,19 @@ def test_too_little_memory_ends_a_retrain_and_harms_nothing(
         done = retrain(folder, "later.csv", QUICK, preexec_fn=limited)
         if done.returncode == 0 and megabytes >= 1000:
             break
-        assert done.returncode in (
-            1,
-            4,
-            127,
-            128 + signal.SIGABRT,
-            -signal.SIGABRT,
-            -signal.SIGSEGV,
-            -signal.SIGKILL,
-        )
-        assert tree(folder / "store" / "runs") == before
-        assert assert_recovers(store, 1) == 1
-    tried("F17", "too little memory for a retrain: current harmed", len(sizes), 0)
+        with trials.one(f"{megabytes} MB"):
+            assert done.returncode in (
+                1,
+                4,
+                127,
+                128 + signal.SIGABRT,
+                -signal.SIGABRT,
+                -signal.SIGSEGV,
+                -signal.SIGKILL,
+            )
+            assert tree(folder / "store" / "runs") == before
+            assert assert_recovers(store, 1) == 1
+    trials.end(tried, "F17", "too little memory for a retrain: current harmed")
 
 
 def drop_powers() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from soak import Count, Tried, in_a_soak
+from soak import Count, Trials, Tried, in_a_soak
 from store_faults import (
     ENV,
     FAULTS,
@@ -48,25 +48,26 @@ except CfcliError as error:
 def test_publishing_is_killed_at_random_moments(
     made: list[Path], count: Count, tried: Tried, started: Callable[..., Process], tmp_path: Path
 ) -> None:
+    trials = Trials()
     generator, store, least, nights = random.Random(2), Store(tmp_path / "store"), 0, 0
     times = count(10, 200)
     for _ in range(times):
-        child = started(python(NIGHTS, store.path, 10**6, 2, 0, *made), env=ENV | {"ALOUD": "1"})
-        assert child.stdout is not None
-        assert child.stdout.readline()
-        time.sleep(generator.uniform(0, 0.3))
-        assert child.poll() is None, child.communicate()
-        child.kill()
-        told = child.communicate()[0].split()
-        nights += len(told) + 1
-        # What was told to be published is in use, or what came after it.
-        least = assert_recovers(store, max([least, *(int(name[:6]) for name in told)]))
+        with trials.one("a kill"):
+            child = started(
+                python(NIGHTS, store.path, 10**6, 2, 0, *made), env=ENV | {"ALOUD": "1"}
+            )
+            assert child.stdout is not None
+            assert child.stdout.readline()
+            time.sleep(generator.uniform(0, 0.3))
+            assert child.poll() is None, child.communicate()
+            child.kill()
+            told = child.communicate()[0].split()
+            nights += len(told) + 1
+            # What was told to be published is in use, or what came after it.
+            least = assert_recovers(store, max([least, *(int(name[:6]) for name in told)]))
     assert least >= nights
-    tried(
-        "F2",
-        "kill -9 while publishing: current lost, torn or older; a lock or a part left",
-        times,
-        0,
+    trials.end(
+        tried, "F2", "kill -9 while publishing: current lost, torn or older; a lock or a part left"
     )
 
 
@@ -94,6 +95,7 @@ def assert_fails_cleanly(done: "subprocess.CompletedProcess[str]", fault: str) -
 def test_a_call_of_the_system_fails_while_publishing(
     call: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
+    trials = Trials()
     store, least, reached = Store(tmp_path / "store"), 0, Counter[str]()
     fill(store, made, True, True, True)
     for turn, fault in enumerate(FAULTS):
@@ -103,19 +105,15 @@ def test_a_call_of_the_system_fails_while_publishing(
             if not is_reached:
                 assert done.returncode == 0, done.stderr
                 break
-            reached[fault] += 1
-            if done.returncode or call not in OPTIONAL:
-                assert_fails_cleanly(done, fault)
-            least = assert_recovers(store, least)
+            with trials.one(f"{call} {when}, {fault}"):
+                reached[fault] += 1
+                if done.returncode or call not in OPTIONAL:
+                    assert_fails_cleanly(done, fault)
+                least = assert_recovers(store, least)
     assert list(reached) == [
         fault for turn, fault in enumerate(FAULTS) if count(0, 1) or CALLS[call][turn]
     ]
-    tried(
-        "F3",
-        f"{call} fails or kills while publishing: current lost, torn or older",
-        reached.total(),
-        0,
-    )
+    trials.end(tried, "F3", f"{call} fails or kills while publishing: current lost, torn or older")
 
 
 @needs_strace
@@ -142,7 +140,8 @@ def test_a_dataset_is_replaced_where_names_cannot_be_exchanged(
 ) -> None:
     """As on a file system without renameat2: killed in between there may be no dataset, but there
     is a model."""
-    store, least, times = Store(tmp_path / "store"), 0, 0
+    trials = Trials()
+    store, least = Store(tmp_path / "store"), 0
     fill(store, made, True, True)
     shutil.copytree(made[0] / "data", store.data)
     command = python(NIGHTS, store.path, 1, 2, 0, *made)
@@ -155,18 +154,17 @@ def test_a_dataset_is_replaced_where_names_cannot_be_exchanged(
         )
         if done.returncode == 0:
             break
-        times += 1
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert_whole(store, least)
-        done = run(command)
-        assert done.returncode == 0, done.stderr
-        least = assert_whole(store, least)
-        Dataset.load(store.data)
-    tried(
+        with trials.one(f"rename {when}"):
+            assert done.returncode == -signal.SIGKILL, done.stderr
+            assert_whole(store, least)
+            done = run(command)
+            assert done.returncode == 0, done.stderr
+            least = assert_whole(store, least)
+            Dataset.load(store.data)
+    trials.end(
+        tried,
         "F3",
         "kill -9 between the renames that replace a dataset: current lost, torn or older",
-        times,
-        0,
     )
 
 
@@ -194,7 +192,7 @@ def test_a_rollback_fails_or_is_killed(
     call: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
     """Then the one run or the other is in use; said again, it is done."""
-    times = 0
+    trials = Trials()
     for turn, fault in enumerate(FAULTS):
         for when in whens(count, few=[(1, 2, 2)[turn]]):
             store = Store(tmp_path / f"{fault}-{when}")
@@ -204,10 +202,10 @@ def test_a_rollback_fails_or_is_killed(
             if not is_reached:
                 assert done.returncode == 0, done.stderr
                 break
-            times += 1
-            assert_fails_cleanly(done, fault)
-            assert assert_whole(store) in (2, 3)
-            assert assert_recovers(store) in (2, 3)
-            assert store.rollback(store.runs()[1].name)[0] == store.runs()[1]
-            assert assert_recovers(store) == 2
-    tried("F3", "a rollback fails or is killed: another run than the two in use", times, 0)
+            with trials.one(f"{call} {when}, {fault}"):
+                assert_fails_cleanly(done, fault)
+                assert assert_whole(store) in (2, 3)
+                assert assert_recovers(store) in (2, 3)
+                assert store.rollback(store.runs()[1].name)[0] == store.runs()[1]
+                assert assert_recovers(store) == 2
+    trials.end(tried, "F3", "a rollback fails or is killed: another run than the two in use")

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from soak import Count, Tried
+from soak import Count, Trials, Tried
 from store_faults import (
     FAULTS,
     assert_recovers,
@@ -26,8 +26,8 @@ from cfcli.core.storage import publishing
 def test_removing_runs_fails_in_the_middle(
     fault: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
+    trials = Trials()
     code = "import sys\nfrom pathlib import Path\nfrom cfcli.core.retraining.store import Store\nStore(Path(sys.argv[1])).prune(1)"
-    times = 0
     for when in whens(count, few=[5]):
         store = Store(tmp_path / f"{when}")
         fill(store, made, True, True, True, True, False)
@@ -38,24 +38,23 @@ def test_removing_runs_fails_in_the_middle(
         if not is_reached:
             assert done.returncode == 0, done.stderr
             break
-        times += 1
-        assert done.returncode == (-signal.SIGKILL if fault == "signal=KILL" else 1)
-        assert "MachineError" in done.stderr or fault == "signal=KILL"
-        assert [
-            path
-            for path in (store.path / "runs").iterdir()
-            if path.name.startswith(publishing.TRASH)
-        ]
-        assert set(kept) <= set(store.runs())
-        assert (store.current(), store.previous()) == (kept[1], kept[0])
-        assert assert_recovers(store) == 4
-        store.prune(1)
-        assert store.runs() == kept
-    tried(
+        with trials.one(f"unlinkat {when}, {fault}"):
+            assert done.returncode == (-signal.SIGKILL if fault == "signal=KILL" else 1)
+            assert "MachineError" in done.stderr or fault == "signal=KILL"
+            assert [
+                path
+                for path in (store.path / "runs").iterdir()
+                if path.name.startswith(publishing.TRASH)
+            ]
+            assert set(kept) <= set(store.runs())
+            assert (store.current(), store.previous()) == (kept[1], kept[0])
+            assert assert_recovers(store) == 4
+            store.prune(1)
+            assert store.runs() == kept
+    trials.end(
+        tried,
         "F24",
         "a removal of old runs fails or is killed: current or previous gone, half a run left",
-        times,
-        0,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from soak import Count, Tried, in_a_soak
+from soak import Count, Trials, Tried, in_a_soak
 from store_faults import (
     ENV,
     LONG,
@@ -61,42 +61,41 @@ def assert_went_on(store: Store, history: list[dict[str, Any]], epochs: int = 8)
 def test_a_signal_stops_a_retrain_and_the_next_goes_on(
     folder: Path, count: Count, tried: Tried, started: Callable[..., Process]
 ) -> None:
+    trials = Trials()
     store, former = Store(folder / "store"), (folder / "store" / "current").resolve()
     before, signals = tree(former), [signal.SIGTERM, signal.SIGINT, signal.SIGHUP][: count(1, 3)]
     for number in signals:
-        store_before = sorted(path.name for path in (store.path / "runs").glob("[!.]*"))
-        current = number_of(store.current())
-        (folder / "later.csv").write_text(
-            (folder / "later.csv").read_text() + f"1,{1000 + number},4,1500000000\n"
-        )
-        process = started(retrain_command(), cwd=folder)
-        wait_for(lambda: checkpoint_of(folder), process)
-        time.sleep(0.2)
-        process.send_signal(number)
-        begin = time.monotonic()
-        out, err = process.communicate(timeout=60)
-        assert time.monotonic() - begin < 10
-        assert out == ""
-        assert_one_error(process, err, 128 + number, "the next training goes on from there")
-        assert exit_code_in(folder / "m.prom") == 128 + number
-        assert assert_whole(store) == current
-        assert sorted(path.name for path in (store.path / "runs").glob("[!.]*")) == store_before
-        assert len([*(store.path / "runs").glob(".*")]) == 1
-        path = checkpoint_of(folder)
-        assert path is not None
-        history = history_of(path)
-        done = retrain(folder, "later.csv", LONG)
-        assert done.returncode == 0, done.stderr
-        assert "status=published" in done.stderr
-        assert_went_on(store, history)
-        assert assert_recovers(store, current + 1) == current + 1
-        assert litter(store) == []
+        with trials.one(number.name):
+            store_before = sorted(path.name for path in (store.path / "runs").glob("[!.]*"))
+            current = number_of(store.current())
+            (folder / "later.csv").write_text(
+                (folder / "later.csv").read_text() + f"1,{1000 + number},4,1500000000\n"
+            )
+            process = started(retrain_command(), cwd=folder)
+            wait_for(lambda: checkpoint_of(folder), process)
+            time.sleep(0.2)
+            process.send_signal(number)
+            begin = time.monotonic()
+            out, err = process.communicate(timeout=60)
+            assert time.monotonic() - begin < 10
+            assert out == ""
+            assert_one_error(process, err, 128 + number, "the next training goes on from there")
+            assert exit_code_in(folder / "m.prom") == 128 + number
+            assert assert_whole(store) == current
+            assert sorted(path.name for path in (store.path / "runs").glob("[!.]*")) == store_before
+            assert len([*(store.path / "runs").glob(".*")]) == 1
+            path = checkpoint_of(folder)
+            assert path is not None
+            history = history_of(path)
+            done = retrain(folder, "later.csv", LONG)
+            assert done.returncode == 0, done.stderr
+            assert "status=published" in done.stderr
+            assert_went_on(store, history)
+            assert assert_recovers(store, current + 1) == current + 1
+            assert litter(store) == []
     assert tree(former) == before
-    tried(
-        "F7",
-        "a signal stops a retrain: current harmed, its work lost, another exit code",
-        len(signals),
-        0,
+    trials.end(
+        tried, "F7", "a signal stops a retrain: current harmed, its work lost, another exit code"
     )
 
 
@@ -112,33 +111,35 @@ def stop_while_it_starts(process: Process, checkpoint: Path) -> None:
 def test_a_retrain_is_killed_and_the_next_goes_on(
     nights: Path, count: Count, tried: Tried, started: Callable[..., Process], tmp_path: Path
 ) -> None:
-    generator, times, resumed, published = random.Random(1), count(1, 20), 0, 0
+    trials = Trials()
+    generator, times, resumed = random.Random(1), count(1, 20), 0
     for k in range(times):
-        folder = Path(shutil.copytree(nights, tmp_path / f"{k}", symlinks=True))
-        store, before = Store(folder / "store"), tree((folder / "store" / "current").resolve())
-        process = started(retrain_command(), cwd=folder)
-        if k == 0:
-            wait_for(lambda folder=folder: checkpoint_of(folder), process)
-        else:
-            time.sleep(generator.uniform(0.2, 9))
-        process.kill()
-        process.communicate()
-        published += assert_whole(store, 1) - 1
-        assert tree(folder / "store" / "runs" / store.runs()[0].name) == before
-        if path := checkpoint_of(folder):
-            history = history_of(path)
-            stop_while_it_starts(started(retrain_command(), cwd=folder), path)
-            assert history_of(path)[: len(history)] == history
-        done = retrain(folder, "later.csv", LONG)
-        assert done.returncode == 0, done.stderr
-        if path:
-            assert_went_on(store, history)
-            resumed += 1
-        assert assert_recovers(store, 2) == 2
-        assert litter(store) == []
-        shutil.rmtree(folder)
+        with trials.one(k):
+            folder = Path(shutil.copytree(nights, tmp_path / f"{k}", symlinks=True))
+            store, before = Store(folder / "store"), tree((folder / "store" / "current").resolve())
+            process = started(retrain_command(), cwd=folder)
+            if k == 0:
+                wait_for(lambda folder=folder: checkpoint_of(folder), process)
+            else:
+                time.sleep(generator.uniform(0.2, 9))
+            process.kill()
+            process.communicate()
+            assert_whole(store, 1)
+            assert tree(folder / "store" / "runs" / store.runs()[0].name) == before
+            if path := checkpoint_of(folder):
+                history = history_of(path)
+                stop_while_it_starts(started(retrain_command(), cwd=folder), path)
+                assert history_of(path)[: len(history)] == history
+            done = retrain(folder, "later.csv", LONG)
+            assert done.returncode == 0, done.stderr
+            if path:
+                assert_went_on(store, history)
+                resumed += 1
+            assert assert_recovers(store, 2) == 2
+            assert litter(store) == []
+            shutil.rmtree(folder)
     assert resumed
-    tried("F1", "kill -9 of a retrain: current harmed, or the next did not go on", times, 0)
+    trials.end(tried, "F1", "kill -9 of a retrain: current harmed, or the next did not go on")
 
 
 # Sends itself a signal when a module is looked for that has a name, or when so many were.
@@ -208,31 +209,30 @@ def test_a_signal_stops_a_retrain_whenever_it_comes(
     nights: Path, count: Count, tried: Tried, started: Callable[..., Process], tmp_path: Path
 ) -> None:
     """While it reads, trains, judges and publishes; what is done when it comes stays done."""
+    trials = Trials()
     generator, times = random.Random(5), count(1, 20)
     for k in range(times):
-        folder = Path(shutil.copytree(nights, tmp_path / f"{k}", symlinks=True))
-        number = generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-        process = started(retrain_command(*LONG), cwd=folder)
-        wait_for(lambda folder=folder: [*folder.glob("store/runs/.*.part/pid")], process)
-        time.sleep(generator.uniform(0, 6))
-        process.send_signal(number)
-        begin = time.monotonic()
-        _, err = process.communicate(timeout=60)
-        assert time.monotonic() - begin < 10
-        if "status=published" in err:
-            assert process.returncode in (
-                0,
-                128 + number,
-                -number,
-            )  # Python's own end has no handlers
-            assert assert_recovers(Store(folder / "store"), 2) == 2
-        else:
-            assert process.returncode == 128 + number, err
-            assert "Traceback" not in err
-            assert assert_recovers(Store(folder / "store"), 1) in (1, 2)
-    tried(
-        "F7",
-        "a signal at a random moment: current harmed, another exit code, not in 10 s",
-        times,
-        0,
+        with trials.one(k):
+            folder = Path(shutil.copytree(nights, tmp_path / f"{k}", symlinks=True))
+            number = generator.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+            process = started(retrain_command(*LONG), cwd=folder)
+            wait_for(lambda folder=folder: [*folder.glob("store/runs/.*.part/pid")], process)
+            time.sleep(generator.uniform(0, 6))
+            process.send_signal(number)
+            begin = time.monotonic()
+            _, err = process.communicate(timeout=60)
+            assert time.monotonic() - begin < 10
+            if "status=published" in err:
+                assert process.returncode in (
+                    0,
+                    128 + number,
+                    -number,
+                )  # Python's own end has no handlers
+                assert assert_recovers(Store(folder / "store"), 2) == 2
+            else:
+                assert process.returncode == 128 + number, err
+                assert "Traceback" not in err
+                assert assert_recovers(Store(folder / "store"), 1) in (1, 2)
+    trials.end(
+        tried, "F7", "a signal at a random moment: current harmed, another exit code, not in 10 s"
     )
