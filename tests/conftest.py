@@ -2,18 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shared import Fill, MadeOnce
 from shell import run_cfcli, write_ratings
 
 # Tests run beside each other; processes that each start a thread a core make each other many times
 # slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-Fill = Callable[[Path], object]
-MadeOnce = Callable[[str, Fill], Path]
 
 
 @pytest.fixture(scope="session")

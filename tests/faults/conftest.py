@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shared import MadeOnce
 from shell import run_cfcli, write_ratings
 from soak import SOAK, Count, Tried
 
@@ -31,10 +32,13 @@ def tried(record_property: Callable[[str, object], None]) -> Tried:
 
 
 @pytest.fixture(scope="session")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ready(made_once: MadeOnce) -> Path:
     """A folder with ``ratings.csv`` and ``pairs.csv``, and with ``data`` and the run ``mf``, which
     has samples, made by the console script."""
-    folder = tmp_path_factory.mktemp("ready")
+    return made_once("ready", fill_ready)
+
+
+def fill_ready(folder: Path) -> None:
     write_ratings(folder / "ratings.csv")
     (folder / "pairs.csv").write_text(
         "userId,movieId\n" + "".join(f"{1 + k % 80},{1 + k % 60}\n" for k in range(240))
@@ -42,7 +46,6 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for command in ("prepare ratings.csv", "train --epochs 60 --patience 60 --out mf"):
         done = run_cfcli(*command.split(), cwd=folder)
         assert done.returncode == 0, done.stderr
-    return folder
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

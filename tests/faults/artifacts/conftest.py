@@ -8,22 +8,25 @@ from pathlib import Path
 import planted
 import pytest
 from artifact_faults import USES, command
+from shared import MadeOnce
 
 from cfcli.core.runs import run as runs
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def pool(made_once: MadeOnce) -> Path:
     """Two folders, ``one`` and ``other``, of different ratings, each with an artifact of every
     kind, and ``ratings.csv``."""
-    folder = tmp_path_factory.mktemp("pool")
+    return made_once("pool", fill_pool)
+
+
+def fill_pool(folder: Path) -> None:
     for seed, name in enumerate(("one", "other")):
         data = planted.dataset(folder / name, planted.checkerboard(30, 20, seed=seed), titles=True)
         planted.run(data, folder / name / "mf", solver="gibbs", epochs=6)
         planted.run(data, folder / name / "ncf", model="ncf", epochs=3, hidden=(8,))
         planted.run(data, folder / name / "stopped", max_time="0.3s", epochs=10**6, patience=10**6)
         assert (folder / name / "stopped" / runs.CHECKPOINT).exists()
-    return folder
 
 
 @pytest.fixture

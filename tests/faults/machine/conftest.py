@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from shared import MadeOnce
 from shell import run_cfcli, write_ratings
 
 
@@ -16,10 +17,12 @@ def here(ready: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def new(made_once: MadeOnce) -> Path:
     """The dataset that ``new.csv`` becomes."""
-    folder = tmp_path_factory.mktemp("new")
+    return made_once("new", fill_new) / "data"
+
+
+def fill_new(folder: Path) -> None:
     write_ratings(folder / "new.csv", seed=1)
     assert run_cfcli("prepare", "new.csv", cwd=folder).returncode == 0
-    return folder / "data"

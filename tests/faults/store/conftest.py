@@ -8,31 +8,36 @@ from typing import Any
 
 import planted
 import pytest
+from shared import MadeOnce
 from shell import write_ratings
 from store_faults import ENV, QUICK, Process, retrain
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+@pytest.fixture(scope="session")
+def made(made_once: MadeOnce) -> list[Path]:
     """Three folders, each with a ``data`` and a ``run`` that share ids with the others but nothing
     else, not even their numbers."""
-    folder = tmp_path_factory.mktemp("made")
+    return sorted(made_once("made", fill_made).iterdir())
+
+
+def fill_made(folder: Path) -> None:
     for k, (users, items) in enumerate(((40, 24), (32, 20), (36, 28))):
         data = planted.dataset(folder / f"{k:08}", planted.checkerboard(users, items, seed=k))
         planted.run(data, folder / f"{k:08}" / "run", solver="gibbs", epochs=3, seed=k)
-    return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def nights(made_once: MadeOnce) -> Path:
     """A folder with ``ratings.csv``, ``later.csv``, which has more, and ``store``, in which the
     first was published."""
-    folder = tmp_path_factory.mktemp("nights")
+    return made_once("nights", fill_nights)
+
+
+def fill_nights(folder: Path) -> None:
     lines = write_ratings(folder / "later.csv").read_text().splitlines(keepends=True)
     (folder / "ratings.csv").write_text("".join(lines[:-100]))
     done = retrain(folder, "ratings.csv", QUICK)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture
