@@ -9,17 +9,14 @@ is tuned on the test side, and no validation rows are taken where training needs
 Markdown and JSON.
 """
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-CFCLI = str(Path(sys.executable).with_name("cfcli"))
+import measuring
+
 FOLDS = [f"u{k}" for k in range(1, 6)]
 # Sampling needs no validation rows: it runs all its epochs. Adam stops by them.
 ML_100K = [  # folds, flags of prepare, flags of train
@@ -35,24 +32,6 @@ ML_1M = [
 ]
 
 
-def run(*args: object) -> tuple[str, float, float, float]:
-    """stdout, wall and CPU seconds and peak megabytes of a command."""
-    begin = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen([CFCLI, *map(str, args)], stdout=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit(f"failed: cfcli {' '.join(map(str, args))}")
-        out.seek(0)
-        text = out.read()
-    return (
-        text,
-        time.perf_counter() - begin,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss / 1024,
-    )
-
-
 def measure(
     name: str, datasets: list[list[object]], flags: list[str], seeds: list[int], folder: Path
 ) -> dict[str, object]:
@@ -60,14 +39,13 @@ def measure(
     found = []
     for k, arguments in enumerate(datasets):
         data = folder / f"{name}-{k}".replace(" ", "-")
-        run("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
+        measuring.cfcli("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
         for seed in seeds:
             out = folder / f"run-{len(list(folder.iterdir()))}-{time.time_ns()}"
-            _, wall, cpu, peak = run(
-                "train", "--data", data, *flags, "--no-plots", "--seed", seed, "--out", out, "-q"
-            )
-            report = json.loads(run("evaluate", out, "--json", "-q")[0])
-            found.append((report["model"]["rmse"], wall, cpu, peak))
+            given = ("--data", data, "--no-plots", "--seed", seed, "--out", out, "-q")
+            train = measuring.cfcli("train", *flags, *given)
+            report = json.loads(measuring.cfcli("evaluate", out, "--json", "-q").output)
+            found.append((report["model"]["rmse"], *train[:3]))
     rmse, wall, cpu, peak = zip(*found, strict=True)
     row = {
         "data": name,
@@ -86,14 +64,13 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--ml-1m", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("accuracy"))
     args = parser.parse_args()
+    measuring.heading()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

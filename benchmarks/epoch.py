@@ -14,7 +14,6 @@ import json
 import logging
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +21,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import measuring
 import numpy as np
 import polars as pl
 
 NOTEBOOK = {
-    "dim": 5, "biases": False, "inner_product_weight": True, "init_scale": 1.0, "l2": 0.0, "link": "sigmoid",
+    "dim": 5, "biases": False, "inner_product_weight": True, "init_scale": 1.0, "l2": 0.0,
+    "link": "sigmoid",
     "implicit": False, "learning_rate": 5e-3,
 }  # fmt: skip
 LIKE_NOTEBOOK = (157_481, 50, 1_781_184)  # users, items, training ratings
@@ -121,9 +122,7 @@ def cfcli(users: int, items: int, rows: int, epochs: int, settings: dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -131,27 +130,29 @@ def main() -> None:
         shape, settings = CASES[args.case]
         epochs = args.repeats + 1
         seconds = cfcli(*shape, epochs, settings) if settings else notebook(*shape, epochs)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            1 << (20 if sys.platform == "darwin" else 10)
-        )
+        peak = measuring.megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         print(json.dumps({"seconds": seconds[1:], "peak": peak}))
         return
-    print("| epoch | ratings | s | range | million ratings/s | times the notebook's | peak MB |")
-    print("|---|---|---|---|---|---|---|")
+    measuring.print_head(
+        "epoch", "ratings", "s", "range", "million ratings/s", "times the notebook's", "peak MB"
+    )
     before = 0.0
     for case, ((_, _, rows), _settings) in CASES.items():
-        command = [sys.executable, __file__, "--case", case, "--repeats", str(args.repeats)]
-        found = json.loads(
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        )
+        command = [sys.executable, __file__, "--case", case, "--repeats", args.repeats]
+        found = json.loads(measuring.run(*command).output)
         seconds = found["seconds"]
         speed = rows / statistics.median(seconds) / 1e6
         before = before or speed
-        print(
-            f"| {case} | {rows:,} | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} "
-            f"| {speed:.2f} | {speed / before:.0f} | {found['peak']:,.0f} |",
-            flush=True,
-        )
+        cells = [
+            case,
+            f"{rows:,}",
+            f"{statistics.median(seconds):.2f}",
+            f"{min(seconds):.2f} to {max(seconds):.2f}",
+            f"{speed:.2f}",
+            f"{speed / before:.0f}",
+            f"{found['peak']:,.0f}",
+        ]
+        measuring.print_row(cells)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the console script, by wall clock; --full trains anew every night, to compare wi
     python benchmarks/nights.py ratings.csv --nights 10 --start 0.9 -- --dim 16
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import measuring
 import polars as pl
 
 from cfcli.core.config.prepare import PrepareConfig
@@ -23,9 +23,7 @@ from cfcli.core.inputs.sources import Source
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("ratings")
     parser.add_argument("--nights", type=int, default=10)
     parser.add_argument(
@@ -40,7 +38,7 @@ def main() -> None:
     if "timestamp" in frame.columns:
         frame = frame.sort("timestamp", maintain_order=True)
     frame = frame.with_columns(pl.col("user_id", "item_id").cast(pl.String))
-    cfcli = str(Path(sys.executable).with_name("cfcli"))
+    measuring.heading()
     print("      rows new users new items start    RMSE  in use  biases      s  outcome")
     outcomes, seconds = [], []
     with tempfile.TemporaryDirectory() as name:
@@ -49,22 +47,11 @@ def main() -> None:
             share = args.start + (1 - args.start) * night / max(args.nights - 1, 1)
             rows = frame.head(round(share * frame.height))
             rows.select("user_id", "item_id", "rating").write_csv(folder / "ratings.csv")
-            command = [
-                cfcli,
-                "retrain",
-                "ratings.csv",
-                "--store",
-                "store",
-                "--json",
-                "--quiet",
-                *flags,
-            ]
+            more = ["--full-every", "1"] if args.full else []
+            given = ["ratings.csv", "--store", "store", "--json", "--quiet", *flags, *more]
             begin = time.perf_counter()
             done = subprocess.run(
-                command + ["--full-every", "1"] * args.full,
-                cwd=folder,
-                capture_output=True,
-                text=True,
+                [measuring.CFCLI, "retrain", *given], cwd=folder, capture_output=True, text=True
             )
             seconds.append(time.perf_counter() - begin)
             if done.returncode not in (0, 6):

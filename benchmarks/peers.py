@@ -14,29 +14,24 @@ The tools are installed into an environment of their own, under --folder; two of
 which needs a C++ compiler. peer_models.py has their settings.
 """
 
-import argparse
 import gzip
-import os
 import platform
 import re
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from datetime import date
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import measuring
 import numpy as np
 from peer_models import MODELS
 
 HERE = Path(__file__).parent
-CFCLI = Path(sys.executable).with_name("cfcli")
 TOOLS = [
     "scikit-surprise==1.1.5",
     "cmfrec==3.5.1.post14",
@@ -157,24 +152,6 @@ def make_environment(folder: Path) -> Path:
     return python
 
 
-def run(command: list[object]) -> tuple[float, float, float]:
-    """Wall and CPU seconds and peak megabytes of a command; its last words as an error, when it
-    fails."""
-    begin = time.perf_counter()
-    with tempfile.TemporaryFile("w+", errors="replace") as words:
-        process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=words
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begin
-        if status:
-            words.seek(0)
-            raise RuntimeError(
-                (words.read().strip().splitlines() or [""])[-1] or f"ended with status {status}"
-            )
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def rmse(test: Path, predictions: Path) -> float:
     """Of a file of predictions, which must have all of the test's rows."""
     with open(predictions) as lines:
@@ -222,7 +199,7 @@ def measure(name: str, commands: list[list[object]], data: Path, repeats: int) -
         for _ in range(repeats):
             shutil.rmtree(data / OUT, ignore_errors=True)
             (data / OUT).mkdir()
-            wall, cpu, peak = zip(*map(run, commands), strict=True)
+            wall, cpu, peak, _ = zip(*(measuring.run(*c) for c in commands), strict=True)
             found.append(
                 (
                     rmse(data / "test.csv", data / OUT / "predictions.csv"),
@@ -243,10 +220,20 @@ def own_commands(data: Path, val_size: str, flags: list[str]) -> list[list[objec
     prepared, trained = data / OUT / "data", data / OUT / "run"
     sizes = ["--val-size", val_size, "--test-size", "0"]
     return [
-        [CFCLI, "prepare", data / "train.csv", *sizes, "--out", prepared, "-q"],
-        [CFCLI, "train", "--data", prepared, *flags, "--no-plots", "--out", trained, "-q"],
+        [measuring.CFCLI, "prepare", data / "train.csv", *sizes, "--out", prepared, "-q"],
         [
-            CFCLI,
+            measuring.CFCLI,
+            "train",
+            "--data",
+            prepared,
+            *flags,
+            "--no-plots",
+            "--out",
+            trained,
+            "-q",
+        ],
+        [
+            measuring.CFCLI,
             "predict",
             trained,
             data / "test.csv",
@@ -278,21 +265,8 @@ def compare(
     ]
 
 
-def machine() -> str:
-    """The processor's name and number of cores."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        re.findall(r"^model name\s*:\s*(.*)$", info.read_text(), re.MULTILINE)
-        if info.exists()
-        else []
-    )
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--ml-1m", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data/peers"))
@@ -323,7 +297,9 @@ def main() -> None:
         [f"cfcli {version('cfcli')}", *(tool.replace("==", " ") for tool in TOOLS)]
     )
     print("\n".join([*texts, NOTES]))
-    print(f"\n{date.today()}, {machine()}, Python {platform.python_version()}; {versions}.")
+    print()
+    measuring.heading()
+    print(f"Python {platform.python_version()}; {versions}.")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ vectors of the whole table, which is regression on all its columns. The second i
 made-up ratings, and peak memory.
 """
 
-import argparse
 import resource
 import tempfile
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
-from made_ratings import write_csv
 
 from cfcli.core.training.cooccurrence import implicit_features, leading
 from cfcli.core.training.gibbs import sampler as gibbs
@@ -49,33 +48,29 @@ def rmse(base: list[np.ndarray], test: list[np.ndarray], seed: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--rows", type=int, nargs="*", default=[])
     args = parser.parse_args()
     if args.ml_100k:
         folds = [fold(args.ml_100k, f"u{k}") for k in range(1, 6)]
-        print("| features | RMSE u1..u5 | seconds |\n|---|---|---|")
+        measuring.print_head("features", "RMSE u1..u5", "seconds")
         for n in FEATURES:
             gibbs.implicit_features = lambda table, seed, n=n: leading(
                 table, n or min(table.shape), seed
             )
             begin = time.perf_counter()
             found = [rmse(*sides, seed) for seed, sides in enumerate(folds)]
-            print(
-                f"| {n or 'all'} | {np.mean(found):.4f} | {(time.perf_counter() - begin) / 5:.1f} |",
-                flush=True,
-            )
+            seconds = (time.perf_counter() - begin) / 5
+            measuring.print_row([n or "all", f"{np.mean(found):.4f}", f"{seconds:.1f}"])
         gibbs.implicit_features = implicit_features
     if args.rows:
-        print(
-            "| ratings | rank | set-up s | s a sweep | s a sweep, 1 M ratings | peak MB |\n|---|---|---|---|---|---|"
+        measuring.print_head(
+            "ratings", "rank", "set-up s", "s a sweep", "s a sweep, 1 M ratings", "peak MB"
         )
     for rows in sorted(args.rows):
         with tempfile.TemporaryDirectory() as folder:
-            write_csv(Path(folder) / "r.csv", rows)
+            measuring.write_csv(Path(folder) / "r.csv", rows)
             frame = pl.read_csv(Path(folder) / "r.csv", columns=["userId", "movieId", "rating"])
         user, item = (
             np.unique(frame[name], return_inverse=True)[1].astype(np.int32)
@@ -93,11 +88,9 @@ def main() -> None:
                 sampler.sweep()
                 seconds.append(time.perf_counter() - begin)
             best = sorted(seconds)[1]
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"| {rows:,} | {rank} | {setup:.1f} | {best:.3f} | {best / rows * 1e6:.3f} | {peak:,.0f} |",
-                flush=True,
-            )
+            peak = measuring.megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            times = f"{setup:.1f}", f"{best:.3f}", f"{best / rows * 1e6:.3f}"
+            measuring.print_row([f"{rows:,}", rank, *times, f"{peak:,.0f}"])
 
 
 if __name__ == "__main__":

@@ -10,68 +10,48 @@ disk and an hour, and are run when asked for.
     python benchmarks/scale.py --rows 100e6 -- --dim 16
 """
 
-import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-from made_ratings import write_csv
-
-CFCLI = str(Path(sys.executable).with_name("cfcli"))
-
-
-def measure(*command: str) -> tuple[float, float, str]:
-    """Seconds, peak megabytes and output of a command."""
-    begin = time.perf_counter()
-    process = subprocess.Popen([CFCLI, *command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"failed: {' '.join(command)}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 1024, output
+import measuring
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6, 5e6, 25e6])
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data"))
     parser.add_argument("flags", nargs="*", help="for train, after --")
     args = parser.parse_args()
-    args.folder.mkdir(exist_ok=True)
-    print(
-        "| ratings | prepare s | train s | epochs | evaluate s | all s | s per million | peak MB | RMSE | biases |\n"
-        "|---|---|---|---|---|---|---|---|---|---|"
-    )
+    measuring.print_head(
+        "ratings", "prepare s", "train s", "epochs", "evaluate s", "all s", "s per million",
+        "peak MB", "RMSE", "biases",
+    )  # fmt: skip
     for rows in map(int, args.rows):
-        path, data, run = (args.folder / name for name in (f"{rows}.csv", "data", "run"))
-        if not path.exists():
-            write_csv(path.with_suffix(".part"), rows)
-            path.with_suffix(".part").rename(path)
+        path = measuring.ratings_file(args.folder, rows)
+        data, run = args.folder / "data", args.folder / "run"
         for folder in (data, run):
             shutil.rmtree(folder, ignore_errors=True)
-        done = [
-            measure("prepare", str(path), "--out", str(data), "--quiet"),
-            measure(
-                "train", "--data", str(data), "--out", str(run), "--quiet", "--json", *args.flags
-            ),
-            measure("evaluate", str(run), "--quiet", "--json"),
+        prepared = measuring.cfcli("prepare", path, "--out", data, "--quiet")
+        given = ("--data", data, "--out", run, "--quiet", "--json")
+        trained = measuring.cfcli("train", *given, *args.flags)
+        evaluated = measuring.cfcli("evaluate", run, "--quiet", "--json")
+        report = json.loads(evaluated.output)
+        steps = [prepared, trained, evaluated]
+        whole = sum(step.seconds for step in steps)
+        cells = [
+            f"{rows / 1e6:g} M",
+            f"{prepared.seconds:.1f}",
+            f"{trained.seconds:.1f}",
+            json.loads(trained.output)["epochs"],
+            f"{evaluated.seconds:.1f}",
+            f"{whole:.1f}",
+            f"{whole / rows * 1e6:.1f}",
+            f"{max(step.peak_mb for step in steps):,.0f}",
+            f"{report['model']['rmse']:.4f}",
+            f"{report['baselines']['bias']['rmse']:.4f}",
         ]
-        seconds, peak = [s for s, _, _ in done], max(mb for _, mb, _ in done)
-        epochs, report = json.loads(done[1][2])["epochs"], json.loads(done[2][2])
-        whole = sum(seconds)
-        print(
-            f"| {rows / 1e6:g} M | {seconds[0]:.1f} | {seconds[1]:.1f} | {epochs} | {seconds[2]:.1f} | {whole:.1f} "
-            f"| {whole / rows * 1e6:.1f} | {peak:,.0f} | {report['model']['rmse']:.4f} "
-            f"| {report['baselines']['bias']['rmse']:.4f} |",
-            flush=True,
-        )
+        measuring.print_row(cells)
 
 
 if __name__ == "__main__":

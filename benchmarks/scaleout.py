@@ -11,15 +11,13 @@ they come to the same, is what this can show.
     python benchmarks/scaleout.py --rows 25e6 100e6 --of 100e6 --epochs 1 --cases stream resident
 """
 
-import argparse
 import json
 import os
 import shutil
 from pathlib import Path
 
+import measuring
 import polars as pl
-from made_ratings import write_csv
-from scale import measure
 
 CASES = {
     "resident": [],
@@ -34,9 +32,7 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--rows", type=float, nargs="+", default=[1e6])
     parser.add_argument(
         "--of", type=float, help="draw the rows from so many, whose users and items they keep"
@@ -47,49 +43,32 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data"))
     args = parser.parse_args()
     os.environ.pop("OMP_NUM_THREADS", None)
-    print("| ratings | case | s an epoch | million ratings/s | val RMSE | s in all | peak MB |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    measuring.print_head(
+        "ratings", "case", "s an epoch", "million ratings/s", "val RMSE", "s in all", "peak MB"
+    )
     for rows in map(int, args.rows):
         whole = int(args.of or rows)
-        file, data, out = (
-            args.folder / f"{whole}.csv",
-            args.folder / f"data-{rows}-of-{whole}",
-            args.folder / "run",
-        )
+        data, out = args.folder / f"data-{rows}-of-{whole}", args.folder / "run"
         if not data.exists():
-            if not file.exists():
-                args.folder.mkdir(exist_ok=True)
-                write_csv(file, whole)
-            measure("prepare", str(file), "--sample", str(rows), "--out", str(data), "--quiet")
+            file = measuring.ratings_file(args.folder, whole)
+            measuring.cfcli("prepare", file, "--sample", rows, "--out", data, "--quiet")
         for case in args.cases:
             shutil.rmtree(out, ignore_errors=True)
-            train = [
-                "train",
-                "--data",
-                str(data),
-                "--out",
-                str(out),
-                "--solver",
-                "adam",
-                "--dim",
-                args.dim,
+            train = ["--data", data, "--out", out, "--solver", "adam", "--dim", args.dim]
+            stop = ["--epochs", args.epochs, "--patience", args.epochs, "--no-plots"]
+            cost = measuring.cfcli("train", *train, *stop, "--quiet", "--json", *CASES[case])
+            epoch = pl.read_csv(out / "metrics.csv")["seconds"].median()
+            found = json.loads(cost.output)
+            cells = [
+                f"{rows:,}",
+                case,
+                f"{epoch:.2f}",
+                f"{found['ratings_per_second'] / 1e6:.2f}",
+                f"{found['val']['rmse']:.4f}",
+                f"{cost.seconds:.1f}",
+                f"{cost.peak_mb:,.0f}",
             ]
-            stop = [
-                "--epochs",
-                args.epochs,
-                "--patience",
-                args.epochs,
-                "--no-plots",
-                "--quiet",
-                "--json",
-            ]
-            seconds, peak, output = measure(*train, *stop, *CASES[case])
-            epoch, found = pl.read_csv(out / "metrics.csv")["seconds"].median(), json.loads(output)
-            print(
-                f"| {rows:,} | {case} | {epoch:.2f} | {found['ratings_per_second'] / 1e6:.2f} "
-                f"| {found['val']['rmse']:.4f} | {seconds:.1f} | {peak:,.0f} |",
-                flush=True,
-            )
+            measuring.print_row(cells)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ filter.
 --folder.
 """
 
-import argparse
 import resource
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
-from made_ratings import write_csv
 
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving.recommend import Users, top_items
@@ -57,57 +55,32 @@ def recommend(
 
 
 def predict(folder: Path, pairs: int) -> None:
-    cfcli = str(Path(sys.executable).with_name("cfcli"))
-    ratings = folder / f"{pairs}.csv"
-    if not ratings.exists():
-        write_csv(ratings, pairs)
+    ratings = measuring.ratings_file(folder, pairs)
     run = folder / "run"
     if not run.exists():
-        subprocess.run(
-            [
-                cfcli,
-                "prepare",
-                ratings,
-                "--out",
-                folder / "data",
-                "--force",
-                "--accept-shrink",
-                "-q",
-            ],
-            check=True,
-        )
-        train = [
-            cfcli,
-            "train",
-            "--data",
-            folder / "data",
-            "--dim",
-            "64",
-            "--epochs",
-            "1",
-            "--out",
-            run,
-            "-q",
-        ]
-        subprocess.run(train, check=True)
+        data = folder / "data"
+        measuring.cfcli("prepare", ratings, "--out", data, "--force", "--accept-shrink", "-q")
+        given = ("--data", data, "--dim", "64", "--epochs", "1", "--out", run, "-q")
+        measuring.cfcli("train", *given)
     seconds = []
     for lines in (1, pairs):  # the first tells the start-up
         begin = time.perf_counter()
-        command = f"head -n {lines + 1} {ratings} | sed 1s/rating/old/ | {cfcli} predict {run} - > {folder}/predicted.csv"
+        pairs_of_file = f"head -n {lines + 1} {ratings} | sed 1s/rating/old/"
+        predict = f"{measuring.CFCLI} predict {run} - > {folder}/predicted.csv"
+        command = f"{pairs_of_file} | {predict}"
         subprocess.run(["bash", "-ec", command], check=True)
         seconds.append(time.perf_counter() - begin)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     rate = (pairs - 1) / (seconds[1] - seconds[0])
     print(
-        f"predict: start-up {seconds[0]:.2f} s, {pairs:,} pairs {seconds[1]:.2f} s: {rate:,.0f} pairs/s after start-up"
+        f"predict: start-up {seconds[0]:.2f} s, {pairs:,} pairs {seconds[1]:.2f} s: "
+        f"{rate:,.0f} pairs/s after start-up"
     )
     print(f"largest child process (training included): {peak:,.0f} MB")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = measuring.parser(__doc__)
     parser.add_argument("--users", type=int, default=162_541)
     parser.add_argument("--items", type=int, default=59_047)
     parser.add_argument("--dim", type=int, default=64)
@@ -117,6 +90,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data"))
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
+    measuring.heading()
     random = np.random.default_rng(0)
     users, items = (
         random.normal(0, 0.3, (k, args.dim)).astype(np.float32) for k in (args.users, args.items)

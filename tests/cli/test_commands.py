@@ -27,7 +27,8 @@ def test_prepare_json_has_the_keys_of_the_contract(tmp_path: Path) -> None:
     assert done.stderr == ""
     result = json.loads(done.stdout)
     assert {
-        "dataset", "ratings", "users", "items", "train", "val", "test", "rejected", "duplicates", "rating_scale",
+        "dataset", "ratings", "users", "items", "train", "val", "test", "rejected", "duplicates",
+        "rating_scale",
         "mean", "seconds", "fingerprint",
     } <= set(result)  # fmt: skip
     assert result["dataset"] == "data"
@@ -90,7 +91,8 @@ def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
     )
     result = json.loads(done.stdout)
     assert {
-        "run", "model", "solver", "dim", "epochs", "best_epoch", "val", "seconds", "ratings_per_second", "device",
+        "run", "model", "solver", "dim", "epochs", "best_epoch", "val", "seconds",
+        "ratings_per_second", "device",
         "peak_rss_mb",
     } <= set(result)  # fmt: skip
     assert (result["model"], result["dim"], result["epochs"]) == ("ncf", 3, 3)
@@ -100,7 +102,8 @@ def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
     run = project / result["run"]
     assert pl.read_csv(run / "metrics.csv").height == 3
     assert {p.name for p in run.iterdir()} == {
-        "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet", "seen.parquet",
+        "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet",
+        "seen.parquet",
         "steps.csv", "run.json", "plots",
     }  # fmt: skip
     assert (project / "runs" / "latest").resolve() == run.resolve()
@@ -142,7 +145,8 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
     assert "95 % interval" in done.stdout
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
     assert list(result) == [
-        "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean", "mse_difference_to_bias",
+        "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean",
+        "mse_difference_to_bias",
     ]  # fmt: skip
     assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
     # The made-up users have two tastes, which no baseline can know.

@@ -22,7 +22,8 @@ def test_json_has_the_keys_of_the_contract(project: Path) -> None:
     done = run_cfcli("plan", "--dim", 16, "--solver", "adam", "--devices", 2, "--json", cwd=project)
     found = json.loads(done.stdout)
     assert set(found) == {
-        "fits", "lacking", "model", "solver", "optimizer", "dim", "devices", "num_nodes", "users", "items", "rows",
+        "fits", "lacking", "model", "solver", "optimizer", "dim", "devices", "num_nodes", "users",
+        "items", "rows",
         "val", "per_rank", "on_device", "needs", "has", "suggestions",
     }  # fmt: skip
     assert (found["fits"], found["lacking"], found["optimizer"], found["suggestions"]) == (

@@ -47,7 +47,8 @@ def test_rows_come_back_in_order_with_all_their_columns(run: Run) -> None:
     assert (code, err) == (0, "")
     found = rows_of(out)
     assert [(r["note"], r["userId"], r["movieId"]) for r in found] == [
-        ('a "b",\nc', "1", "10"), ("", "nobody", "10"), ("=x", "1", "nothing"), ("last", "nobody", "nothing"),
+        ('a "b",\nc', "1", "10"), ("", "nobody", "10"), ("=x", "1", "nothing"), ("last", "nobody",
+        "nothing"),
     ]  # fmt: skip
     assert [r["source"] for r in found] == ["model", "item_bias", "user_bias", "mean"]
     users, items = run.id_maps()

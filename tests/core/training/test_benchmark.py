@@ -20,11 +20,14 @@ RESULT = {
     "device": "cpu",
     "rows": 100,
     "results": [
-        {"sweep": s, "batch_size": b, "num_workers": w, "loader": loader, "threads": t, "compiled": False,
-         "device": "cpu", "seconds_min": 0.5, "seconds_median": 1.0, "seconds_max": 2.0, "seconds_loader": 0.2,
+        {"sweep": s, "batch_size": b, "num_workers": w, "loader": loader, "threads": t,
+        "compiled": False,
+         "device": "cpu", "seconds_min": 0.5, "seconds_median": 1.0, "seconds_max": 2.0,
+         "seconds_loader": 0.2,
          "seconds_steps": 0.7, "ratings_per_second": 100}
         for s, b, w, loader, t in (
-            ("batch-size", 256, 0, "resident", "auto"), ("num-workers", 4096, 1, "dataloader", "auto"),
+            ("batch-size", 256, 0, "resident", "auto"), ("num-workers", 4096, 1, "dataloader",
+            "auto"),
             ("threads", 256, 0, "resident", 2), ("compile", 256, 0, "resident", 2),
         )
     ],
@@ -39,7 +42,8 @@ def test_a_sweep_times_every_setting(tmp_path: Path) -> None:
     dataset, _ = preparation.prepare([Source.of(path)], tmp_path / "d", PrepareConfig())
     seen: list[dict[str, object]] = []
     result = benchmark.bench(
-        dataset, TrainConfig(), sweeps=["batch-size"], batch_sizes=[64, 512], num_workers=[], sample=300, repeats=3,
+        dataset, TrainConfig(), sweeps=["batch-size"], batch_sizes=[64, 512], num_workers=[],
+        sample=300, repeats=3,
         watch=seen.append,
     )  # fmt: skip
     assert (result["device"], result["rows"]) == ("cpu", 300)

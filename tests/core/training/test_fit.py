@@ -427,7 +427,8 @@ def die_in_epoch(epoch: int) -> Watch:
 @pytest.mark.parametrize(
     "keys",
     [
-        {}, {"model": "ncf", "dropout": 0.3}, {"solver": "gibbs", "epochs": 9}, {"optimizer": "sparse-adam"},
+        {}, {"model": "ncf", "dropout": 0.3}, {"solver": "gibbs", "epochs": 9},
+        {"optimizer": "sparse-adam"},
         {"optimizer": "rowwise-adagrad"},
     ],
     ids=str,

@@ -73,8 +73,10 @@ def test_publishing_is_killed_at_random_moments(
 
 # Which of the calls in two nights fail with each of FAULTS, if not all of them do.
 CALLS = {
-    "fsync": ([1], [9], [20]), "rename": ([1], [3], [4]), "renameat2": ([1], [], [2]), "symlink": ([1], [], [1]),
-    "unlink": ([1], [3], []), "unlinkat": ([1], [9], [8]), "rmdir": ([2], [], []), "mkdir": ([2], [3], []),
+    "fsync": ([1], [9], [20]), "rename": ([1], [3], [4]), "renameat2": ([1], [], [2]),
+    "symlink": ([1], [], [1]),
+    "unlink": ([1], [3], []), "unlinkat": ([1], [9], [8]), "rmdir": ([2], [], []), "mkdir": ([2],
+    [3], []),
     "write": ([1], [9], [15]),
 }  # fmt: skip
 # Another way is gone, the folder is there already, or what is left is swept later.

@@ -26,7 +26,8 @@ from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import gate_of
 
 MADE = (
-    "config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet", "seen.parquet",
+    "config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet",
+    "seen.parquet",
     "steps.csv",
 )  # fmt: skip
 

@@ -110,9 +110,11 @@ def applied(config: TrainConfig, flags: list[str]) -> TrainConfig:
     [
         ({}, LARGE, Machine(13 * GB), ["--optimizer", "sparse-adam"]),
         ({}, LARGE, Machine(8 * GB), ["--optimizer", "rowwise-adagrad"]),
-        ({"implicit": True}, LARGE, Machine(8 * GB), ["--optimizer", "rowwise-adagrad", "--set", "implicit=false"]),
+        ({"implicit": True}, LARGE, Machine(8 * GB), ["--optimizer", "rowwise-adagrad", "--set",
+        "implicit=false"]),
         ({"batch_size": 1000}, MANY, Machine(GB), ["--loader", "stream"]),
-        ({"batch_size": 1 << 30}, MANY, Machine(4 * GB), ["--loader", "stream", "--batch-size", "auto"]),
+        ({"batch_size": 1 << 30}, MANY, Machine(4 * GB), ["--loader", "stream", "--batch-size",
+        "auto"]),
         (
             {"solver": "gibbs", "implicit": True}, MANY, Machine(4 * GB),
             ["--solver", "adam", "--loader", "stream"],
