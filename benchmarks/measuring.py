@@ -1,5 +1,5 @@
-"""What all benchmarks share: seconds and memory of a process, tables, where and when they were made,
-and made-up ratings.
+"""What all benchmarks share: seconds and memory of a process, tables that say where and when they
+were made, and made-up ratings.
 
 Nothing large is imported at the top: what this process takes in memory, its children are said to
 have taken.
@@ -87,7 +87,8 @@ def in_turn(repeats: int, *ways: Callable[[], Cost]) -> list[list[Cost]]:
 
 def heading() -> None:
     """Prints the command, the date, the machine and the commit, for the line above a table."""
-    command = shlex.join(["python", *sys.argv])
+    script = f"benchmarks/{Path(sys.argv[0]).name}"
+    command = shlex.join(["python", script, *sys.argv[1:]])
     print(f"`{command}`, {date.today()}, {machine()}, commit {commit()}\n", flush=True)
 
 
@@ -131,8 +132,8 @@ def ratings_file(folder: Path, rows: int) -> Path:
 
 
 def write_csv(path: Path, rows: int, seed: int = 42, block: int = 2_000_000) -> None:
-    """Ratings as MovieLens-25M has them, made up: users and items of very different activity, latent
-    tastes.
+    """Makes ratings up as MovieLens-25M has them: users and items of very different activity, and
+    latent tastes.
 
     Writes ``userId,movieId,rating,timestamp`` with no pair twice, by user and item, a block of
     rows at a time.

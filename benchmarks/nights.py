@@ -62,13 +62,15 @@ def main() -> None:
             cells = " ".join(f"{part['rmse']:>7.4f}" if part else f"{'-':>7}" for part in errors)
             start = report["start"].partition(":")[0]
             print(
-                f"{rows.height:>10,} {report['new_users']:>9,} {report['new_items']:>9,} {start:>5} {cells} "
+                f"{rows.height:>10,} {report['new_users']:>9,} {report['new_items']:>9,} "
+                f"{start:>5} {cells} "
                 f"{seconds[-1]:>6.1f}  {report['status']} {report['reason']}",
                 flush=True,
             )
     mean = sum(seconds[1:]) / len(seconds[1:])
     print(
-        f"published {outcomes.count('published')} of {len(outcomes)}; {mean:.1f} s a night after the first"
+        f"published {outcomes.count('published')} of {len(outcomes)}; "
+        f"{mean:.1f} s a night after the first"
     )
 
 

@@ -78,10 +78,11 @@ OWN: dict[str, list[tuple[str, list[str]]]] = {
     }.items()
 }
 NOTES = """\
-Wall seconds are from the training file to the file of predictions, start of Python included. "cfcli at this RMSE" is
-the quickest run of cfcli whose RMSE is that of the tool or less. Settings are the tool's defaults, or those that its
-documentation has for MovieLens. implicit's ALS is not made for ratings: these are a linear regression on its score and
-on damped biases, fitted on a tenth of the training rows. Quick settings of cfcli were chosen knowing these results."""
+Wall seconds are from the training file to the file of predictions, start of Python included. "cfcli
+at this RMSE" is the quickest run of cfcli whose RMSE is that of the tool or less. Settings are the
+tool's defaults, or those that its documentation has for MovieLens. implicit's ALS is not made for
+ratings: these are a linear regression on its score and on damped biases, fitted on a tenth of the
+training rows. Quick settings of cfcli were chosen knowing these results."""
 
 
 class Result(NamedTuple):
@@ -168,7 +169,8 @@ def row(one: Result, verdict: str) -> str:
     if one.error:
         return f"| {one.name} | failed: {one.error.replace('|', '/')} | | | | |"
     name = f"**`{one.name}`**" if one.own else one.name
-    return f"| {name} | {one.rmse:.4f} | {one.wall:.2f} | {one.cpu:.2f} | {one.peak:,.0f} | {verdict} |"
+    costs = f"{one.wall:.2f} | {one.cpu:.2f} | {one.peak:,.0f}"
+    return f"| {name} | {one.rmse:.4f} | {costs} | {verdict} |"
 
 
 def verdict(one: Result, results: list[Result]) -> str:
@@ -290,9 +292,8 @@ def main() -> None:
                 part.mkdir()
                 make(source, part)
                 part.rename(data)
-            texts.append(
-                f"**{title}**\n\n{table(compare(title, data, python, tuple(args.only), args.repeats))}\n"
-            )
+            results = compare(title, data, python, tuple(args.only), args.repeats)
+            texts.append(f"**{title}**\n\n{table(results)}\n")
     versions = ", ".join(
         [f"cfcli {version('cfcli')}", *(tool.replace("==", " ") for tool in TOOLS)]
     )

@@ -99,7 +99,8 @@ def main() -> None:
     ours = recommend(users, items, args.n, args.seen, random)
     print(f"{args.users:,} users x {args.items:,} items, dimension {args.dim}, n = {args.n}")
     print(
-        f"NumPy product and argpartition {theirs:.1f} s; cfcli {ours:.1f} s; ratio {ours / theirs:.2f}"
+        f"NumPy product and argpartition {theirs:.1f} s; cfcli {ours:.1f} s; "
+        f"ratio {ours / theirs:.2f}"
     )
     print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
     predict(args.folder, args.pairs)

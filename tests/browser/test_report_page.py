@@ -155,7 +155,10 @@ def test_it_answers_at_once(visit: Visit) -> None:
     visit.page.fill("#search", "toy story")
     visit.page.keyboard.press("Enter")
     first = visit.neighbours()[0]
-    read = "(document.querySelector('#panel ol button').click(), document.querySelector('#panel h3').textContent)"
+    read = (
+        "(document.querySelector('#panel ol button').click(), "
+        "document.querySelector('#panel h3').textContent)"
+    )
     assert visit.page.evaluate(read) == first
 
 
@@ -193,7 +196,10 @@ def test_the_map_moves_zooms_and_answers(visit: Visit) -> None:
 
 def test_another_size_shows_the_same_place(visit: Visit) -> None:
     page = visit.page
-    place = "[(canvas.clientWidth / 2 - view.x) / view.scale, (view.y - canvas.clientHeight / 2) / view.scale, zoom()]"
+    place = (
+        "[(canvas.clientWidth / 2 - view.x) / view.scale, "
+        "(view.y - canvas.clientHeight / 2) / view.scale, zoom()]"
+    )
     page.click("#in")
     page.focus("#canvas")
     page.keyboard.press("ArrowLeft")
@@ -217,8 +223,10 @@ def test_it_is_seen_in_light_and_in_dark(browser: Any, reports: Path) -> None:
 
 def test_everything_has_a_name_and_ids_are_unique(visit: Visit) -> None:
     nameless = visit.page.evaluate(
-        """[...document.querySelectorAll("button, input, select, svg, canvas, section, nav")].filter(e =>
-           !(e.innerText || "").trim() && !e.getAttribute("aria-label") && !e.getAttribute("aria-labelledby") &&
+        """[...document.querySelectorAll(
+               "button, input, select, svg, canvas, section, nav")].filter(e =>
+           !(e.innerText || "").trim() &&
+           !e.getAttribute("aria-label") && !e.getAttribute("aria-labelledby") &&
            !(e.labels && e.labels.length)).map(e => e.outerHTML.slice(0, 80))"""
     )
     assert nameless == []

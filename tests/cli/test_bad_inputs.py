@@ -703,8 +703,10 @@ def test_case_54_pipes(tmp_path: Path) -> None:
     (tmp_path / "r.parquet").write_bytes(parquet(user=USER, item=ITEM, rating=RATING))
     (tmp_path / "r.csv").write_text("# a remark\n" + CSV)
     script = (
-        f"{CFCLI} prepare <(cat r.parquet) --out d -q && gzip -c r.parquet | {CFCLI} prepare - --out e -q && "
-        f"(read -r remark; {CFCLI} prepare - --out f -q) < r.csv"  # a file that somebody has begun to read
+        f"{CFCLI} prepare <(cat r.parquet) --out d -q && "
+        f"gzip -c r.parquet | {CFCLI} prepare - --out e -q && "
+        # a file that somebody has begun to read
+        f"(read -r remark; {CFCLI} prepare - --out f -q) < r.csv"
     )
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
     for name in "abcdef":

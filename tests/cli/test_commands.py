@@ -1,4 +1,4 @@
-"""Each command through the installed console script: what it prints, what it leaves."""
+"""Each command in a process of its own: what it prints, what it leaves."""
 
 import json
 import os
@@ -71,7 +71,10 @@ def test_the_sample_needs_no_network(tmp_path: Path) -> None:
 
 
 def test_train_quiet_gives_a_script_the_run(project: Path) -> None:
-    script = 'RUN=$(cfcli train --epochs 2 --quiet) && echo "made $RUN" && test -f "$RUN/model.safetensors"'
+    script = (
+        'RUN=$(cfcli train --epochs 2 --quiet) && echo "made $RUN" && '
+        'test -f "$RUN/model.safetensors"'
+    )
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=project,

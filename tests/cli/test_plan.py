@@ -77,7 +77,8 @@ def test_sizes_are_all_given_or_none(tmp_path: Path) -> None:
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     script = (
         "import sys; from typer.testing import CliRunner; from cfcli.cli.app import app\n"
-        "done = CliRunner().invoke(app, ['plan', '--users', '9', '--items', '9', '--rows', '9', '--device', 'cpu'])\n"
+        "size = ['--users', '9', '--items', '9', '--rows', '9']\n"
+        "done = CliRunner().invoke(app, ['plan', *size, '--device', 'cpu'])\n"
         "assert done.exit_code == 0, done.output\n"
         "assert not {'torch', 'polars', 'numpy'} & set(sys.modules)"
     )

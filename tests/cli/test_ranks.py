@@ -121,7 +121,8 @@ def noted(parameters, sparse):
 together.sum_gradients = noted
 data = Dataset.load(Path("data"))
 shape = data.info["users"], data.info["items"]
-fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else Path("checkpoints"))
+place = None if rank else Path("checkpoints")
+fitted = training.fit(data.split("train"), data.split("val"), *shape, config, place)
 parameters = torch.cat([torch.from_numpy(tensor).flatten() for tensor in fitted.tensors.values()])
 torch.save([torch.stack(found), parameters], f"{rank}.pt")
 """
@@ -329,7 +330,8 @@ def noted(self, optimizers, batch):
     learn(self, optimizers, batch)
     tables = [*self.model.named_parameters(), *self.kept.named_buffers()]
     shapes.append({name: shape_of(table) for name, table in tables})
-    shapes.append([shape_of(table.grad) for table in self.model.parameters() if table.grad is not None])
+    gradients = (table.grad for table in self.model.parameters())
+    shapes.append([shape_of(gradient) for gradient in gradients if gradient is not None])
     for group in optimizers[0].state.values():
         shapes.append([shape_of(value) for value in group.values() if value.dim()])
 sharded.ShardedDescent.learn = noted
@@ -337,8 +339,10 @@ data = Dataset.load(Path("data"))
 place = Path("parts") / "checkpoints"
 place.parent.mkdir(exist_ok=True)
 shape = data.info["users"], data.info["items"]
-fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else place)
-torch.save([shapes, {name: tensor.shape for name, tensor in fitted.tensors.items()}], f"parts{rank}.pt")
+place = None if rank else place
+fitted = training.fit(data.split("train"), data.split("val"), *shape, config, place)
+found = {name: tensor.shape for name, tensor in fitted.tensors.items()}
+torch.save([shapes, found], f"parts{rank}.pt")
 """
 
 

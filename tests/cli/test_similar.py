@@ -196,7 +196,8 @@ def test_it_needs_no_torch(place: Path) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom cfcli.cli.app import app\n"
         "assert CliRunner().invoke(app, ['similar', '100']).exit_code == 0\n"
-        "assert CliRunner().invoke(app, ['export-embeddings', '--entity', 'both', '--out', 'vectors']).exit_code == 0\n"
+        "args = ['export-embeddings', '--entity', 'both', '--out', 'vectors']\n"
+        "assert CliRunner().invoke(app, args).exit_code == 0\n"
         "print({'torch', 'sklearn', 'pytorch_lightning'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -26,7 +26,7 @@ class Trials:
 
     @contextmanager
     def one(self, what: object) -> Iterator[None]:
-        """One try: what is asserted in it and does not hold is lost, and so is what cannot be read."""
+        """One try: what does not hold in it is lost, and so is what cannot be read."""
         self.number += 1
         try:
             yield

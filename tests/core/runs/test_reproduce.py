@@ -22,8 +22,10 @@ from cfcli.core.runs.run import Run
             "--dim 3 --epochs 2",
         ),
         (
-            "ratings.csv --val-file val.csv --test-file val.csv --max-bad-rows 1% --no-rejects-file",
-            "--model ncf --hidden 8,4 --epochs 1 --set link=sigmoid --set rating_range=[0,6] --batch-size 64",
+            "ratings.csv --val-file val.csv --test-file val.csv --max-bad-rows 1%"
+            " --no-rejects-file",
+            "--model ncf --hidden 8,4 --epochs 1 --set link=sigmoid --set rating_range=[0,6]"
+            " --batch-size 64",
         ),
     ],
 )

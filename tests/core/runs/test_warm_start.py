@@ -58,8 +58,11 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
     run = runs[name]
     start = warm_start.start(run, nights[1], TrainConfig(**run.info["config"]))
     assert start.told == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
-    for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
-                             ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
+    ids = (
+        ("user", nights[1].users["userId"], run.users["userId"]),
+        ("item", nights[1].items["movieId"], run.items["movieId"]),
+    )
+    for entity, new, old in ids:
         vectors, former = (
             start.tensors[f"{entity}_embedding.weight"],
             run.tensors[f"{entity}_embedding.weight"],

@@ -32,7 +32,8 @@ RESULT = {
         )
     ],
     "best": {
-        "batch_size": 4096, "num_workers": 1, "loader": "dataloader", "threads": 2, "compiled": False, "device": "cpu"
+        "batch_size": 4096, "num_workers": 1, "loader": "dataloader", "threads": 2,
+        "compiled": False, "device": "cpu"
     },
 }  # fmt: skip
 

@@ -12,7 +12,8 @@ lightly.alone = {alone}
 training = lightly.training()
 import pytorch_lightning, torch
 import pytorch_lightning.core.module as module
-print("torchmetrics" in sys.modules and hasattr(sys.modules["torchmetrics"], "__path__"), "matplotlib" in sys.modules)
+whole = "torchmetrics" in sys.modules and hasattr(sys.modules["torchmetrics"], "__path__")
+print(whole, "matplotlib" in sys.modules)
 torch._dynamo.reset()  # a name that the stand-in has not: the compiler itself takes its place
 print(hasattr(sys.modules["torch._dynamo"], "__path__"), training.fit.__name__)
 """
@@ -33,6 +34,10 @@ def test_a_process_of_others_has_all() -> None:
 
 
 def test_a_lightning_that_wants_more_gets_it() -> None:
-    broken = "lightly._stand_in('torchmetrics')"  # has no Metric, and cannot get one as long as it is there
-    refuse = "lightly._StandIn.__getattr__ = lambda self, name: (_ for _ in ()).throw(AttributeError(name))"
+    # It has no Metric, and cannot get one as long as it is there.
+    broken = "lightly._stand_in('torchmetrics')"
+    refuse = (
+        "lightly._StandIn.__getattr__ = "
+        "lambda self, name: (_ for _ in ()).throw(AttributeError(name))"
+    )
     assert run(True, f"{refuse}; {broken}")[0] == "True"

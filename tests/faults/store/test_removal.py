@@ -27,7 +27,10 @@ def test_removing_runs_fails_in_the_middle(
     fault: str, made: list[Path], count: Count, tried: Tried, tmp_path: Path
 ) -> None:
     trials = Trials()
-    code = "import sys\nfrom pathlib import Path\nfrom cfcli.core.retraining.store import Store\nStore(Path(sys.argv[1])).prune(1)"
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from cfcli.core.retraining.store import Store\nStore(Path(sys.argv[1])).prune(1)"
+    )
     for when in whens(count, few=[5]):
         store = Store(tmp_path / f"{when}")
         fill(store, made, True, True, True, True, False)
