@@ -182,7 +182,7 @@ def test_case_05_missing_column(prepare: Prepare) -> None:
 
 
 def test_case_06_column_twice(prepare: Prepare) -> None:
-    refused(prepare("user,item,rating,rating\n1,2,3,4\n"), "column 'rating' stands there twice")
+    refused(prepare("user,item,rating,rating\n1,2,3,4\n"), "column 'rating' appears twice")
 
 
 def test_case_07_case_and_blanks_in_names(prepare: Prepare) -> None:
@@ -265,7 +265,7 @@ def test_case_15_parquet_and_csv_under_each_others_names(prepare: Prepare) -> No
         N,
         "r.csv is Parquet, whatever its name says",
     )
-    taken(prepare(CSV, "--force", name="r.parquet"), N, "r.parquet is no Parquet file")
+    taken(prepare(CSV, "--force", name="r.parquet"), N, "r.parquet is not a Parquet file")
 
 
 def test_case_16_quoted_newlines_keep_line_numbers(prepare: Prepare) -> None:
