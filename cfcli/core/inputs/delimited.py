@@ -153,7 +153,7 @@ class Delimited:
             if data[:HEAD].isspace() and data.isspace():
                 line += data.count(b"\n")
                 continue
-            exact = partial(self._exact, parser, data, line)
+            exact = partial(self._exact, parser, data, line, PIECE)
             quick = None if exact_only else parser.at_once(data)
             if quick is None:
                 yield Block(None, exact)
@@ -183,9 +183,7 @@ class Delimited:
         is_cut = len(start) >= HEAD and "\n" in text
         return text[: text.rindex("\n")] if is_cut else text
 
-    def _exact(
-        self, parser: "_Parser", data: bytes, line: int, size: int = PIECE
-    ) -> Iterator[Rows]:
+    def _exact(self, parser: "_Parser", data: bytes, line: int, size: int) -> Iterator[Rows]:
         """The rows of whole lines, the first of which is number ``line``, in pieces of ``size``
         bytes; where Polars cannot read a piece, in smaller ones, to find the record at fault."""
         for piece in cut(data, size, self._quoted):

@@ -45,11 +45,7 @@ def read(data: bytes | Sequence[Source], name: str = "ratings.csv", **settings: 
     with tempfile.TemporaryDirectory() as folder:
         frame, intake = ratings.read(sources, PrepareConfig(**settings), Path(folder))
         path = Path(folder) / REJECTS
-        rejects = (
-            pl.read_csv(path, schema=SCHEMA)
-            if path.exists()
-            else pl.DataFrame(schema=SCHEMA)
-        )
+        rejects = pl.read_csv(path, schema=SCHEMA) if path.exists() else pl.DataFrame(schema=SCHEMA)
     assert rejects.height == intake.rejected.total()
     return Found(frame, rejects, intake.columns, intake.sources, intake.all_notes())
 
