@@ -366,7 +366,7 @@ def test_case_28_infinite(prepare: Prepare, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["", "NA", "null", "None", "-", "n/a"])
 def test_case_29_missing_rating(prepare: Prepare, value: str) -> None:
-    bad_row(prepare, f"8,8,{value}", f"'{value}' is no rating", "missing rating")
+    bad_row(prepare, f"8,8,{value}", f"'{value}' is not a rating", "missing rating")
 
 
 @pytest.mark.parametrize("value", ["true", "0x10", "1_000"])

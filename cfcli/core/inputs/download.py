@@ -1,4 +1,9 @@
-"""Downloads that go on where they were cut, and are verified."""
+"""Downloads that go on where they were cut, and are verified.
+
+Weighed against pooch (1.9), which brings requests and platformdirs: it begins a cut download anew,
+which of ml-32m may be a quarter of an hour, and has no lock between processes and no use for the MD5
+that GroupLens publishes beside an archive. What it would save is the one function ``_get``.
+"""
 
 import hashlib
 import os
