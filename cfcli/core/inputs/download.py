@@ -1,8 +1,7 @@
 """Downloads that go on where they were cut, and are verified.
 
-Weighed against pooch (1.9), which brings requests and platformdirs: it begins a cut download anew,
-which of ml-32m may be a quarter of an hour, and has no lock between processes and no use for the MD5
-that GroupLens publishes beside an archive. What it would save is the one function ``_get``.
+Weighed against pooch (1.9): it would bring requests and platformdirs, begins a cut download anew and
+has no lock between processes. Going on where a download was cut is most of this module, so it stays.
 """
 
 import hashlib
