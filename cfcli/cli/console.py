@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,10 @@ class Out:
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
         self.json, self.quiet = json, quiet
+        # Polars sets a handler of SIGINT when it is imported, which every command does before it
+        # gets here. With it the system begins a read that waits for a pipe again, and Ctrl-C could
+        # not end it.
+        signal.siginterrupt(signal.SIGINT, True)
         self.stderr = Console(stderr=True, highlight=False, quiet=quiet)
         # A pipe has no width: 80 columns would cut what a file can well hold.
         self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)

@@ -54,13 +54,13 @@ def evaluate(
     from cfcli.core.runs.run import Run
 
     source = Source.of(ratings) if ratings else None
+    console = Out(json, quiet)
     loaded = Run.load(run)
     result, rows = evaluation.evaluate(loaded, split=split, source=source, data=data)
     if per_row:
         from cfcli.core.serving import outputs
 
         outputs.write([rows], str(per_row))
-    console = Out(json, quiet)
     console.table(_table(result), result)
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:

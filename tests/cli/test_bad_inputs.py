@@ -182,7 +182,7 @@ def test_case_05_missing_column(prepare: Prepare) -> None:
 
 
 def test_case_06_column_twice(prepare: Prepare) -> None:
-    refused(prepare("user,item,rating,rating\n1,2,3,4\n"), "column 'rating' stands there twice")
+    refused(prepare("user,item,rating,rating\n1,2,3,4\n"), "column 'rating' appears twice")
 
 
 def test_case_07_case_and_blanks_in_names(prepare: Prepare) -> None:
@@ -265,7 +265,7 @@ def test_case_15_parquet_and_csv_under_each_others_names(prepare: Prepare) -> No
         N,
         "r.csv is Parquet, whatever its name says",
     )
-    taken(prepare(CSV, "--force", name="r.parquet"), N, "r.parquet is no Parquet file")
+    taken(prepare(CSV, "--force", name="r.parquet"), N, "r.parquet is not a Parquet file")
 
 
 def test_case_16_quoted_newlines_keep_line_numbers(prepare: Prepare) -> None:
@@ -366,7 +366,7 @@ def test_case_28_infinite(prepare: Prepare, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["", "NA", "null", "None", "-", "n/a"])
 def test_case_29_missing_rating(prepare: Prepare, value: str) -> None:
-    bad_row(prepare, f"8,8,{value}", f"'{value}' is no rating", "missing rating")
+    bad_row(prepare, f"8,8,{value}", f"'{value}' is not a rating", "missing rating")
 
 
 @pytest.mark.parametrize("value", ["true", "0x10", "1_000"])

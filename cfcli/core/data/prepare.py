@@ -1,5 +1,6 @@
 """From ratings files to a dataset: settle duplicates, filter, map ids, split, write."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,10 +22,11 @@ from cfcli.core.data.selection import filter_rows, settle_duplicates
 from cfcli.core.data.spool import Spool
 from cfcli.core.data.writing import Entities, write_sides
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
-from cfcli.core.inputs import titles as item_files
+from cfcli.core.inputs import ratings
 from cfcli.core.inputs.checks import id_notes
-from cfcli.core.inputs.ratings import REJECTS, Reader
+from cfcli.core.inputs.intake import REJECTS, Intake
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.titles import read_titles
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.tables import write_table
 
@@ -76,42 +78,42 @@ def prepare(
         (name, s) for name, s in given.items() if s
     ]
     _check_out(out, [source for _, source in parts])
-    titles, notes = item_files.read(items) if items is not None else (None, [])
+    titles, notes = read_titles(items) if items is not None else (None, [])
     with publishing.directory(out) as folder:
         spool = Spool(folder / "spool")
-        reader = Reader(config, folder)
+        intake = Intake(config, folder)
         timeless = False
         for side, source in parts:
-            for block in reader.blocks(source):
+            for block in ratings.read_blocks(source, intake):
                 timeless |= "timestamp" not in block.columns
                 spool.append(block, side)
-        reader.finish()
-        columns = reader.columns
+        intake.finish()
+        columns = intake.columns
         for role in ("user", "item"):
             if columns[role] in RESERVED or (columns[role] == "title" and titles is not None):
                 name = sources[0].name
                 raise InputError(
                     f"{name}: cfcli uses the name '{columns[role]}' itself; rename that column"
                 )
-        if reader.has_times and timeless:
+        if intake.has_times and timeless:
             spool.change(
                 lambda _, block: (
                     block if "timestamp" in block.columns else block.with_columns(NO_TIME)
                 )
             )
-        duplicates = settle_duplicates(spool, reader, config.duplicates)
-        notes += reader.notes()
+        duplicates = settle_duplicates(spool, intake, config.duplicates)
+        notes += intake.all_notes()
         if duplicates:
             notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
-        filter_rows(spool, reader, config)
-        users = Entities.of(spool, "user", reader.user_ids.to_series())
-        item_ids = Entities.of(spool, "item", reader.item_ids.to_series())
+        filter_rows(spool, intake, config)
+        users = Entities.of(spool, "user", intake.user_ids.to_series())
+        item_ids = Entities.of(spool, "item", intake.item_ids.to_series())
         for entities, role in ((users, "user"), (item_ids, "item")):
             notes += id_notes(entities.map.ids, columns[role])
         former = _former(out)
         if former and force and not accept_shrink:
             _refuse_to_shrink(former, spool.rows, (users, item_ids))
-        found = write_sides(spool, folder, given, users, item_ids, reader.has_times, config)
+        found = write_sides(spool, folder, given, users, item_ids, intake.has_times, config)
         shutil.rmtree(folder / "spool")
         if not found.n[splits.TRAIN]:
             raise InputError(
@@ -145,7 +147,7 @@ def prepare(
             "fingerprint": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[
                 :16
             ],
-            "sources": reader.sources,
+            "sources": [dataclasses.asdict(record) for record in intake.sources],
             "input": _named(sources)
             | {name: source.name for name, source in side_inputs.items() if source},
             "config": settings,
@@ -159,7 +161,7 @@ def prepare(
             "items": len(item_ids.map),
             **found.n,
             "cold": {name: found.cold[name] for name in given},
-            "rejected": dict(reader.rejected.most_common()),
+            "rejected": dict(intake.rejected.most_common()),
             "duplicates": duplicates,
             "rating_scale": scale,
             "mean": found.train.total / found.n[splits.TRAIN],

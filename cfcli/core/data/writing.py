@@ -172,7 +172,7 @@ def write_sides(
     for name in (splits.VAL, splits.TEST):
         cold[name] = 0
         with pq.ParquetFile(folder / f"{name}.parquet") as table:
-            for frame in parquet.frames(table, parquet.PARQUET_ROWS, ["user", "item"]):
+            for frame in parquet.frames(table, parquet.BLOCK_ROWS, ["user", "item"]):
                 seen = seen_user[frame["user"].to_numpy()] & seen_item[frame["item"].to_numpy()]
                 cold[name] += int((~seen).sum())
     return Sides(n, cold, values[splits.TRAIN], _histogram(spool, list(values.values())))

@@ -1,257 +1,330 @@
-"""Ratings in a text: CSV and its kin.
+"""Delimited texts: CSV and its kin.
 
 Ids are read as text: types that a reader infers would merge ``007`` with ``7`` and round ids beyond
-2^53. Each block of lines is parsed by Polars at once. Only where something in it is odd (quotes,
-columns left out, a value that is no number) is it cut into pieces whose records are found first, so
-that each has its true line (a quoted newline makes rows differ from lines) and its true number of
-fields.
+2^53. A block of lines is parsed by Polars at once. Only where something in it is odd (quotes,
+columns left out, a value that is not a number) is it cut into pieces whose records are found first,
+so that each has its true line (a quoted newline makes rows differ from lines) and its true number
+of fields.
 """
 
-import itertools
+import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.checks import FIELDS
-from cfcli.core.inputs.lines import ahead, behind_header, cut, first_line, line_blocks
+from cfcli.core.inputs.lines import ahead, behind_header, cut, line_blocks, read_start
 from cfcli.core.inputs.records import (
     UNIT,
     BadQuote,
     find_records,
-    is_quoted,
+    is_blank,
     one_character,
-    sniff,
     split,
     with_one_character,
 )
-from cfcli.core.inputs.roles import HEADERLESS, find_columns
-from cfcli.core.inputs.sources import Source, refuse_foreign
+from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import HEAD, Opened
+from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Types
 
-if TYPE_CHECKING:
-    from cfcli.core.inputs.ratings import Reader
-
-PIECE = 4 << 20  # bytes of a block with something odd in it that are looked at record by record
-
-
-def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
-    """The rows of a text, ``head`` of which was read already; see :meth:`Reader.blocks`."""
-    where, config = source.name, reader.config
-    refuse_foreign(head, where)
-    start, lines = first_line(head, opened, config.skip_lines)
-    shown = start.decode("utf-8", "replace")
-    if "\0" in shown:
-        raise InputError(f"{where}: holds NUL bytes, so it is no text; is it a CSV file?")
-    if len(start) >= HEAD and "\n" in shown:
-        shown = shown[: shown.rindex("\n")]
-    if not shown.strip():
-        raise InputError(f"{where}: is empty")
-    if b"\n" not in start and b"\r" in start:
-        raise InputError(f'{where}: has CR line endings alone; convert it with \'tr "\\r" "\\n"\'')
-    separator, first = sniff(shown, where, config.format)
-    names = [name.strip() for name in first]
-    if names != first:
-        reader.said.append(f"{where}: blanks around the names of columns were left out")
-    if separator in ";|" or (separator != "," and where.endswith(".csv")):
-        reader.said.append(f"{where}: fields are separated by '{separator}'".replace("\t", "\\t"))
-    header = not config.no_header
-    if len(names) in (3, 4) and separator in ("::", "\t") and _is_number(names[2]):
-        header = False
-    if not header:
-        plain = len(names) in (3, 4) and not (
-            config.user_col or config.item_col or config.rating_col
-        )
-        names = (
-            list(HEADERLESS[: len(names)]) if plain else [f"column_{k}" for k in range(len(names))]
-        )
-    columns = find_columns(names, config, where)
-    reader.columns = reader.columns or columns
-    text = Text(reader, where, separator, names, columns)
-    if header:
-        body = behind_header(start, text.quoted)
-        lines += start.count(b"\n", 0, len(start) - len(body))
-        start = body
-    text.line = lines + 1
-    whole = True
-    for data in ahead(line_blocks(opened, start, text.quoted)):
-        whole = data.endswith(b"\n")
-        yield from text.block(data)
-    if not whole:
-        reader.said.append(f"{where}: the last line has no line break; the file may be cut off")
+PIECE = 4 << 20  # bytes that are looked at record by record
+FIRST_ROWS = 50  # from which guessed types are checked
+NUMBER: dict[pl.DataType | type[pl.DataType], str] = {
+    pl.Int64: r"-?\d{1,18}",
+    pl.Float64: r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?",
+}
+FOREIGN = {  # what no text begins with
+    b"PK\x03\x04": "a zip archive or spreadsheet; unpack it, or save it as CSV",
+    b"\xff\xfe": (
+        "UTF-16 or UTF-32; read it with --encoding utf-16 (utf-32), "
+        "or convert it with 'iconv -t UTF-8'"
+    ),
+    b"\xfe\xff": "UTF-16; read it with --encoding utf-16, or convert it with 'iconv -f UTF-16 -t UTF-8'",
+    b"\0\0\xfe\xff": "UTF-32; read it with --encoding utf-32, or convert it with 'iconv -f UTF-32 -t UTF-8'",
+}
 
 
-@dataclass
-class Text:
-    """A text that is being read.
+@contextlib.contextmanager
+def open_delimited(opened: Opened, source: Source, reading: Reading) -> Iterator["Delimited"]:
+    """Opens a delimited text.
+
+    Args:
+        opened: its bytes, of which none were read yet.
+        source: that they are from.
+        reading: how to read it.
+
+    Raises:
+        InputError: it is empty, or not a table; also later, where a row cannot be read.
+    """
+    yield Delimited(opened, source.name, reading)
+
+
+class Quick(NamedTuple):
+    """A block that was parsed at once.
 
     Attributes:
-        separator, names, columns: of its fields, and the roles of its columns.
-        known: the types that its fields have turned out to have.
-        line: the number of the line that comes next.
+        frame: its rows.
+        lines: how many it has, blank ones included.
     """
 
-    reader: "Reader"
-    where: str
-    separator: str
-    names: list[str]
-    columns: dict[str, str]
-    known: dict[str, Any] | None = None
-    line: int = 1
+    frame: pl.DataFrame
+    lines: int
 
-    def __post_init__(self) -> None:
-        self.quoted = is_quoted(self.separator)
-        self.needed = sorted(self.names.index(name) for name in self.columns.values())
-        self.leaves_out = len(self.needed) < len(self.names)
 
-    def block(self, data: bytes, size: int = PIECE) -> Iterator[pl.DataFrame]:
-        """The rows of some whole lines, the first of which is number ``self.line``: all at once or,
-        where that does not go, in pieces of ``size`` bytes."""
-        if data[:HEAD].isspace() and data.isspace():
-            self.line += data.count(b"\n")
-        elif b"\0" in data:
-            line = self.line + data.count(b"\n", 0, data.index(b"\0"))
-            raise InputError(f"{self.where}:{line}: holds NUL bytes, so it is no text")
-        elif (frame := self._at_once(data)) is not None:
-            yield frame
-        else:
-            for piece in cut(data, size, self.quoted):
-                if (frame := self._by_record(piece)) is not None:
-                    yield frame
-                elif size == 1:
-                    self._cannot_parse(piece)
-                else:
-                    yield from self.block(piece, max(1, size // 64))
-                    continue
-                self.line += piece.count(b"\n")
+class Delimited:
+    """A delimited text that is open for reading, a :class:`cfcli.core.inputs.tables.Table`.
 
-    def _at_once(self, data: bytes) -> pl.DataFrame | None:
-        """All rows of a block, or None when some line may not be as it should be."""
+    Args:
+        opened: its bytes, of which none were read yet.
+        where: name of the input, for messages.
+        reading: how to read it.
+    """
+
+    def __init__(self, opened: Opened, where: str, reading: Reading) -> None:
+        config = reading.config
+        self.where = where
+        self.notes: list[str] = []
+        self._opened = opened
+        opened.recode(config.encoding)
+        start = read_start(opened, config.skip_lines)
+        layout = reading.detect(self._first_lines(start.data), where, config)
+        self._separator = layout.separator
+        self._quoted = layout.quoted
+        self.names = layout.names
+        if layout.has_header:
+            self.names = [name.strip() for name in layout.names]
+            if self.names != layout.names:
+                self.notes.append(f"{where}: blanks around the names of columns were left out")
+        is_unusual = layout.separator in ";|"
+        if is_unusual or (layout.separator != "," and where.endswith(".csv")):
+            shown = layout.separator.replace("\t", "\\t")
+            self.notes.append(f"{where}: fields are separated by '{shown}'")
+        self._body = start.data
+        if layout.has_header:
+            self._body = behind_header(start.data, self._quoted)
+        header = len(start.data) - len(self._body)
+        self._line = start.line + start.data.count(b"\n", 0, header)
+
+    def types(self, names: Sequence[str]) -> pl.Schema:
+        """Text for each column.
+
+        Args:
+            names: of the columns.
+        """
+        return pl.Schema(dict.fromkeys(names, pl.String))
+
+    def rows(self, names: Sequence[str]) -> Iterator[Rows]:
+        """The rows, in pieces of about :data:`PIECE` bytes.
+
+        Args:
+            names: of the columns to read.
+
+        Raises:
+            InputError: something in it cannot be read.
+        """
+        for block in self.blocks(self.types(names), {}, exact_only=True):
+            yield from block.exact()
+
+    def blocks(self, types: Types, guesses: Types, *, exact_only: bool = False) -> Iterator[Block]:
+        """The rows, in blocks of about :data:`cfcli.core.inputs.lines.BLOCK` bytes.
+
+        Args:
+            types: the columns to read, and the type to parse each as.
+            guesses: numbers that some of them may be, which are faster to parse than text.
+            exact_only: whether to leave out parsing blocks at once.
+
+        Raises:
+            InputError: something in it cannot be read.
+        """
+        parser = _Parser(self.names, self._separator, self._quoted, types)
+        parser.guess(self._body, guesses)
+        line = self._line
+        is_whole = True
+        for data in ahead(line_blocks(self._opened, self._body, self._quoted)):
+            is_whole = data.endswith(b"\n")
+            if b"\0" in data:
+                at = line + data.count(b"\n", 0, data.index(b"\0"))
+                raise InputError(f"{self.where}:{at}: holds NUL bytes, so it is not a text")
+            if data[:HEAD].isspace() and data.isspace():
+                line += data.count(b"\n")
+                continue
+            exact = partial(self._exact, parser, data, line, PIECE)
+            quick = None if exact_only else parser.at_once(data)
+            if quick is None:
+                yield Block(None, exact)
+                line += data.count(b"\n")
+            else:
+                yield Block(quick.frame, exact)
+                line += quick.lines
+        if not is_whole:
+            self.notes.append(
+                f"{self.where}: the last line has no line break; the file may be cut off"
+            )
+
+    def _first_lines(self, start: bytes) -> str:
+        """Whole lines to detect the layout from."""
+        for magic, what in FOREIGN.items():
+            if start.startswith(magic):
+                raise InputError(f"{self.where}: is {what}")
+        text = start.decode("utf-8", "replace")
+        if "\0" in text:
+            raise InputError(f"{self.where}: holds NUL bytes, so it is not a text")
+        if not text.strip():
+            raise InputError(f"{self.where}: is empty")
+        if b"\n" not in start and b"\r" in start:
+            raise InputError(
+                f'{self.where}: has CR line endings alone; convert it with \'tr "\\r" "\\n"\''
+            )
+        is_cut = len(start) >= HEAD and "\n" in text
+        return text[: text.rindex("\n")] if is_cut else text
+
+    def _exact(self, parser: "_Parser", data: bytes, line: int, size: int) -> Iterator[Rows]:
+        """The rows of whole lines, the first of which is number ``line``, in pieces of ``size``
+        bytes; where Polars cannot read a piece, in smaller ones, to find the record at fault."""
+        for piece in cut(data, size, self._quoted):
+            try:
+                rows = parser.by_record(piece, line)
+            except BadQuote as error:
+                at = line + piece.count(b"\n", 0, error.place)
+                raise InputError(f"{self.where}:{at}: {error}") from None
+            if rows is not None:
+                yield rows
+            elif size > 1:
+                yield from self._exact(parser, piece, line, max(1, size // 64))
+            else:
+                raise InputError(f"{self.where}:{line}: {_why_unreadable(piece)}")
+            line += piece.count(b"\n")
+
+
+class _Parser:
+    """Parses lines of a text.
+
+    Args:
+        names: of all its columns.
+        separator: of its fields.
+        quoted: whether double quotes may stand around fields.
+        types: the columns to read, and the type to parse each as.
+    """
+
+    def __init__(self, names: list[str], separator: str, quoted: bool, types: Types) -> None:
+        self.names = names
+        self.separator = separator
+        self.one = one_character(separator)
+        self.quoted = quoted
+        self.types = types
+        self.wanted = sorted(names.index(name) for name in types)
+        self.leaves_out = len(self.wanted) < len(names)
+        self.guesses: dict[str, pl.DataType | type[pl.DataType]] = {}
+
+    def guess(self, data: bytes, guesses: Types) -> None:
+        """Keeps the guesses that hold in the first rows of a text, for :meth:`at_once`.
+
+        Args:
+            data: the start of its rows.
+            guesses: types of numbers.
+        """
+        lines = data[:HEAD].decode("utf-8", "replace").split("\n")[:FIRST_ROWS]
+        rows = [row for row in split(lines, self.separator) if len(row) == len(self.names)]
+        self.guesses = {}
+        for name, kind in guesses.items():
+            place = self.names.index(name)
+            pattern = NUMBER[kind]
+            if all(re.fullmatch(pattern, row[place]) for row in rows):
+                self.guesses[name] = kind
+
+    def at_once(self, data: bytes) -> Quick | None:
+        """All rows of a block, or None when some line may not be as it should be.
+
+        Args:
+            data: whole lines.
+        """
         if self.leaves_out or (self.quoted and b'"' in data) or self._has_unit(data):
             return None
-        for types in self._types(data):
-            frame = self._parse(with_one_character(data, self.separator), types)
+        text = with_one_character(data, self.separator)
+        frame = self._parse(text, self.guesses)
+        if frame is None and self.guesses:
+            frame = self._parse(text, {})
             if frame is not None:
-                self.known = types
-                break
-        else:
+                self.guesses = {}
+        if frame is None:
             return None
-        height = frame.height
-        if frame[self.columns["user"]].has_nulls():
+        lines = frame.height  # without quotes, rows are lines
+        if frame.to_series(0).has_nulls():
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         if frame[self.names[-1]].has_nulls():
             return None  # Polars fills up short rows
-        checked = self.reader.checks.check(frame, self.columns)
-        if checked["problem"].max():
-            return None
-        self.line += height  # without quotes, rows are lines
-        return self.reader.accept(checked)
+        return Quick(frame, lines)
 
-    def _by_record(self, data: bytes) -> pl.DataFrame | None:
-        """The good rows of some lines, the bad ones put aside; or None when Polars cannot read
-        them."""
+    def by_record(self, data: bytes, line: int) -> Rows | None:
+        """The rows of some lines, malformed ones apart; or None when Polars cannot read them.
+
+        Args:
+            data: whole records.
+            line: the number of the first line.
+
+        Raises:
+            BadQuote: quotes do not stand around whole fields.
+        """
         if self._has_unit(data):
             return None
-        text, separator = with_one_character(data, self.separator), one_character(self.separator)
-        try:
-            found = find_records(text, separator)
-        except BadQuote as error:
-            line = self.line + text.count(b"\n", 0, error.place)
-            raise InputError(f"{self.where}:{line}: {error}") from None
+        text = with_one_character(data, self.separator)
+        found = find_records(text, self.one, self.quoted)
+        lines = line + found.lines
         is_good = found.fields == len(self.names)
-        keep = np.ones(len(text), bool)
-        for k in np.flatnonzero(~is_good).tolist():
-            keep[found.starts[k] : found.ends[k] + 1] = False
-        frame: pl.DataFrame | None = pl.DataFrame(schema=self._schema({}))
+        frame: pl.DataFrame | None = pl.DataFrame(schema=dict(self.types))
         if is_good.any():
+            keep = np.ones(len(text), bool)
+            for k in np.flatnonzero(~is_good).tolist():
+                keep[found.starts[k] : found.ends[k] + 1] = False
             frame = self._parse(np.frombuffer(text, np.uint8)[keep].tobytes(), {})
         if frame is None or frame.height != is_good.sum():
             return None
 
-        def raw(k: int) -> str:
-            return text[found.starts[k] : found.ends[k]].decode("utf-8", "replace").rstrip("\r")
+        def text_of(record: int) -> str:
+            raw = text[found.starts[record] : found.ends[record]]
+            shown = raw.decode("utf-8", "replace").rstrip("\r")
+            if is_blank(shown, self.one, self.quoted):
+                return ""
+            return shown.replace(self.one, self.separator)
 
-        rejects = []
+        malformed = []
         for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist():
-            if "".join(itertools.chain(*split([raw(k)], separator))).strip():
-                column = self.names[
-                    min(found.fields[k], len(self.names)) - (found.fields[k] > len(self.names))
-                ]
-                detail = f"expected {len(self.names)} fields, found {found.fields[k]}"
-                shown = raw(k).replace(separator, self.separator)[:200]
-                rejects.append(
-                    (self.where, self.line + int(found.lines[k]), column, FIELDS, detail, shown)
-                )
+            shown = text_of(k)
+            if shown:
+                malformed.append(Malformed(int(lines[k]), int(found.fields[k]), shown))
         places = np.flatnonzero(is_good)
+        frame = frame.select(list(self.types))
+        return Rows(frame, lines[places], lambda k: text_of(int(places[k])), malformed)
 
-        def row(k: int) -> tuple[int, str] | None:
-            cells = split([raw(places[k])], separator)
-            if not "".join(itertools.chain(*cells)).strip():
-                return None  # a blank line
-            return self.line + int(found.lines[places[k]]), raw(places[k]).replace(
-                separator, self.separator
-            )[:200]
-
-        return self.reader.put_aside(frame, self.columns, self.where, row, rejects)
-
-    def _parse(self, data: bytes, types: dict[str, Any]) -> pl.DataFrame | None:
+    def _parse(self, data: bytes, guesses: Types) -> pl.DataFrame | None:
+        schema: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(self.names, pl.String)
         try:
             return pl.read_csv(
                 data,
-                separator=one_character(self.separator),
+                separator=self.one,
                 has_header=False,
-                schema=self._schema(types),
-                columns=self.needed if self.leaves_out else None,
+                schema=schema | dict(self.types) | dict(guesses),
+                columns=self.wanted if self.leaves_out else None,
                 quote_char='"' if self.quoted else None,
                 glob=False,
             )
         except (PolarsError, PanicException):
             return None
 
-    def _cannot_parse(self, data: bytes) -> NoReturn:
-        """Says why a single record cannot be read."""
-        try:
-            data.decode("utf-8")
-            reason = "holds control characters that no table has, such as CR inside a line"
-        except UnicodeDecodeError as error:
-            reason = f"byte 0x{data[error.start]:02x} is not UTF-8; say what it is with --encoding, such as latin-1"
-        raise InputError(f"{self.where}:{self.line}: {reason}")
-
     def _has_unit(self, data: bytes) -> bool:
-        """Whether the character that stands for the separator is there already."""
+        """Whether the character that stands for the separator occurs already."""
         return self.separator == "::" and UNIT.encode() in data
 
-    def _schema(self, types: dict[str, Any]) -> dict[str, Any]:
-        """The types to parse the columns as."""
-        schema: dict[str, Any] = {name: types.get(name, pl.String) for name in self.names}
-        schema[self.columns["user"]] = pl.Categorical(self.reader.user_ids)
-        schema[self.columns["item"]] = pl.Categorical(self.reader.item_ids)
-        return schema
 
-    def _types(self, data: bytes) -> list[dict[str, Any]]:
-        """The types of the columns of ratings and times to parse with: numbers where they are,
-        which is faster, and text, which always is right."""
-        if self.known is None:
-            self.known = {}
-            rows = split(data[:HEAD].decode("utf-8", "replace").split("\n")[:50], self.separator)
-            if not self.reader.config.decimal_comma:
-                self.known[self.columns["rating"]] = pl.Float64
-            if "time" in self.columns:
-                place = self.names.index(self.columns["time"])
-                values = [row[place] for row in rows if len(row) == len(self.names)]
-                if all(re.fullmatch(r"-?\d{1,18}", value) for value in values):
-                    self.known[self.columns["time"]] = pl.Int64
-        return [self.known, {}] if self.known else [{}]
-
-
-def _is_number(text: str) -> bool:
+def _why_unreadable(record: bytes) -> str:
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        record.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = record[error.start]
+        return f"byte 0x{byte:02x} is not UTF-8; name the encoding with --encoding, such as latin-1"
+    return "holds control characters that no table has, such as CR inside a line"

@@ -1,4 +1,8 @@
-"""Downloads that go on where they were cut, and are verified."""
+"""Downloads that go on where they were cut, and are verified.
+
+Weighed against pooch (1.9): it would bring requests and platformdirs, begins a cut download anew and
+has no lock between processes. Going on where a download was cut is most of this module, so it stays.
+"""
 
 import hashlib
 import os

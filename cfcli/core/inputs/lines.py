@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.streams import HEAD, Opened
@@ -13,36 +13,58 @@ BLOCK = 32 << 20  # bytes of text that are parsed at once
 MAX_LINE = 16 << 20  # bytes
 
 
-def first_line(head: bytes, opened: Opened, skip: int) -> tuple[bytes, int]:
-    """``head``, read on until its first line is whole and others are there to tell its form by,
-    without a byte order mark, ``skip`` lines and blank ones after them; and how many lines that
-    were."""
-    data, lines = head.removeprefix(b"\xef\xbb\xbf"), 0
-    while skip > lines:
+class Start(NamedTuple):
+    """How a text starts.
+
+    Attributes:
+        data: its first line that is not blank, and more to detect its form from.
+        line: the number of that line, from 1.
+    """
+
+    data: bytes
+    line: int
+
+
+def read_start(opened: Opened, skip: int) -> Start:
+    """Reads a text up to its first line that is not blank, and on until that is whole and there is
+    enough to detect the form from. A byte order mark is left out.
+
+    Args:
+        opened: the text, of which nothing was read yet.
+        skip: lines to leave out before.
+    """
+    data = opened.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+    before = 0
+    while before < skip and data:
         end = data.find(b"\n") + 1
-        lines += end > 0
-        data = data[end:] if end else opened.read(HEAD)
-        if not data:
-            return b"", lines
-    while not (body := data.lstrip()):
-        lines += data.count(b"\n")
-        if not (data := opened.read(HEAD)):
-            return b"", lines
-    start = data.rfind(b"\n", 0, len(data) - len(body)) + 1
-    lines += data.count(b"\n", 0, start)
+        if end:
+            before += 1
+            data = data[end:]
+        else:
+            data = b""
+        data = data or opened.read(HEAD)
+    while data and not data.lstrip():
+        before += data.count(b"\n")
+        data = opened.read(HEAD)
+    start = data.rfind(b"\n", 0, len(data) - len(data.lstrip())) + 1
+    before += data.count(b"\n", 0, start)
     data = data[start:]
-    while (
-        (b"\n" not in data or len(data) < HEAD)
-        and len(data) <= MAX_LINE
-        and (more := opened.read(HEAD))
-    ):
+    while len(data) <= MAX_LINE and (len(data) < HEAD or b"\n" not in data):
+        more = opened.read(HEAD)
+        if not more:
+            break
         data += more
-    return data, lines
+    return Start(data, before + 1)
 
 
 def behind_header(start: bytes, quoted: bool) -> bytes:
-    """What comes after the first record, which ends with its line or, in quotes, with a later
-    one."""
+    """What comes after the first record, which ends with its line or, where a quoted field holds
+    line breaks, with a later one.
+
+    Args:
+        start: of a text.
+        quoted: whether a record may hold a line break between double quotes.
+    """
     end = start.find(b"\n") + 1 or len(start)
     while quoted and start.count(b'"', 0, end) % 2 and end < len(start):
         end = start.find(b"\n", end) + 1 or len(start)
@@ -53,6 +75,7 @@ def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
     """The text in blocks of about :data:`BLOCK` bytes that end where a record ends.
 
     Args:
+        opened: the text.
         head: what was read of it already.
         quoted: whether a record may hold a line break between double quotes.
 
@@ -62,17 +85,15 @@ def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
     data = head + opened.read(opened.to_line_end(max(BLOCK - len(head), 0)))
     while data:
         parts = [data]
-        odd = quoted and b'"' in data and data.count(b'"') % 2 == 1
+        in_quotes = quoted and b'"' in data and data.count(b'"') % 2 == 1
         size = 0
-        while odd or not parts[-1].endswith(b"\n"):
+        while size <= MAX_LINE and (in_quotes or not parts[-1].endswith(b"\n")):
             rest = opened.readline(MAX_LINE + 1)
             if not rest:
                 break
             parts.append(rest)
             size += len(rest)
-            odd ^= quoted and rest.count(b'"') % 2 == 1
-            if size > MAX_LINE:
-                break
+            in_quotes ^= quoted and rest.count(b'"') % 2 == 1
         data = b"".join(parts)
         if len(data) > MAX_LINE:
             _refuse_long_lines(data, opened.name)
@@ -85,17 +106,24 @@ def _refuse_long_lines(data: bytes, name: str) -> None:
     while len(data) - start > MAX_LINE:
         end = data.rfind(b"\n", start, start + MAX_LINE + 1)
         if end < 0:
-            has_cr = b"\r" in data[start : start + HEAD]
-            cr = '; has it CR line endings? convert them with \'tr "\\r" "\\n"\'' if has_cr else ""
             shown = data[start : start + 40].decode("utf-8", "replace")
+            hint = ""
+            if b"\r" in data[start : start + HEAD]:
+                hint = '; does it have CR line endings? convert them with \'tr "\\r" "\\n"\''
             raise InputError(
-                f"{name}: a line is longer than {MAX_LINE >> 20} MB; it begins with {shown!r}{cr}"
+                f"{name}: a line is longer than {MAX_LINE >> 20} MB; it begins with {shown!r}{hint}"
             )
         start = end + 1
 
 
 def cut(data: bytes, size: int, quoted: bool) -> Iterator[bytes]:
-    """Whole records of about ``size`` bytes each."""
+    """Cuts a text into pieces of whole records.
+
+    Args:
+        data: whole records.
+        size: of a piece in bytes, about.
+        quoted: whether a record may hold a line break between double quotes.
+    """
     start = 0
     while start < len(data):
         end = data.find(b"\n", start + size) + 1 or len(data)
@@ -109,7 +137,11 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before is in use."""
+    """The same items, each made in a thread while the one before is in use.
+
+    Args:
+        items: what to work ahead of; errors in it come through.
+    """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(1)
     stopped = threading.Event()
 

@@ -1,46 +1,35 @@
-"""Ratings in Parquet: types are known, so what they can be is checked by them."""
+"""Parquet files: their columns have types already."""
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.roles import find_columns
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
+from cfcli.core.inputs.tables import Block, Reading, Rows, Types
 
 if TYPE_CHECKING:
-    from cfcli.core.inputs.ratings import Reader
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-PARQUET_ROWS = 1 << 20  # that are decoded at once
-
-
-def blocks(reader: "Reader", source: Source, opened: Opened, head: bytes) -> Iterator[pl.DataFrame]:
-    """The rows of a Parquet file, ``head`` of which was read already; see :meth:`Reader.blocks`."""
-    with opened_file(opened, head, reader.scratch) as file:
-        inside = file.schema_arrow.names
-        names = [*inside, *(name for name in source.columns if name not in inside)]
-        columns = find_columns(names, reader.config, source.name)
-        reader.columns = reader.columns or columns
-        wanted = [name for name in columns.values() if name in inside]
-        types = from_arrow(file.schema_arrow.empty_table(), wanted)
-        for role, name in columns.items():
-            if name in inside:
-                _refuse_type(types.schema[name], role, name, source.name)
-        row = 0
-        for frame in frames(file, PARQUET_ROWS, wanted):
-            yield _block(reader, frame, source, columns, row)
-            row += frame.height
+BLOCK_ROWS = 1 << 20  # that are decoded at once where they are parsed in blocks
+PIECE_ROWS = 1 << 18  # and where all columns are read
 
 
 @contextlib.contextmanager
-def opened_file(opened: Opened, head: bytes, scratch: Path | None) -> Iterator[Any]:
-    """The ``pyarrow.parquet.ParquetFile`` in an input, ``head`` of which was read already; see
-    :meth:`Opened.seekable`.
+def open_parquet(opened: Opened, source: Source, reading: Reading) -> Iterator["ParquetTable"]:
+    """Opens a Parquet file.
+
+    Args:
+        opened: its bytes, of which none were read yet.
+        source: that they are from; its constant columns are added to those of the file.
+        reading: how to read it.
 
     Raises:
         InputError: what is read from it within the block is damaged.
@@ -48,10 +37,10 @@ def opened_file(opened: Opened, head: bytes, scratch: Path | None) -> Iterator[A
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened.seekable(head, scratch) as path:
+    with opened.seekable(reading.scratch) as path:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                yield file
+                yield ParquetTable(file, source)
         except (
             PolarsError,
             PanicException,
@@ -60,53 +49,96 @@ def opened_file(opened: Opened, head: bytes, scratch: Path | None) -> Iterator[A
             ValueError,
             MemoryError,
         ) as error:
-            text = (str(error).splitlines() or [""])[0]
-            raise InputError(f"{opened.name}: damaged Parquet: {text}") from None
+            lines = str(error).splitlines() or [""]
+            raise InputError(f"{source.name}: damaged Parquet: {lines[0]}") from None
 
 
-def frames(file: Any, rows: int, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """Some columns of a ``ParquetFile``, at most ``rows`` rows at once."""
-    for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+class ParquetTable:
+    """A Parquet file that is open for reading, a :class:`cfcli.core.inputs.tables.Table`.
+
+    Args:
+        file: from pyarrow.
+        source: that it is from; its constant columns are added to those of the file.
+    """
+
+    def __init__(self, file: "pq.ParquetFile", source: Source) -> None:
+        self.where = source.name
+        self.notes: list[str] = []
+        self._file = file
+        self._inside: list[str] = file.schema_arrow.names
+        self._constants = {
+            name: value for name, value in source.columns.items() if name not in self._inside
+        }
+        self.names = [*self._inside, *self._constants]
+
+    def types(self, names: Sequence[str]) -> pl.Schema:
+        """The types of columns; constant ones are text.
+
+        Args:
+            names: of the columns.
+        """
+        empty = self._file.schema_arrow.empty_table()
+        return self._with_constants(_from_arrow(empty, self._of_file(names)), names).schema
+
+    def rows(self, names: Sequence[str]) -> Iterator[Rows]:
+        """The rows, at most :data:`PIECE_ROWS` at once.
+
+        Args:
+            names: of the columns to read.
+        """
+        for block in self._blocks(names, PIECE_ROWS):
+            yield from block.exact()
+
+    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
+        """The rows, at most :data:`BLOCK_ROWS` at once.
+
+        Args:
+            types: the columns to read, which keep the types that they have.
+            guesses: not used.
+        """
+        return self._blocks(list(types), BLOCK_ROWS)
+
+    def _blocks(self, names: Sequence[str], size: int) -> Iterator[Block]:
+        row = 1
+        for frame in frames(self._file, size, self._of_file(names)):
+            numbers = np.arange(row, row + frame.height)
+            frame = self._with_constants(frame, names)
+            rows = Rows(frame, numbers, partial(_text_of, frame))
+            yield Block(None, _once(rows))
+            row += len(numbers)
+
+    def _of_file(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name not in self._constants]
+
+    def _with_constants(self, frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        constants = []
+        for name in names:
+            if name in self._constants:
+                constants.append(pl.lit(self._constants[name], pl.String).alias(name))
+        return frame.with_columns(constants).select(names)
+
+
+def frames(file: "pq.ParquetFile", rows: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Some columns of a Parquet file, a number of rows at once.
+
+    Args:
+        file: from pyarrow.
+        rows: most of them at once.
+        columns: their names.
+    """
+    for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
         batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
-        yield from_arrow(batch, columns)
+        yield _from_arrow(batch, columns)
 
 
-def _block(
-    reader: "Reader", frame: pl.DataFrame, source: Source, columns: dict[str, str], start: int
-) -> pl.DataFrame:
-    constant = [
-        pl.lit(source.columns[n], pl.String).alias(n)
-        for n in columns.values()
-        if n not in frame.columns
-    ]
-    frame = frame.with_columns(constant)
-    ids = ((columns["user"], reader.user_ids), (columns["item"], reader.item_ids))
-    coded = frame.with_columns(
-        pl.col(name).cast(pl.String).cast(pl.Categorical(known)) for name, known in ids
-    )
-
-    def row(k: int) -> tuple[int, str]:
-        return start + k + 1, ",".join(str(cell) for cell in frame.row(k))[:200]
-
-    return reader.put_aside(coded, columns, source.name, row, [])
-
-
-def from_arrow(table: Any, names: list[str]) -> pl.DataFrame:
+def _from_arrow(table: "pa.Table | pa.RecordBatch", names: Sequence[str]) -> pl.DataFrame:
     """Columns alone: damaged metadata beside them makes Polars panic."""
     return pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in names})
 
 
-def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
-    # Engines that see no value in a part write it without a type; numbers of databases are
-    # decimals.
-    good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()
-    good |= isinstance(kind, pl.Decimal) and kind.scale == 0
-    if role in ("rating", "time"):
-        good |= kind.is_numeric()
-    if role == "time":
-        good |= kind in (pl.Date, pl.Datetime)
-    if not good:
-        what = "a number" if role == "rating" else "a whole number"
-        raise InputError(
-            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}"
-        )
+def _text_of(frame: pl.DataFrame, row: int) -> str:
+    return ",".join(str(cell) for cell in frame.row(row))
+
+
+def _once(rows: Rows) -> Callable[[], Iterator[Rows]]:
+    return lambda: iter([rows])

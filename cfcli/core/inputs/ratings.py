@@ -1,215 +1,174 @@
-"""Ratings files, whatever their form, to blocks of validated rows."""
+"""Ratings files, whatever their format, to blocks of validated rows."""
 
-import os
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs import delimited, parquet
-from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, Checks
+from cfcli.core.inputs.formats import open_table
+from cfcli.core.inputs.intake import Intake
+from cfcli.core.inputs.records import is_quoted, sniff
+from cfcli.core.inputs.roles import find_columns
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.streams import HEAD
+from cfcli.core.inputs.tables import Layout, Reading, Table, Types
 
-REJECTS = "rejects.csv"
-REJECT = {
-    "source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String, "detail": pl.String,
-    "raw": pl.String,
-}  # fmt: skip
+HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
 
 
-def read(
-    sources: Sequence[Source], config: PrepareConfig, scratch: Path | None = None
-) -> tuple[pl.DataFrame, "Reader"]:
-    """All ratings of small inputs, in order: ``user_id`` and ``item_id`` (text, exact), ``rating``
-    (f32, finite) and, where there are times, ``timestamp`` (microseconds, UTC, null where
-    unreadable); and the reader that knows the rest.
+class Ratings(NamedTuple):
+    """All ratings of small inputs.
+
+    Attributes:
+        frame: ``user_id`` and ``item_id`` (text, exact), ``rating`` (f32, finite) and, where there
+            are times, ``timestamp`` (microseconds, UTC, null where unreadable); in order.
+        intake: what else is known of them.
+    """
+
+    frame: pl.DataFrame
+    intake: Intake
+
+
+def read(sources: Sequence[Source], config: PrepareConfig, scratch: Path | None = None) -> Ratings:
+    """Reads small inputs into memory.
 
     Args:
-        scratch: a folder for bad rows.
+        sources: the inputs.
+        config: the keys of ``[prepare]`` that say what form they have.
+        scratch: a folder for bad rows; None to keep none.
 
     Raises:
         InputError: no ratings in it, columns missing or ambiguous, more bad rows than allowed.
         MachineError: a source cannot be read.
     """
-    reader = Reader(config, scratch)
-    blocks = [block for source in sources for block in reader.blocks(source)]
-    reader.finish()
+    intake = Intake(config, scratch)
+    blocks = [block for source in sources for block in read_blocks(source, intake)]
+    intake.finish()
     frame = pl.concat(blocks, how="diagonal")
-    users, items = reader.user_ids.to_series(), reader.item_ids.to_series()
-    ids = {"user_id": users.gather(frame["user"]), "item_id": items.gather(frame["item"])}
-    return frame.select(
-        **ids, **{name: name for name in ("rating", "timestamp") if name in frame.columns}
-    ), reader
+    user_ids = intake.user_ids.to_series().gather(frame["user"])
+    item_ids = intake.item_ids.to_series().gather(frame["item"])
+    others = [name for name in ("rating", "timestamp") if name in frame.columns]
+    return Ratings(
+        pl.DataFrame(
+            [
+                user_ids.rename("user_id"),
+                item_ids.rename("item_id"),
+                *(frame[name] for name in others),
+            ]
+        ),
+        intake,
+    )
 
 
-@dataclass
-class Reader:
-    """Reads sources into blocks, and keeps what is true of all of them.
+def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
+    """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite)
+    and, where the source has times, ``timestamp`` (microseconds, UTC, null where unreadable).
 
-    Attributes:
-        user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its
-            code.
-        columns: the first input's name for each role: user, item, rating and perhaps time.
-        sources: name, bytes, sha256 and rows of each input.
-        rejected: how many bad rows were dropped, by reason; they stand in ``scratch``, in
-            :data:`REJECTS`.
-        rows: rows kept.
+    Args:
+        source: of ratings.
+        intake: gets to know the ids, the bad rows and the notes.
+
+    Raises:
+        InputError: it cannot be used, or has more bad rows than allowed.
+        MachineError: it cannot be read.
     """
+    before = intake.rows_read
+    reading = Reading(intake.config, detect_layout, intake.scratch)
+    with (
+        source.opened(intake.config.max_bytes) as opened,
+        open_table(opened, source, reading) as table,
+    ):
+        yield from _blocks(table, intake)
+        intake.notes += table.notes
+    intake.sources.append(opened.record(intake.rows_read - before))
 
-    config: PrepareConfig
-    scratch: Path | None = None  # a folder for what must be on disk to be read
-    user_ids: pl.Categories = field(default_factory=lambda: pl.Categories.random("user", pl.UInt32))
-    item_ids: pl.Categories = field(default_factory=lambda: pl.Categories.random("item", pl.UInt32))
-    columns: dict[str, str] = field(default_factory=dict)
-    sources: list[dict[str, Any]] = field(default_factory=list)
-    rejected: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    has_times: bool = False
-    worst: tuple[str, int, str, str, str] | None = None  # the first bad row
-    trimmed: int = 0
-    no_time: int = 0
-    future: int = 0
-    said: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.checks = Checks(self.config)
-        # Polars forgets categories when no column has them any more, and would give their codes to
-        # others.
-        self._anchors = [
-            pl.Series([], dtype=pl.Categorical(ids)) for ids in (self.user_ids, self.item_ids)
-        ]
+def detect_layout(start: str, where: str, config: PrepareConfig) -> Layout:
+    """How a text of ratings is laid out: with a header, or as MovieLens' files without one.
 
-    def blocks(self, source: Source) -> Iterator[pl.DataFrame]:
-        """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32,
-        finite) and, where the source has times, ``timestamp`` (microseconds, UTC, null where
-        unreadable).
+    Args:
+        start: the first lines.
+        where: name of the input, for messages.
+        config: the keys of ``[prepare]`` that say what form it has.
 
-        Raises:
-            InputError: it cannot be used, or has more bad rows than allowed.
-            MachineError: it cannot be read.
-        """
-        before = self.rows + self.rejected.total()
-        with source.opened(self.config.encoding, self.config.max_bytes) as opened:
-            head = opened.read(HEAD)
-            is_parquet = head.startswith(b"PAR1")
-            if self.config.format == "parquet" and not is_parquet:
-                raise InputError(
-                    f"{source.name}: is no Parquet file; leave out --format to have it told by its content"
-                )
-            if is_parquet and source.name.endswith((".csv", ".tsv", ".txt", ".dat")):
-                self.said.append(f"{source.name} is Parquet, whatever its name says")
-            if not is_parquet and source.name.endswith(".parquet"):
-                self.said.append(f"{source.name} is no Parquet file; read as text")
-            blocks = (parquet if is_parquet else delimited).blocks(self, source, opened, head)
-            for block in blocks:
-                self.rows += block.height
-                if self.config.max_rows is not None and self.rows > self.config.max_rows:
-                    raise InputError(
-                        f"{source.name}: there are more than {self.config.max_rows:,} rows; see --max-rows"
-                    )
-                if "timestamp" in block.columns:
-                    self.has_times = True
-                    self.no_time += block["timestamp"].null_count()
-                    soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
-                    if (newest := block["timestamp"].max()) is not None and newest > soon:
-                        self.future += int((block["timestamp"] > soon).sum())
-                yield block
-        self.sources.append(opened.record() | {"rows": self.rows + self.rejected.total() - before})
+    Raises:
+        InputError: there is no separator, or more than one.
+    """
+    separator, fields = sniff(start, where, config.format)
+    names = [name.strip() for name in fields]
+    quoted = is_quoted(separator)
+    may_be_movielens = len(names) in (3, 4)
+    is_movielens = may_be_movielens and separator in ("::", "\t") and _is_number(names[2])
+    if not (config.no_header or is_movielens):
+        return Layout(separator, quoted, fields)
+    if may_be_movielens and not (config.user_col or config.item_col or config.rating_col):
+        names = list(HEADERLESS[: len(names)])
+    else:
+        names = [f"column_{k}" for k in range(len(names))]
+    return Layout(separator, quoted, names, has_header=False)
 
-    def finish(self) -> None:
-        """To be called when all is read.
 
-        Raises:
-            InputError: there are no ratings, or more bad rows than allowed.
-        """
-        if self.rejected.total() > self.config.bad_rows_allowed(self.rows + self.rejected.total()):
-            self._refuse()
-        if self.rows == 0:
-            raise InputError(f"{self.sources[0]['name']}: no ratings in it")
-
-    def notes(self) -> list[str]:
-        """What a user should know, one sentence each."""
-        notes = list(dict.fromkeys(self.said))
-        if self.trimmed:
-            notes.append(f"{self.trimmed:,} ratings had blanks around them")
-        if self.no_time:
-            notes.append(
-                f"{self.no_time:,} ratings have no readable time; they count as the oldest"
-            )
-        if self.future:
-            notes.append(f"{self.future:,} ratings are dated after tomorrow")
-        if self.checks.unit not in (None, "seconds"):
-            notes.append(f"times are read as {self.checks.unit} since 1970")
-        return notes
-
-    def _refuse(self, more: str = "") -> None:
-        assert self.worst is not None
-        source, line, column, reason, detail = self.worst
-        n = self.rejected.total()
-        rest = f" (+{n - 1:,}{more} more rows)" if n > 1 else ""
-        hint = "--max-bad-rows"
-        if reason == "not a number" and re.match(r"'-?\d+,\d+'", detail):
-            hint = "--decimal-comma and --max-bad-rows"
-        raise InputError(f"{source}:{line}: column '{column}': {detail}{rest}; see {hint}")
-
-    def _reject(self, rows: list[tuple[str, int, str, str, str, str]]) -> None:
-        """Puts bad rows aside: source, line, column, reason, detail and raw text of each."""
-        if not rows:
-            return
-        rows.sort(key=lambda row: row[1])
-        self.worst = self.worst or rows[0][:5]
-        is_first = not self.rejected
-        self.rejected.update(row[3] for row in rows)
-        if self.scratch and not self.config.no_rejects_file:
-            frame = pl.DataFrame(
-                [(_printable(row[0]), *row[1:]) for row in rows], schema=REJECT, orient="row"
-            )
-            with open(
-                self.scratch / REJECTS, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)
-            ) as file:
-                file.write(frame.write_csv(include_header=is_first).encode())
-        is_share = self.config.max_bad_rows.endswith("%")
-        if not is_share and self.rejected.total() > self.config.bad_rows_allowed(0) + 10_000:
-            self._refuse(" and")  # enough is known
-
-    def put_aside(
-        self,
-        frame: pl.DataFrame,
-        columns: dict[str, str],
-        where: str,
-        row: Callable[[int], tuple[int, str] | None],
-        rejects: list[tuple[str, int, str, str, str, str]],
-    ) -> pl.DataFrame:
-        """The good rows of a frame; the bad ones are rejected, beside ``rejects``. ``row`` gives a
-        row's line and raw text, or None for a blank line."""
-        checked = self.checks.check(frame, columns)
-        low, high = self.config.rating_range or (0, 0)
-        for k in np.flatnonzero(checked["problem"].to_numpy()).tolist():
-            if (told := row(k)) is None:
+def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
+    columns = find_columns(table.names, intake.config, table.where)
+    intake.columns = intake.columns or columns
+    for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
+        _refuse_type(kind, role, columns[role], table.where)
+    types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(columns.values(), pl.String)
+    types[columns["user"]] = pl.Categorical(intake.user_ids)
+    types[columns["item"]] = pl.Categorical(intake.item_ids)
+    for block in table.blocks(types, _guesses(columns, intake.config)):
+        if block.quick is not None:
+            checked = intake.checks.check(block.quick, columns)
+            if not checked["problem"].max():
+                yield intake.accept(checked, table.where)
                 continue
-            role, reason, detail = PROBLEMS[checked["problem"][k]]
-            value = str(frame[columns[role]][k] or "")[:40]
-            detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.checks.unit)
-            if reason == OTHER_UNIT:
-                raise InputError(f"{where}:{told[0]}: column '{columns[role]}': {detail}")
-            rejects.append((where, told[0], columns[role], reason, detail, told[1]))
-        self._reject(rejects)
-        return self.accept(checked.filter(pl.col("problem") == 0))
-
-    def accept(self, checked: pl.DataFrame) -> pl.DataFrame:
-        if "trimmed" in checked.columns:
-            self.trimmed += int(checked["trimmed"].sum())
-        return checked.drop("problem", "trimmed", strict=False)
+        for rows in block.exact():
+            coded = replace(rows, frame=_coded(rows.frame, types))
+            yield intake.sort_out(coded, columns, table.names, table.where)
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()  # the name of a file may be no text
+def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
+    """The numbers that ratings and times mostly are."""
+    guesses: dict[str, pl.DataType | type[pl.DataType]] = {}
+    if not config.decimal_comma:
+        guesses[columns["rating"]] = pl.Float64
+    if "time" in columns:
+        guesses[columns["time"]] = pl.Int64
+    return guesses
+
+
+def _coded(frame: pl.DataFrame, types: Types) -> pl.DataFrame:
+    """The rows with ids as categories, where the format gives other types."""
+    coded = []
+    for name, kind in types.items():
+        if isinstance(kind, pl.Categorical) and frame.schema[name] != kind:
+            coded.append(pl.col(name).cast(pl.String).cast(kind))
+    return frame.with_columns(coded)
+
+
+def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
+    """Raises an InputError for a type that cannot be what the column is for."""
+    # Engines that see no value in a part write it without a type; numbers of databases are
+    # decimals.
+    is_good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()
+    is_good |= isinstance(kind, pl.Decimal) and kind.scale == 0
+    if role in ("rating", "time"):
+        is_good |= kind.is_numeric()
+    if role == "time":
+        is_good |= kind in (pl.Date, pl.Datetime)
+    if not is_good:
+        what = "a number" if role == "rating" else "a whole number"
+        raise InputError(
+            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

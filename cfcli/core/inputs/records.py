@@ -2,94 +2,152 @@
 
 import contextlib
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.roles import has_roles
+from cfcli.core.inputs.roles import RATING_ROLES, has_roles
 
-SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}
-csv.field_size_limit(1 << 30)  # what is too long is told elsewhere
-UNIT = "\x1f"  # stands for '::', because Polars and csv take one-character separators only
+SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}  # by the names of --format
+DETECTED: tuple[str, ...] = ("::", "\t", ",", ";", "|")
+UNIT = "\x1f"  # stands for '::', because Polars and csv take separators of one character only
+NO_SEPARATOR = UNIT  # cuts a text into whole lines, as it occurs in none
+LINES = 100  # of the start of a text, from which the separator is detected
 
 
-def sniff(head: str, where: str, format: str = "auto", *, fields: int = 3) -> tuple[str, list[str]]:
-    """The separator (``::`` comes back as it is) and the fields of the first line.
+class FirstRecord(NamedTuple):
+    """What the first lines of a text say.
 
-    The separator is the one that cuts most of the first lines into as many fields as the first, at
-    least ``fields``.
+    Attributes:
+        separator: of its fields; ``::`` as it is.
+        fields: of its first record.
+    """
+
+    separator: str
+    fields: list[str]
+
+
+def sniff(
+    start: str, where: str, format: str = "auto", *, roles: Sequence[str] = RATING_ROLES
+) -> FirstRecord:
+    """Detects the separator: the one that cuts most of the first lines into as many fields as the
+    first, at least one for each role.
 
     Args:
-        head: the first lines, none of them blank, the last perhaps cut.
+        start: the first lines, none of them blank, the last perhaps cut.
+        where: name of the input, for messages.
+        format: as ``--format``: ``csv``, ``tsv`` and ``dat`` name the separator.
+        roles: of the columns that are needed. Where several separators are possible, the one that
+            gives columns for all of them is chosen.
 
     Raises:
         InputError: there is none, or more than one.
     """
-    lines = head.split("\n")[:100]
-    found = {}
-    for separator in [SEPARATORS[format]] if format in SEPARATORS else ("::", "\t", ",", ";", "|"):
+    lines = start.split("\n")[:LINES]
+    candidates = DETECTED
+    if format in SEPARATORS:
+        rows = split(lines, SEPARATORS[format])
+        if rows:
+            return FirstRecord(SEPARATORS[format], rows[0])
+        candidates = ()
+    found = []
+    for separator in candidates:
         rows = split(lines, separator)
-        if format in SEPARATORS and rows:
-            return separator, rows[0]
         widths = [len(row) for row in rows]
-        if widths and widths[0] >= fields and widths.count(widths[0]) > len(widths) / 2:
-            found[separator] = rows[0]
-    if len(found) > 1 and len(known := {s: row for s, row in found.items() if has_roles(row)}) == 1:
-        found = known
+        if widths and widths[0] >= len(roles) and widths.count(widths[0]) > len(widths) / 2:
+            found.append(FirstRecord(separator, rows[0]))
     if len(found) > 1:
-        raise InputError(
-            f"{where}: fields are separated by {' or by '.join(map(repr, found))}; say so with --format"
-        )
+        fitting = [record for record in found if has_roles(record.fields, roles)]
+        if len(fitting) == 1:
+            return fitting[0]
+        choices = " or by ".join(repr(record.separator) for record in found)
+        raise InputError(f"{where}: fields are separated by {choices}; say so with --format")
     if not found:
         raise InputError(
             f"{where}: no separator found (comma, tab, '::', ';' or '|') in: {lines[0][:80]} "
             "(lines above the column names are left out with --skip-lines)"
         )
-    return next(iter(found.items()))
+    return found[0]
 
 
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
-    """The fields of lines that are not blank, up to one that csv cannot read."""
-    texts = (
-        (line.replace("::", UNIT) if separator == "::" else line).rstrip("\r") + "\n"
-        for line in lines
-    )
+    """The fields of lines that are not blank, up to one that csv cannot read.
+
+    Args:
+        lines: without line feeds.
+        separator: of the fields; it decides on :func:`is_quoted`, too.
+    """
+    texts = []
+    for line in lines:
+        text = line.replace("::", UNIT) if separator == "::" else line
+        texts.append(text.rstrip("\r") + "\n")
+    one = one_character(separator)
+    records = csv.reader(texts, delimiter=one)
+    if not is_quoted(separator):
+        records = csv.reader(texts, delimiter=one, quoting=csv.QUOTE_NONE)
     rows = []
     with contextlib.suppress(csv.Error):
-        for row in csv.reader(
-            texts, delimiter=one_character(separator), quoting=quoting(separator)
-        ):
-            rows += [row] if row else []
+        for row in records:
+            if row:
+                rows.append(row)
     return rows
 
 
-def quoting(separator: str) -> Literal[0, 3]:
-    """csv's way with double quotes: around fields, or, between tabs and ``::``, of no meaning."""
-    return csv.QUOTE_MINIMAL if separator in ",;|" else csv.QUOTE_NONE
-
-
 def is_quoted(separator: str) -> bool:
-    """Whether double quotes stand around fields."""
-    return quoting(separator) == csv.QUOTE_MINIMAL
+    """Whether double quotes stand around fields; between tabs and ``::`` they mean nothing.
+
+    Args:
+        separator: of the fields.
+    """
+    return separator in ",;|"
+
+
+def is_blank(record: str, separator: str, quoted: bool) -> bool:
+    """Whether all fields of a record are empty or hold nothing but blanks.
+
+    Args:
+        record: its text.
+        separator: of the fields.
+        quoted: whether double quotes may stand around fields.
+    """
+    for field in record.split(separator):
+        text = field.strip()
+        if quoted and len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1].strip()
+        if text:
+            return False
+    return True
 
 
 def with_one_character(data: bytes, separator: str) -> bytes:
-    """The text with a separator of one character, :func:`one_character`, as Polars takes it."""
+    """The text with a separator of one character, :func:`one_character`, as Polars takes it.
+
+    Args:
+        data: the text.
+        separator: of the fields.
+    """
     return data.replace(b"::", UNIT.encode()) if separator == "::" else data
 
 
 def one_character(separator: str) -> str:
-    """The separator, or what stands for it while it is parsed."""
+    """The separator, or what stands for it while it is parsed.
+
+    Args:
+        separator: of the fields.
+    """
     return UNIT if separator == "::" else separator
 
 
 class BadQuote(ValueError):
-    """A double quote inside a field, or one that is not closed; ``place`` is where the field
-    opens."""
+    """A double quote inside a field, or one that is not closed.
+
+    Args:
+        place: where the field opens, in bytes.
+    """
 
     def __init__(self, place: int) -> None:
         super().__init__("a double quote stands inside a field, or is not closed")
@@ -98,7 +156,7 @@ class BadQuote(ValueError):
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a text; each array has one number for each.
+    """The records of a text; every array has shape (records,).
 
     Attributes:
         starts, ends: where they begin, and where the line break behind them is.
@@ -112,43 +170,52 @@ class Records:
     lines: NDArray[np.int64]
 
 
-def find_records(data: bytes, separator: str) -> Records:
-    """The records of some whole lines, as the csv module would find them. Polars fills up short
-    rows, cuts long ones where it leaves out columns, and forgives some quotes.
+def find_records(data: bytes, separator: str, quoted: bool) -> Records:
+    """Finds the records of some whole lines, as the csv module would. Polars fills up short rows,
+    cuts long ones where it leaves out columns, and forgives some quotes.
 
     Args:
         data: a few megabytes at most: it takes about 20 times the memory.
         separator: one character.
+        quoted: whether double quotes may stand around fields.
 
     Raises:
         BadQuote: quotes do not stand around whole fields.
     """
     text = np.frombuffer(data, np.uint8)
-    is_separator, is_end = text == ord(separator), text == ord("\n")
+    is_separator = text == ord(separator)
+    is_end = text == ord("\n")
     breaks = np.flatnonzero(is_end)
-    ends = breaks
-    if is_quoted(separator) and len(quotes := np.flatnonzero(text == ord('"'))):
-        opening, closing = quotes[0::2], quotes[1::2]
-        outside = np.concatenate(
-            [[ord("\n")], text, [ord("\n")]]
-        )  # one character more at both ends
-        starts_well = np.isin(outside[opening], [ord(separator), ord("\n")])
-        ends_well = np.isin(outside[closing + 2], [ord(separator), ord("\n"), ord("\r")])
-        doubled = np.flatnonzero(
-            opening[1:] == closing[: len(opening) - 1] + 1
-        )  # it stands for one within a field
-        starts_well[doubled + 1] = ends_well[doubled] = True
-        bad = np.flatnonzero(~(starts_well[: len(closing)] & ends_well))
-        if len(bad) or len(opening) > len(closing):
-            raise BadQuote(int(opening[bad[0] if len(bad) else -1]))
-        within = np.cumsum(text == ord('"'), dtype=np.int32) % 2 == 1
-        is_separator &= ~within
-        ends = np.flatnonzero(is_end & ~within)
+    if quoted and b'"' in data:
+        _check_quotes(text, separator)
+        is_within = np.cumsum(text == ord('"'), dtype=np.int32) % 2 == 1
+        is_separator &= ~is_within
+        is_end &= ~is_within
+    ends = np.flatnonzero(is_end)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(text))
     starts = np.concatenate([[0], ends[:-1] + 1])
     separators = np.diff(np.searchsorted(np.flatnonzero(is_separator), ends), prepend=0)
-    is_blank = (ends == starts) | ((ends == starts + 1) & (text[ends - 1] == ord("\r")))
-    return Records(
-        starts, ends, np.where(is_blank, 0, separators + 1), np.searchsorted(breaks, starts)
-    )
+    is_cr_alone = (ends == starts + 1) & (text[ends - 1] == ord("\r"))
+    is_empty = (ends == starts) | is_cr_alone
+    fields = np.where(is_empty, 0, separators + 1)
+    return Records(starts, ends, fields, np.searchsorted(breaks, starts))
+
+
+def _check_quotes(text: NDArray[np.uint8], separator: str) -> None:
+    """Raises BadQuote for a quote that does not open or close a whole field."""
+    quotes = np.flatnonzero(text == ord('"'))
+    opening = quotes[0::2]
+    closing = quotes[1::2]
+    padded = np.concatenate([[ord("\n")], text, [ord("\n")]])  # what is before text[k] is padded[k]
+    starts_well = np.isin(padded[opening], [ord(separator), ord("\n")])
+    ends_well = np.isin(padded[closing + 2], [ord(separator), ord("\n"), ord("\r")])
+    # Two quotes side by side within a field stand for one.
+    doubled = np.flatnonzero(opening[1:] == closing[: len(opening) - 1] + 1)
+    starts_well[doubled + 1] = True
+    ends_well[doubled] = True
+    bad = np.flatnonzero(~(starts_well[: len(closing)] & ends_well))
+    if len(bad):
+        raise BadQuote(int(opening[bad[0]]))
+    if len(opening) > len(closing):
+        raise BadQuote(int(opening[-1]))

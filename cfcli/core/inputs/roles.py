@@ -1,59 +1,63 @@
-"""What the fields of a text are: how they are separated, and which column plays which role."""
+"""Which column of a table plays which role."""
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 
-ALIASES = {
+ALIASES = {  # as key_of() writes them
     "user": ("userid", "user", "uid"),
     "item": ("itemid", "item", "movieid", "iid", "bookid", "productid"),
     "rating": ("rating", "score", "stars", "value"),
     "time": ("timestamp", "time", "datetime", "date"),
+    "title": ("title",),
+    "genres": ("genres",),
 }
-HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
+RATING_ROLES = ("user", "item", "rating")  # that every table of ratings has
+SHOWN = 20  # names of columns in a message
+SIMILAR = 0.75  # difflib's ratio, from which a name may be a misspelt alias
 
 
 def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dict[str, str]:
-    """Which column plays which role: user, item, rating and perhaps time.
+    """Which column of a table of ratings plays which role.
+
+    Args:
+        names: of all columns, each once.
+        config: names columns that are not called by an alias.
+        where: name of the input, for messages.
+
+    Returns:
+        The name of the column by role: ``user``, ``item``, ``rating`` and perhaps ``time``.
 
     Raises:
-        InputError: a role has no column or two; names given twice.
+        InputError: a role has no column or two.
         ConfigError: a column that was asked for by name is not there.
     """
-    if len(set(names)) < len(names):
-        twice = min(name for name in names if names.count(name) > 1)
-        raise InputError(
-            f"{where}: column '{twice}' stands there twice; rename one, or, where it is data, see --no-header"
-        )
-    keys = {name: key_of(name) for name in names}
-    found = {}
-    for role, aliases in ALIASES.items():
-        if wanted := getattr(config, f"{role}_col"):
+    asked = {
+        "user": config.user_col,
+        "item": config.item_col,
+        "rating": config.rating_col,
+        "time": config.time_col,
+    }
+    found: dict[str, str] = {}
+    for role, wanted in asked.items():
+        if wanted:
             found[role] = known_key(wanted, names, f"{where}: --{role}-col")
             continue
-        hits = [name for name, key in keys.items() if key in aliases]
+        hits = with_role(names, role)
         if len(hits) > 1:
             raise InputError(
-                f"{where}: both '{hits[0]}' and '{hits[1]}' may be the {role}; choose with --{role}-col"
+                f"{where}: both '{hits[0]}' and '{hits[1]}' may be the {role}; "
+                f"choose with --{role}-col"
             )
         if hits:
             found[role] = hits[0]
-        elif role != "time":
-            near = [
-                name
-                for name, key in keys.items()
-                if difflib.get_close_matches(key, aliases, n=1, cutoff=0.75)
-            ]
-            hint = f"is it '{near[0]}'? " if near else ""
-            raise InputError(
-                f"{where}: no column for the {role} among {', '.join(repr(n[:40]) for n in names[:20])}; {hint}"
-                f"name it with --{role}-col (the first line must hold the column names, else see --no-header; "
-                "lines above it are left out with --skip-lines)"
-            )
+        elif role in RATING_ROLES:
+            raise InputError(_missing(names, role, where))
     roles: dict[str, str] = {}
     for role, name in found.items():
         if name in roles:
@@ -64,12 +68,60 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
     return found
 
 
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Raises an InputError where two columns have one name.
+
+    Args:
+        names: of all columns.
+        where: name of the input, for messages.
+    """
+    counts = Counter(names)
+    repeated = [name for name, n in counts.items() if n > 1]
+    if repeated:
+        raise InputError(
+            f"{where}: column '{min(repeated)}' appears twice; "
+            "rename one, or, where it is data, see --no-header"
+        )
+
+
+def with_role(names: Sequence[str], role: str) -> list[str]:
+    """The columns that are called by an alias of a role.
+
+    Args:
+        names: of all columns.
+        role: a key of :data:`ALIASES`.
+    """
+    return [name for name in names if key_of(name) in ALIASES[role]]
+
+
+def has_roles(names: Sequence[str], roles: Sequence[str] = RATING_ROLES) -> bool:
+    """Whether there is a column for each role.
+
+    Args:
+        names: of all columns.
+        roles: keys of :data:`ALIASES`.
+    """
+    return all(with_role(names, role) for role in roles)
+
+
 def key_of(name: str) -> str:
-    """The name of a column as aliases are compared: without regard to case, blanks and
-    underscores."""
+    """The name of a column as aliases are compared: without case, blanks and underscores.
+
+    Args:
+        name: of the column.
+    """
     return re.sub(r"[\s_]", "", name).casefold()
 
 
-def has_roles(names: list[str]) -> bool:
-    keys = {key_of(name) for name in names}
-    return all(keys & set(ALIASES[role]) for role in ("user", "item", "rating"))
+def _missing(names: Sequence[str], role: str, where: str) -> str:
+    hint = ""
+    for name in names:
+        if difflib.get_close_matches(key_of(name), ALIASES[role], n=1, cutoff=SIMILAR):
+            hint = f"is it '{name}'? "
+            break
+    shown = ", ".join(repr(name[:40]) for name in names[:SHOWN])
+    return (
+        f"{where}: no column for the {role} among {shown}; {hint}name it with --{role}-col "
+        "(the first line must hold the column names, else see --no-header; "
+        "lines above it are left out with --skip-lines)"
+    )

@@ -1,113 +1,123 @@
 """Titles and genres of items, from a file of their own."""
 
+import io
+from dataclasses import replace
+from typing import NamedTuple
+
 import polars as pl
-from polars.exceptions import PolarsError
 
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.records import is_quoted, one_character, sniff, with_one_character
-from cfcli.core.inputs.roles import ALIASES
+from cfcli.core.inputs.formats import is_text, open_table
+from cfcli.core.inputs.records import is_quoted, sniff
+from cfcli.core.inputs.roles import ALIASES, has_roles, key_of, with_role
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.tables import Layout, Reading, Table, whole_rows
 
+DEFAULT = PrepareConfig()
 ML100K_GENRES = (  # the flags that end each line of MovieLens' u.item, in its order (u.genre)
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
     "Mystery Romance Sci-Fi Thriller War Western"
-).split()
+).split()  # fmt: skip
+TITLE_ROLES = ("item", "title")  # that every table of titles has
+DAT_COLUMNS = ["movie_id", "title", "genres"]
 
 
-def read(source: Source) -> tuple[pl.DataFrame, list[str]]:
-    """Columns ``id``, ``title`` and ``genres`` (joined by ``|``, null where unknown), the first row
-    of each id, and notes for the user. Known forms: a table with a header (MovieLens'
-    ``movies.csv``, or Parquet), ``movies.dat`` (``id::title::genres``), ``u.item`` (id, title,
-    dates, address and 19 flags, between ``|``).
+class Titles(NamedTuple):
+    """What is known of items.
+
+    Attributes:
+        frame: one row for each id: ``id``, ``title`` and ``genres`` (joined by ``|``, null where
+            unknown), all of them text.
+        notes: what the user should know about the file, one sentence each.
+    """
+
+    frame: pl.DataFrame
+    notes: list[str]
+
+
+def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
+    """Reads a table with a header (such as MovieLens' ``movies.csv``, or Parquet), ``movies.dat``
+    (``id::title::genres``) or ``u.item`` (id, title, dates, address and 19 flags, between ``|``).
+    Of an id that is there twice, the first row counts.
+
+    Args:
+        source: of at most a gigabyte; a text that is not UTF-8 is read as Latin-1.
+        config: the keys of ``[prepare]`` that say what form it has.
 
     Raises:
-        InputError: none of these.
+        InputError: it is none of these.
+        MachineError: it cannot be read.
     """
-    data, _ = source.read()
-    notes: list[str] = []
-    if data.startswith(b"PAR1"):
-        try:
-            frame = _by_name(pl.read_parquet(data), source.name)
-        except (PolarsError, pl.exceptions.PanicException) as error:
-            raise InputError(
-                f"{source.name}: damaged Parquet: {str(error).splitlines()[0]}"
-            ) from None
-        return frame, notes
+    data = source.read()
+    notes = []
+    if config.encoding == "utf-8" and is_text(data) and not _is_utf8(data):
+        config = replace(config, encoding="latin-1")
+        notes.append(f"{source.name} is not UTF-8; read as Latin-1")
+    copy = Source(source.name, lambda: io.BytesIO(data))
+    reading = Reading(config, _layout)
+    with copy.opened() as opened, open_table(opened, copy, reading) as table:
+        frame = _read(table)
+    is_known = pl.col("id").is_not_null()
+    return Titles(frame.filter(is_known).unique("id", keep="first", maintain_order=True), notes)
+
+
+def _is_utf8(data: bytes) -> bool:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
-        data = data.decode("latin-1").encode()
-        notes.append(f"{source.name} is not UTF-8; read as Latin-1")
-    first = data.split(b"\n", 1)[0].decode("utf-8-sig")
-    separator = (
-        "|"
-        if first.count("|") >= 20
-        else "::"
-        if "::" in first
-        else sniff(_head(data), source.name, fields=2)[0]
-    )
-    try:
-        if separator in ("|", "::"):
-            frame = _text_frame(
-                data.replace(b'"', b"''") if separator == "|" else data, separator, header=False
-            )
-            names = frame.columns
-            genres: pl.Expr = (
-                pl.col(names[2])
-                if separator == "::"
-                else pl.concat_list(
-                    pl.when(pl.col(column) == "1").then(pl.lit(genre))
-                    for column, genre in zip(names[-19:], ML100K_GENRES, strict=True)
-                )
-                .list.drop_nulls()
-                .list.join("|")
-            )
-            title = (
-                pl.col(names[1]).str.replace_all("''", '"', literal=True)
-                if separator == "|"
-                else pl.col(names[1])
-            )
-            frame = frame.select(id=pl.col(names[0]), title=title, genres=genres)
-        else:
-            frame = _by_name(_text_frame(data, separator, header=True), source.name)
-    except (PolarsError, ValueError, IndexError) as error:
+        return False
+    return True
+
+
+def _layout(start: str, where: str, config: PrepareConfig) -> Layout:
+    """MovieLens' two forms without a header, else a table with one."""
+    first = start.split("\n", 1)[0].rstrip("\r")
+    if first.count("|") > len(ML100K_GENRES):
+        others = first.count("|") - 1 - len(ML100K_GENRES)
+        names = ["movie_id", "title", *_numbered(others), *ML100K_GENRES]
+        return Layout("|", False, names, has_header=False)
+    fields = first.split("::")
+    if len(fields) >= len(DAT_COLUMNS) and not has_roles(fields, TITLE_ROLES):
+        names = [*DAT_COLUMNS, *_numbered(len(fields) - len(DAT_COLUMNS))]
+        return Layout("::", False, names, has_header=False)
+    separator, fields = sniff(start, where, config.format, roles=TITLE_ROLES)
+    return Layout(separator, is_quoted(separator), fields)
+
+
+def _numbered(n: int) -> list[str]:
+    return [f"column_{k}" for k in range(n)]
+
+
+def _read(table: Table) -> pl.DataFrame:
+    """Columns ``id``, ``title`` and ``genres``."""
+    if not has_roles(table.names, TITLE_ROLES):
         raise InputError(
-            f"{source.name}: not a table of items: {str(error).splitlines()[0]}"
-        ) from None
-    return frame.filter(pl.col("id").is_not_null()).unique(
-        "id", keep="first", maintain_order=True
-    ), notes
-
-
-def _head(data: bytes) -> str:
-    return data.lstrip()[: 1 << 16].decode("utf-8-sig", "replace")
-
-
-def _text_frame(data: bytes, separator: str, header: bool) -> pl.DataFrame:
-    """The table in ``data``, every column as text; raises Polars' errors where rows are too
-    long."""
-    return pl.read_csv(
-        with_one_character(data, separator),
-        separator=one_character(separator),
-        has_header=header,
-        quote_char='"' if is_quoted(separator) else None,
-        infer_schema=False,
-        glob=False,
-    )
-
-
-def _by_name(frame: pl.DataFrame, where: str) -> pl.DataFrame:
-    keys = {"".join(name.replace("_", "").split()).casefold(): name for name in frame.columns}
-    item = next((keys[alias] for alias in ALIASES["item"] if alias in keys), None)
-    if item is None or "title" not in keys:
-        raise InputError(
-            f"{where}: needs a column of item ids and one called title; found {', '.join(frame.columns)}"
+            f"{table.where}: needs a column of item ids and one called title; "
+            f"found {', '.join(table.names)}"
         )
-    genres = pl.lit(None, pl.String)
-    if "genres" in keys:
-        genres = pl.col(keys["genres"])
-        if isinstance(frame.schema[keys["genres"]], pl.List):
-            genres = genres.cast(pl.List(pl.String)).list.join("|")
-    columns = {"id": pl.col(item), "title": pl.col(keys["title"]), "genres": genres}
-    frame = frame.select(**columns).cast(pl.String)
-    return frame.unique("id", keep="first", maintain_order=True)
+    item = min(with_role(table.names, "item"), key=_precedence)
+    title = with_role(table.names, "title")[0]
+    flags = [name for name in ML100K_GENRES if name in table.names]
+    genres = with_role(table.names, "genres")[:1]
+    if len(flags) < len(ML100K_GENRES):
+        flags = []
+    names = [item, title, *genres, *flags]
+    frames = [pl.DataFrame(schema=table.types(names))]
+    for rows in whole_rows(table, names):
+        frames.append(rows.frame)
+    frame = pl.concat(frames)
+    joined = pl.lit(None, pl.String)
+    if flags:
+        set_flags = [pl.when(pl.col(flag) == "1").then(pl.lit(flag)) for flag in flags]
+        joined = pl.concat_list(set_flags).list.drop_nulls().list.join("|")
+    elif genres:
+        joined = pl.col(genres[0])
+        if isinstance(frame.schema[genres[0]], pl.List):
+            joined = joined.cast(pl.List(pl.String)).list.join("|")
+    columns = {"id": pl.col(item), "title": pl.col(title), "genres": joined}
+    return frame.select(**columns).cast(pl.String)
+
+
+def _precedence(name: str) -> int:
+    return ALIASES["item"].index(key_of(name))

@@ -1,6 +1,7 @@
 """Predictions for pairs of external ids, in a stream: the same rows in the same order, with all
 their columns."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Literal
 
@@ -8,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.pairs import parquet_pairs, text_pairs
+from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import ALIASES, key_of
-from cfcli.core.inputs.sources import Source, refuse_foreign
-from cfcli.core.inputs.streams import HEAD
+from cfcli.core.inputs.sources import Source
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.scorer import SOURCES, Scorer, standard_deviation
 
@@ -43,15 +43,10 @@ def predict(
         _ = run.samples  # or say at once that there are none
     maps = run.id_maps()
     names = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))
-    with pairs.opened() as opened:
-        head = opened.read(HEAD)
-        if head.startswith(b"PAR1"):
-            tables = parquet_pairs(opened, head, pairs)
-        else:
-            refuse_foreign(head, pairs.name)
-            tables = text_pairs(opened, head, pairs)
+    with contextlib.closing(read_pairs(pairs)) as pieces:
         columns = None
-        for line, frame in tables:
+        for rows in pieces:
+            frame = rows.frame
             if columns is None:
                 columns = find_pair_columns(frame.columns, run, pairs.name)
             index = [
@@ -64,7 +59,7 @@ def predict(
                     which = 0 if index[0][row] is None else 1
                     shown = frame[columns[which]][row]
                     raise InputError(
-                        f"{pairs.name}:{line[row]}: column '{columns[which]}': '{shown}' is not in {run.path}; "
+                        f"{pairs.name}:{rows.lines[row]}: column '{columns[which]}': '{shown}' is not in {run.path}; "
                         "see --unknown"
                     )
                 rating[bad], source[bad] = np.nan, len(SOURCES)

@@ -18,8 +18,7 @@ from cfcli.core.data import prepare as preparation
 from cfcli.core.data import spool
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import InputError
-from cfcli.core.inputs import checks, lines, parquet, ratings
-from cfcli.core.inputs import delimited as text
+from cfcli.core.inputs import checks, delimited, lines, parquet, ratings
 from cfcli.core.inputs.sources import Source
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
@@ -67,8 +66,8 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks of some bytes":
             patch.setattr(lines, "BLOCK", 64)
-            patch.setattr(text.Text.block, "__defaults__", (40,))
-            patch.setattr(parquet, "PARQUET_ROWS", 3)
+            patch.setattr(delimited, "PIECE", 40)
+            patch.setattr(parquet, "BLOCK_ROWS", 3)
             patch.setattr(spool, "MEMORY", 100)
         yield
 
@@ -80,11 +79,11 @@ def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:
     expected = good(frame)
     data = form(frame)
     blank = 0
-    if form is as_csv:  # a line of nothing but blanks is no row
+    if form is as_csv:  # a line of nothing but blanks is not a row
         cells = frame.select(pl.all().cast(pl.String).fill_null(""))
         blank = sum(not "".join(row).strip() for row in cells.iter_rows())
     try:
-        found, reader = ratings.read([Source("t", lambda: io.BytesIO(data))], config)
+        found, intake = ratings.read([Source("t", lambda: io.BytesIO(data))], config)
     except InputError as error:
         assert not expected.height
         assert "no ratings" in str(error)
@@ -93,11 +92,9 @@ def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:
         found.select("user_id", "item_id", "rating").rows()
         == expected.select("user", "item", "rating").rows()
     )
-    assert reader.rows == expected.height
-    assert (
-        reader.rows + reader.rejected.total() == frame.height - blank == reader.sources[0]["rows"]
-    )
-    assert set(reader.rejected) <= {reason for _, reason, _ in checks.PROBLEMS.values()}
+    assert intake.rows == expected.height
+    assert intake.rows + intake.rejected.total() == frame.height - blank == intake.sources[0].rows
+    assert set(intake.rejected) <= {reason for _, reason, _ in checks.PROBLEMS.values()}
 
 
 def prepared(frame: pl.DataFrame, folder: str, name: str, **keys: object) -> Dataset | None:

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings
+from cfcli.core.inputs.intake import REJECTS, SCHEMA
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.streams import SourceRecord
 
 CSV = b"userId,movieId,rating,timestamp\n1,10,4.5,964982703\n2,007,3,964982703\n"
 ROWS = [("1", "10", 4.5), ("2", "007", 3.0)]
@@ -29,27 +31,23 @@ ROWS = [("1", "10", 4.5), ("2", "007", 3.0)]
 
 @dataclass
 class Found:
-    """What was read, and the bad rows put aside."""
+    """What was read, and the rejected rows."""
 
     frame: pl.DataFrame
     rejects: pl.DataFrame
     columns: dict[str, str]
-    sources: list[dict[str, Any]]
+    sources: list[SourceRecord]
     notes: list[str]
 
 
 def read(data: bytes | Sequence[Source], name: str = "ratings.csv", **settings: Any) -> Found:
     sources = [Source(name, lambda: io.BytesIO(data))] if isinstance(data, bytes) else data
     with tempfile.TemporaryDirectory() as folder:
-        frame, reader = ratings.read(sources, PrepareConfig(**settings), Path(folder))
-        path = Path(folder) / ratings.REJECTS
-        rejects = (
-            pl.read_csv(path, schema=ratings.REJECT)
-            if path.exists()
-            else pl.DataFrame(schema=ratings.REJECT)
-        )
-    assert rejects.height == reader.rejected.total()
-    return Found(frame, rejects, reader.columns, reader.sources, reader.notes())
+        frame, intake = ratings.read(sources, PrepareConfig(**settings), Path(folder))
+        path = Path(folder) / REJECTS
+        rejects = pl.read_csv(path, schema=SCHEMA) if path.exists() else pl.DataFrame(schema=SCHEMA)
+    assert rejects.height == intake.rejected.total()
+    return Found(frame, rejects, intake.columns, intake.sources, intake.all_notes())
 
 
 def rows(found: Found) -> list[tuple[str, str, float]]:
@@ -65,7 +63,7 @@ def rows(found: Found) -> list[tuple[str, str, float]]:
         CSV.replace(b"\n", b"\n\n"),
         CSV.rstrip(b"\n"),
         b"\n\r\n" + CSV,
-        b"\n" * 70_000 + CSV,  # more than the form is told by
+        b"\n" * 70_000 + CSV,  # more than the form is detected from
         CSV + b"   \n,,,\n",  # what spreadsheets leave at the end
         CSV.replace(b",", b";"),
         CSV.replace(b",", b"|"),
@@ -110,11 +108,11 @@ def test_parquet_is_known_by_its_content(kind: type[pl.DataType]) -> None:
     [
         (b"abc", "'abc' is not a number"),
         (b"0x10", "'0x10' is not a number"),
-        (b"nan", "'nan' is no rating"),
+        (b"nan", "'nan' is not a rating"),
         (b"1e400", "'1e400' is not a finite number"),
         (b"1e39", "'1e39' is not a finite number"),  # in the 32 bits in which it is kept
         (b"-inf", "'-inf' is not a finite number"),
-        (b"", "'' is no rating"),
+        (b"", "'' is not a rating"),
         (b"6", "6 is outside 0.5 to 5"),
     ],
 )
@@ -171,7 +169,7 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
             b"user,uid,item,rating\n1,1,2,3\n",
             "both 'user' and 'uid' may be the user; choose with --user-col",
         ),
-        (b"user,item,rating,rating\n1,2,3,4\n", "column 'rating' stands there twice"),
+        (b"user,item,rating,rating\n1,2,3,4\n", "column 'rating' appears twice"),
         (b"person,item,rating\n1,2,3\n", "no column for the user among 'person', 'item', 'rating'"),
         (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
         (b"user,item,rating\r1,2,3\r", "CR line endings"),
@@ -319,8 +317,8 @@ def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None
     (tmp_path / "b[1].csv").write_bytes(b"user;item;rating\n3;4;5\n")
     found = read([Source.of(tmp_path / "a.csv"), Source.of(tmp_path / "b[1].csv")])
     assert rows(found) == [*ROWS, ("3", "4", 5.0)]
-    assert [(s["rows"], s["bytes"]) for s in found.sources] == [(2, len(CSV)), (1, 23)]
-    assert len(found.sources[0]["sha256"]) == 64
+    assert [(s.rows, s.bytes) for s in found.sources] == [(2, len(CSV)), (1, 23)]
+    assert len(found.sources[0].sha256) == 64
     with pytest.raises(InputError, match="is a directory"):
         read([Source.of(tmp_path)])
 
@@ -346,7 +344,7 @@ def test_every_row_is_kept_or_rejected_with_a_reason(table: list[tuple[str, str,
         return
     found = read(data, **config)
     assert rows(found) == good
-    assert found.frame.height + found.rejects.height == len(table) == found.sources[0]["rows"]
+    assert found.frame.height + found.rejects.height == len(table) == found.sources[0].rows
     assert found.rejects["reason"].null_count() == 0
 
 

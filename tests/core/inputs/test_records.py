@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.records import BadQuote, find_records, sniff
+from cfcli.core.inputs.records import BadQuote, find_records, is_quoted, sniff
 
 
 def is_regular(data: bytes, separator: str, fields: int) -> bool:
     try:
-        found = find_records(data, separator)
+        found = find_records(data, separator, is_quoted(separator))
     except BadQuote:
         return False
     return set(found.fields) <= {0, fields}
@@ -91,7 +91,7 @@ def test_the_separator_that_gives_the_roles_wins() -> None:
 
 def test_records_are_found_with_their_lines() -> None:
     data = b'a,b\r\n\n"x\ny",2,3\n"q""",5'
-    found = find_records(data, ",")
+    found = find_records(data, ",", True)
     assert [data[s:e] for s, e in zip(found.starts, found.ends, strict=True)] == [
         b"a,b\r", b"", b'"x\ny",2,3', b'"q""",5',
     ]  # fmt: skip
@@ -104,5 +104,5 @@ def test_records_are_found_with_their_lines() -> None:
 )
 def test_a_bad_quote_is_found_where_its_field_opens(data: bytes, place: int) -> None:
     with pytest.raises(BadQuote) as error:
-        find_records(data, ",")
+        find_records(data, ",", True)
     assert error.value.place == place

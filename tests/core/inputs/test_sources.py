@@ -20,6 +20,7 @@ from cfcli.core.errors import InputError, MachineError
 from cfcli.core.inputs import lines
 from cfcli.core.inputs.lines import ahead, line_blocks
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.streams import SourceRecord
 
 
 def source(data: bytes) -> Source:
@@ -42,13 +43,10 @@ def test_what_is_hashed_is_what_lies_on_the_disk(
     data = os.urandom(1000) * 2000
     path = tmp_path / "x"
     path.write_bytes(pack(data))
-    read, record = Source.of(path).read()
-    assert read == data
-    assert record == {
-        "name": str(path),
-        "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
+    with Source.of(path).opened() as opened:
+        assert opened.read() == data
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert opened.record(7) == SourceRecord(str(path), path.stat().st_size, checksum, 7)
 
 
 def test_a_pipe_may_give_a_byte_at_a_time() -> None:
@@ -63,7 +61,7 @@ def test_a_pipe_may_give_a_byte_at_a_time() -> None:
             buffer[:n], self.left = self.left[:1], self.left[1:]
             return n
 
-    assert Source("pipe", Slow).read()[0] == b"a,b\n1,2\n"  # type: ignore[arg-type]
+    assert Source("pipe", Slow).read() == b"a,b\n1,2\n"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", ["grows", "shrinks", "is touched"])
@@ -182,10 +180,12 @@ def test_values_in_the_names_of_folders(tmp_path: Path) -> None:
 
 def test_other_encodings() -> None:
     text = "a,\u00e9\n" * 300_000
-    with source(text.encode("latin-1")).opened("latin-1") as opened:
+    with source(text.encode("latin-1")).opened() as opened:
+        opened.recode("latin-1")
         assert opened.read().decode() == text
     with (
         pytest.raises(InputError, match="choose another --encoding"),
-        source(b"\xff").opened("ascii") as opened,
+        source(b"\xff").opened() as opened,
     ):
+        opened.recode("ascii")
         opened.read()

@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs import titles as items
-from cfcli.core.inputs.ratings import Source
+from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.titles import read_titles
 
 
 def read(data: bytes) -> tuple[pl.DataFrame, list[str]]:
-    return items.read(Source("movies", lambda: io.BytesIO(data)))
+    return read_titles(Source("movies", lambda: io.BytesIO(data)))
 
 
 def test_movies_csv_with_quoted_commas() -> None:

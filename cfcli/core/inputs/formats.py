@@ -1,0 +1,111 @@
+"""The formats of input, all in one place.
+
+To add one:
+
+1. Write a module beside :mod:`cfcli.core.inputs.parquet` with a function like ``open_parquet``, a
+   context manager that gives a :class:`cfcli.core.inputs.tables.Table`.
+2. Add a row to :data:`FORMATS` below.
+3. Add its name to ``Format`` in :mod:`cfcli.core.config.prepare`, which are the values of
+   ``--format``.
+
+Then ratings, pairs, ids and titles may all have it. A text that differs from CSV in its separator
+alone needs a row in :data:`cfcli.core.inputs.records.SEPARATORS` instead of the first two.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from cfcli.core.errors import InputError
+from cfcli.core.inputs.delimited import open_delimited
+from cfcli.core.inputs.parquet import open_parquet
+from cfcli.core.inputs.roles import refuse_repeated
+from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.streams import MAGIC, Opened
+from cfcli.core.inputs.tables import Reading, Table
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that is detected from the content.
+
+    Attributes:
+        name: as ``--format`` has it.
+        title: for messages.
+        suffix: of the names of its files.
+        recognises: whether an input that begins with these bytes, at most
+            :data:`cfcli.core.inputs.streams.MAGIC`, has this format.
+        open: opens an input of which nothing was read yet.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    recognises: Callable[[bytes], bool]
+    open: Callable[[Opened, Source, Reading], AbstractContextManager[Table]]
+
+
+FORMATS = (
+    Format("parquet", "Parquet", ".parquet", lambda start: start.startswith(b"PAR1"), open_parquet),
+)
+
+
+@contextlib.contextmanager
+def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Table]:
+    """Opens a table of any format: one of :data:`FORMATS`, detected from its first bytes, else a
+    delimited text.
+
+    Args:
+        opened: its bytes, of which none were read yet.
+        source: that they are from.
+        reading: how to read it.
+
+    Raises:
+        InputError: it is not of the format that ``reading`` demands, is not a table, or has two
+            columns of one name; also later, where it cannot be read.
+    """
+    where = source.name
+    start = opened.peek()
+    found = _detect(start)
+    for known in FORMATS:
+        if reading.config.format == known.name and known is not found:
+            raise InputError(
+                f"{where}: is not a {known.title} file; "
+                "leave out --format to detect the form from the content"
+            )
+    open_it = open_delimited if found is None else found.open
+    with open_it(opened, source, reading) as table:
+        refuse_repeated(table.names, where)
+        table.notes[:0] = _surprises(where, found)
+        yield table
+
+
+def is_text(data: bytes) -> bool:
+    """Whether an input is a text: of no format of :data:`FORMATS`, and without NUL bytes.
+
+    Args:
+        data: all of it.
+    """
+    return _detect(data[:MAGIC]) is None and b"\0" not in data
+
+
+def _detect(start: bytes) -> Format | None:
+    """The format of an input that begins with these bytes; None for a text."""
+    for known in FORMATS:
+        if known.recognises(start):
+            return known
+    return None
+
+
+def _surprises(where: str, found: Format | None) -> list[str]:
+    """What the user should know where a file is not what its name says."""
+    if found is not None and where.endswith(TEXT_SUFFIXES):
+        return [f"{where} is {found.title}, whatever its name says"]
+    notes = []
+    for known in FORMATS:
+        if found is None and where.endswith(known.suffix):
+            notes.append(f"{where} is not a {known.title} file; read as text")
+    return notes

@@ -1,0 +1,250 @@
+"""What is known of the ratings that were read so far, from one input after the other."""
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.errors import InputError
+from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, WRONG_FIELDS, Checks
+from cfcli.core.inputs.streams import SourceRecord
+from cfcli.core.inputs.tables import Malformed, Rows
+
+REJECTS = "rejects.csv"
+SHOWN = 200  # characters of a bad row that are kept
+ENOUGH = 10_000  # bad rows more than are allowed, after which reading ends
+
+
+class Reject(NamedTuple):
+    """A bad row, as it stands in :data:`REJECTS`.
+
+    Attributes:
+        source: the name of the input.
+        line: its line, or the number of its row.
+        column: the name of the column at fault.
+        reason: as rows are counted by it.
+        detail: what is wrong with the value.
+        raw: the row's text, the start of a long one.
+    """
+
+    source: str
+    line: int
+    column: str
+    reason: str
+    detail: str
+    raw: str
+
+
+SCHEMA = {
+    "source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String, "detail": pl.String,
+    "raw": pl.String,
+}  # fmt: skip
+
+
+def _categories(name: str) -> pl.Categories:
+    return pl.Categories.random(name, pl.UInt32)
+
+
+@dataclass
+class Intake:
+    """Collects what is true of all inputs: ids, bad rows, notes, counts.
+
+    Attributes:
+        config: the keys of ``[prepare]``.
+        scratch: a folder for bad rows and for what must be on disk to be read; None to keep no bad
+            rows.
+        user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its
+            code.
+        columns: the first input's name for each role: user, item, rating and perhaps time.
+        sources: what is known of each input.
+        rejected: how many bad rows were dropped, by reason; they stand in ``scratch``, in
+            :data:`REJECTS`.
+        first_reject: the first bad row.
+        rows: how many were kept.
+        has_times: whether an input had a column of times.
+        trimmed: how many ratings had blanks around them.
+        no_time: how many ratings have no readable time, where there is a column of times.
+        future: how many are dated after tomorrow.
+        notes: what the user should know about the form of the inputs, one sentence each.
+    """
+
+    config: PrepareConfig
+    scratch: Path | None = None
+    user_ids: pl.Categories = field(default_factory=lambda: _categories("user"))
+    item_ids: pl.Categories = field(default_factory=lambda: _categories("item"))
+    columns: dict[str, str] = field(default_factory=dict)
+    sources: list[SourceRecord] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    first_reject: Reject | None = None
+    rows: int = 0
+    has_times: bool = False
+    trimmed: int = 0
+    no_time: int = 0
+    future: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.checks = Checks(self.config)
+        # Polars forgets categories when no column has them any more, and would give their codes to
+        # others.
+        self._anchors = [
+            pl.Series([], dtype=pl.Categorical(ids)) for ids in (self.user_ids, self.item_ids)
+        ]
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows were read, bad ones included."""
+        return self.rows + self.rejected.total()
+
+    def accept(self, checked: pl.DataFrame, where: str) -> pl.DataFrame:
+        """Counts good rows in.
+
+        Args:
+            checked: rows as :meth:`Checks.check` gives them, all without a problem.
+            where: name of their input.
+
+        Returns:
+            ``user``, ``item``, ``rating`` and perhaps ``timestamp``.
+
+        Raises:
+            InputError: there are more rows than allowed.
+        """
+        self.rows += checked.height
+        if self.config.max_rows is not None and self.rows > self.config.max_rows:
+            raise InputError(
+                f"{where}: there are more than {self.config.max_rows:,} rows; see --max-rows"
+            )
+        if "trimmed" in checked.columns:
+            self.trimmed += int(checked["trimmed"].sum())
+        if "timestamp" in checked.columns:
+            self._look_at_times(checked["timestamp"])
+        return checked.drop("problem", "trimmed", strict=False)
+
+    def sort_out(
+        self, rows: Rows, columns: dict[str, str], names: list[str], where: str
+    ) -> pl.DataFrame:
+        """Checks rows, rejects the bad ones and counts the good ones in.
+
+        Args:
+            rows: with ids as categories.
+            columns: names in it by role.
+            names: of all columns of the input.
+            where: name of the input.
+
+        Returns:
+            The good rows, as :meth:`accept` gives them.
+
+        Raises:
+            InputError: more bad rows or rows than allowed, or times in several units.
+        """
+        rejects = [_malformed(bad, names, where) for bad in rows.malformed]
+        checked = self.checks.check(rows.frame, columns)
+        for k in np.flatnonzero(checked["problem"].to_numpy()).tolist():
+            text = rows.text(k)
+            if text:  # else it is a blank line
+                reject = self._explain(rows, k, checked["problem"][k], columns, where)
+                if reject.reason == OTHER_UNIT:
+                    raise InputError(_sentence(reject))
+                rejects.append(reject)
+        self._reject(rejects)
+        return self.accept(checked.filter(pl.col("problem") == 0), where)
+
+    def finish(self) -> None:
+        """Raises an InputError where all was read and there are no ratings, or more bad rows than
+        allowed."""
+        if self.rejected.total() > self.config.bad_rows_allowed(self.rows_read):
+            self._refuse()
+        if self.rows == 0:
+            raise InputError(f"{self.sources[0].name}: no ratings in it")
+
+    def all_notes(self) -> list[str]:
+        """What the user should know about the ratings, one sentence each."""
+        notes = list(dict.fromkeys(self.notes))
+        if self.trimmed:
+            notes.append(f"{self.trimmed:,} ratings had blanks around them")
+        if self.no_time:
+            notes.append(
+                f"{self.no_time:,} ratings have no readable time; they count as the oldest"
+            )
+        if self.future:
+            notes.append(f"{self.future:,} ratings are dated after tomorrow")
+        if self.checks.unit not in (None, "seconds"):
+            notes.append(f"times are read as {self.checks.unit} since 1970")
+        return notes
+
+    def _look_at_times(self, times: pl.Series) -> None:
+        self.has_times = True
+        self.no_time += times.null_count()
+        soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+        newest = times.max()
+        if isinstance(newest, datetime) and newest > soon:
+            self.future += int((times > soon).sum())
+
+    def _explain(
+        self, rows: Rows, k: int, problem: int, columns: dict[str, str], where: str
+    ) -> Reject:
+        """What is wrong with row ``k``."""
+        role, reason, detail = PROBLEMS[problem]
+        low, high = self.config.rating_range or (0, 0)
+        value = str(rows.frame[columns[role]][k] or "")[:40]
+        detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.checks.unit)
+        line = int(rows.lines[k])
+        return Reject(where, line, columns[role], reason, detail, rows.text(k)[:SHOWN])
+
+    def _reject(self, rejects: list[Reject]) -> None:
+        """Counts bad rows, and keeps them in a file."""
+        if not rejects:
+            return
+        rejects.sort(key=lambda reject: reject.line)
+        if self.first_reject is None:
+            self.first_reject = rejects[0]
+        if self.scratch and not self.config.no_rejects_file:
+            self._write(rejects, self.scratch / REJECTS)
+        self.rejected.update(reject.reason for reject in rejects)
+        is_share = self.config.max_bad_rows.endswith("%")
+        if not is_share and self.rejected.total() > self.config.bad_rows_allowed(0) + ENOUGH:
+            self._refuse(is_all=False)
+
+    def _write(self, rejects: list[Reject], path: Path) -> None:
+        """Adds bad rows to a file that only its owner may read: they may hold ids of people."""
+        shown = [reject._replace(source=_printable(reject.source)) for reject in rejects]
+        frame = pl.DataFrame(shown, schema=SCHEMA, orient="row")
+        is_first = not self.rejected
+        with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(frame.write_csv(include_header=is_first).encode())
+
+    def _refuse(self, *, is_all: bool = True) -> None:
+        assert self.first_reject is not None
+        more = self.rejected.total() - 1
+        rest = ""
+        if more:
+            rest = f" (+{more:,} more rows)" if is_all else f" (+{more:,} and more rows)"
+        hint = "--max-bad-rows"
+        first = self.first_reject
+        if first.reason == "not a number" and re.match(r"'-?\d+,\d+'", first.detail):
+            hint = "--decimal-comma and --max-bad-rows"
+        raise InputError(f"{_sentence(first)}{rest}; see {hint}")
+
+
+def _sentence(reject: Reject) -> str:
+    return f"{reject.source}:{reject.line}: column '{reject.column}': {reject.detail}"
+
+
+def _malformed(bad: Malformed, names: list[str], where: str) -> Reject:
+    """A row with too few fields, named by the first column that is missing; or with too many,
+    named by the last column."""
+    column = names[min(bad.fields, len(names) - 1)]
+    detail = f"expected {len(names)} fields, found {bad.fields}"
+    return Reject(where, bad.line, column, WRONG_FIELDS, detail, bad.text[:SHOWN])
+
+
+def _printable(name: str) -> str:
+    """A file's name as text; on disk it may be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
