@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from cfcli.core.training import benchmark
+from cfcli.core.training.benchmark import Benchmark
 
 SCALE = "on the scale of the ratings"
 LABELS = {
@@ -204,27 +204,30 @@ def of_judgement(diagnosis: dict[str, Any]) -> list[Chart]:
     )
 
 
-def sweeps(result: dict[str, Any]) -> list[Chart]:
-    """What :func:`cfcli.core.training.benchmark.bench` returns: the median epoch with its spread,
-    one chart per sweep."""
+def sweeps(result: Benchmark) -> list[Chart]:
+    """The median epoch with its spread, one chart per sweep.
+
+    Args:
+        result: what :func:`cfcli.core.training.benchmark.bench` measured.
+    """
     charts = []
-    for name in dict.fromkeys(row["sweep"] for row in result["results"]):
-        rows = [row for row in result["results"] if row["sweep"] == name]
+    for name in dict.fromkeys(timing.sweep for timing in result.results):
+        timings = [timing for timing in result.results if timing.sweep == name]
         series = Series(
             "median, least to most",
-            [row["seconds_median"] for row in rows],
+            [timing.seconds_median for timing in timings],
             kind="points",
-            low=[row["seconds_min"] for row in rows],
-            high=[row["seconds_max"] for row in rows],
+            low=[timing.seconds_min for timing in timings],
+            high=[timing.seconds_max for timing in timings],
         )
         x = {
             "batch-size": "batch size (resident loader)",
             "num-workers": "loader, at batches of 4,096",
+            "solver": "solver that train would use",
         }.get(name, name)
-        title = f"One epoch of {result['rows']:,} ratings on {result['device']}"
-        charts.append(
-            Chart(name, title, x, "seconds", [series], [benchmark.label(row) for row in rows], True)
-        )
+        title = f"One epoch of {result.rows:,} ratings on {result.device}"
+        labels = [timing.label for timing in timings]
+        charts.append(Chart(name, title, x, "seconds", [series], labels, True))
     return charts
 
 

@@ -9,25 +9,25 @@ import pytest
 from cfcli.core.reporting import charts
 from cfcli.core.reporting import png as plots
 from cfcli.core.reporting.charts import Chart, Series
+from cfcli.core.training.benchmark import Benchmark, Setting, Sweep, Timing
 
 
-def result(*sweeps: str) -> dict[str, Any]:
-    row = {
-        "seconds_min": 0.1,
-        "seconds_median": 0.2,
-        "seconds_max": 0.4,
-        "num_workers": 0,
-        "loader": "resident",
-    }
-    row |= {"threads": 1, "compiled": False, "device": "cpu"}
-    rows = [row | {"sweep": sweep, "batch_size": size} for sweep in sweeps for size in (256, 512)]
-    return {"device": "cpu", "rows": 1000, "results": rows}
+def result(*sweeps: Sweep) -> Benchmark:
+    settings = [Setting(size, 0, "resident", 1, "cpu") for size in (256, 512)]
+    timings = [
+        Timing(sweep, "adam", setting, 0.1, 0.2, 0.4, 0.1, 0.1, 5000)
+        for sweep in sweeps
+        for setting in settings
+    ]
+    return Benchmark("cpu", 1000, timings, settings[0])
 
 
 def test_a_panel_per_sweep_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     width = []
-    for sweeps in (["batch-size"], ["batch-size", "num-workers"]):
+    first: Sweep = "batch-size"
+    second: Sweep = "num-workers"
+    for sweeps in ([first], [first, second]):
         path = tmp_path / "new" / "x.png"
         plots.draw(charts.sweeps(result(*sweeps)), path)
         data = path.read_bytes()
