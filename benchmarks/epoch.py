@@ -114,7 +114,7 @@ def cfcli(users: int, items: int, rows: int, epochs: int, settings: dict[str, An
     from cfcli.core.config.train import TrainConfig
     from cfcli.core.training import fit as training
 
-    config = TrainConfig(solver="adam", epochs=epochs, device="cpu", **settings)
+    config = TrainConfig.of(solver="adam", epochs=epochs, device="cpu", **settings)
     with tempfile.TemporaryDirectory() as folder:
         empty = make(users, items, 1).clear()
         fitted = training.fit(make(users, items, rows), empty, users, items, config, Path(folder))

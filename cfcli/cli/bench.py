@@ -1,7 +1,7 @@
 """``cfcli bench``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,16 @@ from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 
-SWEEPS = ("batch-size", "num-workers", "threads", "compile", "device")
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cfcli.core.training.benchmark import Benchmark, Sweep, Timing
+
+SWEEPS: "tuple[Sweep, ...]" = ("batch-size", "num-workers", "threads", "device")
+FLAGS = {name: options.TRAIN[name] for name in ("model", "dim", "batch_size", "device")}
 
 
-@options.takes(dict.fromkeys(("model", "dim", "batch_size", "device"), TrainConfig))
+@options.takes(FLAGS)
 def bench(
     *,
     data: options.Data = Path("data"),
@@ -49,21 +55,20 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time training epochs of adam by what can be set: batch size, loader and workers, threads,
-    compiler, device.
+    """Time training epochs of adam by what can be set: batch size, workers, threads, device.
 
-    Beside the whole epoch: its loader alone and its steps alone.
+    Beside the whole epoch: its loader alone and its steps alone. One more row is the solver that
+    'cfcli train' would use.
 
-    Creates nothing, but for --out, --plot and --write-config.
+    Creates nothing without --out, --plot and --write-config.
 
     Example: cfcli bench --sweep batch-size --write-config fast.toml
     """
     config = resolve(TrainConfig, flags=flags)
-    sweeps: list[Any] = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
-    sizes, workers = (
-        _numbers("--batch-sizes", batch_sizes, 1),
-        _numbers("--num-workers", num_workers, 0),
-    )
+    names = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]
+    sweeps = [known for name in names for known in SWEEPS if known == name]
+    sizes = _numbers("--batch-sizes", batch_sizes, 1)
+    workers = _numbers("--num-workers", num_workers, 0)
     counts = _numbers("--threads", threads, 1)
 
     from cfcli.core.data.dataset import Dataset
@@ -74,26 +79,32 @@ def bench(
     from cfcli.core.reporting import charts, png
     from cfcli.core.training import benchmark
 
-    rows: list[dict[str, Any]] = []
-
-    def watch(row: dict[str, Any]) -> None:
-        rows.append(row)
+    def watch(timing: "Timing") -> None:
         if not is_live():
-            what = f"{row['sweep']} {benchmark.label(row)}"
             console.say(
-                f"{what}: {row['seconds_median']:.3f} s, {row['ratings_per_second']:,} ratings/s"
+                f"{timing.sweep} {timing.label}: {timing.seconds_median:.3f} s, "
+                f"{timing.ratings_per_second:,} ratings/s"
             )
 
+    solver = config.replace(batch_size="auto").resolved_solver
+    console.say(f"times adam by {', '.join(names)}; then {solver}, which train uses by default")
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
-            dataset, config, sweeps=sweeps, batch_sizes=sizes, num_workers=workers, threads=counts, sample=sample,
-            repeats=repeats, watch=watch,
-        )  # fmt: skip
+            dataset,
+            config,
+            sweeps=sweeps,
+            batch_sizes=sizes,
+            num_workers=workers,
+            threads=counts,
+            sample=sample,
+            repeats=repeats,
+            watch=watch,
+        )
     if out:
         benchmark.write_csv(result, out)
     if write_config:
         benchmark.write_config(result, write_config)
-    console.table(_table(result), result)
+    console.table(_table(result), result.summary())
     if plot:
         try:
             png.draw(charts.sweeps(result), plot)
@@ -113,32 +124,33 @@ def _numbers(flag: str, text: str, least: int) -> list[int]:
     return numbers
 
 
-def _table(result: dict[str, Any]) -> Any:
+def _table(result: "Benchmark") -> "Table":
     from rich.table import Table
 
-    from cfcli.core.training.benchmark import label
-
-    title = (
-        f"one epoch of {result['rows']:,} ratings, its loader alone and its steps alone; seconds"
-    )
+    title = f"one epoch of {result.rows:,} ratings, its loader alone and its steps alone; seconds"
     table = Table(title=title, title_justify="left", caption_justify="left")
-    if any(row["sweep"] == "num-workers" for row in result["results"]):
-        table.caption = "resident and dataloader: at batches of 4,096"
+    if any(timing.sweep == "num-workers" for timing in result.results):
+        table.caption = "num-workers: PyTorch's DataLoader at batches of 4,096, beside resident"
     for name in ("sweep", "setting", "median", "range", "loader", "steps", "ratings/s"):
         table.add_column(name, justify="left" if name == "sweep" else "right")
-    sweep = None
-    for row, after in zip(result["results"], [*result["results"][1:], None], strict=True):
-        is_best = {key: row[key] for key in result["best"]} == result["best"]
+    former = ""
+    for timing in result.results:
+        is_first = timing.sweep != former
+        if is_first and former:
+            table.add_section()
         table.add_row(
-            row["sweep"] if row["sweep"] != sweep else "",
-            label(row),
-            f"{row['seconds_median']:.3f}",
-            f"{row['seconds_min']:.3f}-{row['seconds_max']:.3f}",
-            f"{row['seconds_loader']:.3f}",
-            f"{row['seconds_steps']:.3f}",
-            f"{row['ratings_per_second']:,}",
-            style="bold" if is_best else None,
-            end_section=after is not None and after["sweep"] != row["sweep"],
+            timing.sweep if is_first else "",
+            timing.label,
+            _seconds(timing.seconds_median),
+            f"{timing.seconds_min:.3f}-{timing.seconds_max:.3f}",
+            _seconds(timing.seconds_loader),
+            _seconds(timing.seconds_steps),
+            f"{timing.ratings_per_second:,}",
+            style="bold" if timing.setting == result.best else None,
         )
-        sweep = row["sweep"]
+        former = timing.sweep
     return table
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.3f}"

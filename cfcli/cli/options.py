@@ -1,17 +1,17 @@
 """Flags that several commands share, and flags made from the keys of a configuration."""
 
-import dataclasses
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import typer
 
+from cfcli.core.config.fields import Key, Value, keys_of
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.config.train import TOGETHER_FLAGS, TRAIN_FLAGS, TrainConfig
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
@@ -50,22 +50,24 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; repeatable."),
 ]
-Flags = Mapping[str, Any]  # see takes()
-
-METAVARS = {
-    "batch_size": "auto|N", "hidden": "N,N...", "max_bad_rows": "N|P%", "max_time": "20m", "rating_range": "LO,HI",
-    "since": "DATE", "warm_start": "RUN",
-}  # fmt: skip
-Keys = dict[str, type]  # the configuration that each key belongs to
+Flags = Mapping[str, Value]  # see takes()
+Keys = dict[str, Key]
 Command = Callable[..., None]
-PREPARE: Keys = dict.fromkeys((f.name for f in dataclasses.fields(PrepareConfig)), PrepareConfig)
-TRAIN: Keys = dict.fromkeys(TRAIN_FLAGS, TrainConfig)
-TOGETHER: Keys = dict.fromkeys(TOGETHER_FLAGS, TrainConfig)
+
+_TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
+PREPARE: Keys = dict(keys_of(PrepareConfig))
+TRAIN: Keys = {name: key for name, key in _TRAIN.items() if key.topic != "processes"}
+PROCESSES: Keys = {name: key for name, key in _TRAIN.items() if key.topic == "processes"}
 
 
 def takes(keys: Keys) -> Callable[[Command], Command]:
-    """A decorator: in place of the command's parameter ``flags`` the command line has a flag for
-    each key; the command gets their values by name, None where a flag was not given."""
+    """A decorator that gives a command a flag for each key, in place of its parameter ``flags``.
+
+    The command gets the values of the flags by name, None where one was not given.
+
+    Args:
+        keys: the keys of the configuration by name.
+    """
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -75,40 +77,38 @@ def takes(keys: Keys) -> Callable[[Command], Command]:
         place = [p.name for p in own].index("flags")
         flags = [
             inspect.Parameter(
-                n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(n, keys[n])
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key)
             )
-            for n in keys
+            for name, key in keys.items()
         ]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             command(flags={name: given.pop(name) for name in keys}, **given)
 
-        run.__signature__ = signature.replace(parameters=[*own[:place], *flags, *own[place + 1 :]])  # type: ignore[attr-defined]
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own[:place], *flags, *own[place + 1 :]]
+        )
         return run
 
     return decorate
 
 
-_hints = functools.cache(get_type_hints)  # which takes a millisecond, for each flag
-
-
-def _flag(name: str, cls: type) -> Any:
+def _flag(key: Key) -> Any:
     """The flag of a key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
-    field = next(f for f in dataclasses.fields(cls) if f.name == name)
-    default = (
-        ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    )
-    hint = _hints(cls)[name]
+    facts, default = key.facts, key.default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    has_default = default is not None and default is not False
+    hint: Any = str if facts.metavar else key.hint
     return Annotated[
-        str | None if name in METAVARS else hint | None,
+        hint | None,
         typer.Option(
-            f"--{name.replace('_', '-')}",
-            metavar=METAVARS.get(name),
-            help=field.metadata["help"]
-            + ("" if default is None or default is False else f" \\[default: {default}]"),
-            envvar=f"CFCLI_{name.upper()}",
+            f"--{key.name.replace('_', '-')}",
+            metavar=facts.metavar,
+            help=f"{facts.help} \\[default: {shown}]" if has_default else facts.help,
+            envvar=f"CFCLI_{key.name.upper()}",
             show_envvar=False,
+            rich_help_panel=facts.panel or None,
         ),
     ]
 

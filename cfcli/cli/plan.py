@@ -12,7 +12,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 
-@options.takes(options.TRAIN | options.TOGETHER)
+@options.takes(options.TRAIN | options.PROCESSES)
 def plan(
     *,
     data: options.Data = Path("data"),
@@ -35,7 +35,8 @@ def plan(
 
     Example: cfcli plan --users 10000000 --items 1000000 --rows 1000000000 --dim 64 --solver adam
     """
-    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
+    console = Out(json, quiet)
+    settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=console.note)
 
     from cfcli.core.training.plan.advice import report
     from cfcli.core.training.plan.sizing import Job
@@ -52,7 +53,6 @@ def plan(
             "give all of --users, --items and --rows, or none of them: a dataset has all"
         )
     found = report(settings, job, out)
-    console = Out(json, quiet)
     if not json and not quiet:
         by = f"by {found['optimizer'] or found['solver']}"
         sizes = f"{found['users']:,} users, {found['items']:,} items, {found['rows']:,} ratings to train on"

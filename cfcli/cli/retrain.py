@@ -74,7 +74,8 @@ def retrain(
 
     Example: cfcli retrain ratings.csv --store models
     """
-    prepare, train = resolve_both(config, set or (), flags)
+    console = Out(json, quiet)
+    prepare, train = resolve_both(config, set or (), flags, console.note)
 
     import time
 
@@ -84,12 +85,13 @@ def retrain(
     from cfcli.core.retraining.store import Store
 
     policy = Policy(tolerance, min_gain_over, keep, full_every)
-    console = Out(json, quiet)
     begin, code, report = time.time(), 1, {}
     try:
         with contextlib.ExitStack() as stack:
             progress = (
-                stack.enter_context(Progress(console, train)) if is_live() and not quiet else None
+                stack.enter_context(Progress(console, train, train.chosen_by))
+                if is_live() and not quiet
+                else None
             )
             report = run(
                 [source for path in ratings for source in Source.all_of(path)],

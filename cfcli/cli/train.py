@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cfcli.core.training.epochs import Epoch
 
 
-@options.takes(options.TRAIN | options.TOGETHER)
+@options.takes(options.TRAIN | options.PROCESSES)
 def train(
     *,
     data: options.Data = Path("data"),
@@ -52,21 +52,25 @@ def train(
     from cfcli.core.training.distributed import ranks
 
     checkpoint, killed = None, None
+    notes: list[str] = []
     if resume:
         begun, killed = resumable(resume)
-        settings = resolve_resumed(begun / "config.toml", config, set or (), flags)
+        settings = resolve_resumed(begun / "config.toml", config, set or (), flags, notes.append)
         checkpoint = begun / runs.CHECKPOINT
     else:
-        settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags)
+        settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=notes.append)
+    chosen_by = settings.chosen_by
     settings = ranks.launched(settings)
     dataset = Dataset.load(data)
     if not resume and not ranks.rank(settings):
         settings = fitting.affordable(dataset, settings, out)
     console = Out(json, quiet or ranks.rank(settings) > 0)
+    for note in notes:
+        console.note(note)
     if resume:
         console.say(f"goes on with {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
-    with Progress(console, settings) as progress:
+    with Progress(console, settings, chosen_by) as progress:
         trained = fitting.train(
             dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over
         )
@@ -105,10 +109,16 @@ def _draw(console: Out, run: "Run", no_plots: bool) -> None:
 
 
 class Progress:
-    """Epochs as lines on stderr and, on a terminal, a bar with the running epoch below them."""
+    """Epochs as lines on stderr and, on a terminal, a bar with the running epoch below them.
 
-    def __init__(self, console: Out, config: TrainConfig) -> None:
-        self.console, self.config = console, config
+    Args:
+        console: where the lines go.
+        config: of the training.
+        chosen_by: the flags that chose the solver, if any did.
+    """
+
+    def __init__(self, console: Out, config: TrainConfig, chosen_by: str = "") -> None:
+        self.console, self.config, self.chosen_by = console, config, chosen_by
         self.best = float("inf")
         self.bar: Any = None
 
@@ -130,10 +140,13 @@ class Progress:
 
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.batches, self.epochs = batches, epochs
-        by = (
-            f" by {self.config.optimizer}" if self.config.stepped_by() not in (None, "adam") else ""
-        )
-        what = f"{self.config.model} of dimension {self.config.dim}{by}"
+        config, details = self.config, []
+        if config.resolved_optimizer not in (None, "adam"):
+            details.append(f"optimizer {config.resolved_optimizer}")
+        if self.chosen_by:
+            details.append(f"chosen by {self.chosen_by}")
+        solver = config.resolved_solver + (f" ({', '.join(details)})" if details else "")
+        what = f"{config.model} of dimension {config.dim} by {solver}"
         self.console.say(f"{what} on {device}, {batches:,} steps an epoch")
         if self.bar:
             self.bar.update(self.task, total=batches, description=f"epoch 1/{epochs}")

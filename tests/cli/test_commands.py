@@ -123,13 +123,20 @@ def test_train_refuses_to_overwrite(project: Path) -> None:
 
 
 def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
-    (project / "c.toml").write_text("[train]\ndim = 2\nepochs = 1\nl2 = 0.5\n")
+    (project / "c.toml").write_text(
+        '[train]\nsolver = "adam"\ndim = 2\nepochs = 1\n[train.adam]\nl2 = 0.5\n'
+    )
     env = {"CFCLI_DIM": "3", "CFCLI_L2": "0.25"}
     done = run_cfcli("train", "--config", "c.toml", "--l2", "0.125", "--json", cwd=project, env=env)
     saved = json.loads((project / json.loads(done.stdout)["run"] / "run.json").read_text())[
         "config"
     ]
-    assert (saved["l2"], saved["dim"], saved["epochs"], saved["patience"]) == (0.125, 3, 1, 3)
+    assert (saved["adam"]["l2"], saved["dim"], saved["epochs"], saved["patience"]) == (
+        0.125,
+        3,
+        1,
+        3,
+    )
 
 
 def test_evaluate_shows_the_ladder(project: Path) -> None:
@@ -225,14 +232,48 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
         ("num-workers", 4096, 0, "resident"),
         ("num-workers", 4096, 0, "dataloader"),
         ("num-workers", 4096, 1, "dataloader"),
+        ("solver", None, 0, None),
     ]
+    assert result["results"][-1]["solver"] == "gibbs"
+    assert "times adam by batch-size, num-workers; then gibbs" in done.stderr
     for row in result["results"]:
         assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
-    assert pl.read_csv(project / "b.csv").height == 5
-    assert (
-        run_cfcli("train", "--config", "fast.toml", "--epochs", "1", "-q", cwd=project).returncode
-        == 0
+    assert pl.read_csv(project / "b.csv").height == 6
+    done = run_cfcli("train", "--config", "fast.toml", "--epochs", "1", cwd=project)
+    assert done.returncode == 0
+    assert "note" not in done.stderr
+    assert "mf of dimension 5 by adam on cpu" in done.stderr
+
+
+def test_a_flag_of_adam_chooses_it_and_the_first_line_says_so(project: Path) -> None:
+    once = ("train", "--epochs", "1", "--no-plots")
+    for flags, says in (
+        ((), "mf of dimension 5 by gibbs on cpu"),
+        (("--batch-size", "64"), "mf of dimension 5 by adam (chosen by --batch-size) on cpu"),
+        (("--set", "link=sigmoid"), "by adam (chosen by --set link) on cpu"),
+        (("--model", "ncf"), "ncf of dimension 5 by adam on cpu"),
+    ):
+        done = run_cfcli(*once, *flags, cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stderr.splitlines()[0]
+    done = run_cfcli(*once, cwd=project, env={"CFCLI_BATCH_SIZE": "64"})
+    assert "by adam (chosen by --batch-size)" in done.stderr.splitlines()[0]
+
+
+def test_a_file_of_0_1_trains_with_one_note(project: Path) -> None:
+    (project / "old.toml").write_text(
+        '[train]\nbatch_size = 64\nnum_workers = 0\nloader = "dataloader"\nthreads = "auto"\n'
+        'compiled = false\ndevice = "cpu"\nepochs = 1\n'
     )
+    done = run_cfcli("train", "--config", "old.toml", "--no-plots", cwd=project)
+    assert done.returncode == 0, done.stderr
+    note, first = done.stderr.splitlines()[:2]
+    assert note.startswith("note: old.toml: ")
+    assert "batch_size, num_workers and loader under [train.adam]" in note
+    assert 'write solver = "adam" under [train]' in note
+    assert first.startswith("mf of dimension 5 by adam on cpu")
+    quiet = run_cfcli("train", "--config", "old.toml", "--no-plots", "--quiet", cwd=project)
+    assert quiet.stderr == ""
 
 
 @pytest.mark.parametrize("named", [False, True])

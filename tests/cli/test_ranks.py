@@ -78,7 +78,7 @@ def test_two_ranks_train_what_one_does_by_the_rows_of_a_step(place: Path) -> Non
         flags = ("--optimizer", optimizer, "--devices", ranks, "--out", f"{optimizer}-{ranks}")
         done = run_cfcli(*TRAIN, *ODD, *flags, cwd=place)
         assert done.returncode == 0, done.stderr
-        assert f"mf of dimension 4 by {optimizer} on cpu" in done.stderr
+        assert f"mf of dimension 4 by adam (optimizer {optimizer}) on cpu" in done.stderr
         assert (
             json.loads((place / f"{optimizer}-{ranks}" / "run.json").read_text())["optimizer"]
             == optimizer
@@ -111,7 +111,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.training.distributed import collectives as together
 from cfcli.core.training import fit as training
-config = ranks.launched(TrainConfig(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
+config = ranks.launched(TrainConfig.of(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
 rank, found = ranks.rank(config), []
 summed = together.sum_gradients
 def noted(parameters, sparse):
@@ -145,7 +145,10 @@ def test_gradients_are_the_same_on_all_ranks(place: Path) -> None:
 def test_torchrun_starts_the_ranks(place: Path) -> None:
     done = torchrun(2, CFCLI, *TRAIN, *ODD, "--out", "torchrun", cwd=place)
     assert done.stdout == "torchrun\n"
-    assert json.loads((place / "torchrun" / "run.json").read_text())["config"]["devices"] == 2
+    assert (
+        json.loads((place / "torchrun" / "run.json").read_text())["config"]["processes"]["devices"]
+        == 2
+    )
     np.testing.assert_allclose(metrics(place / "torchrun"), metrics(place / "one"), rtol=1e-5)
 
 
@@ -273,9 +276,9 @@ def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--devices", "2", "--solver", "gibbs"), "knows no devices"),
+        (("--devices", "2", "--solver", "gibbs"), "solver gibbs does not use devices"),
         (("--devices", "0"), "devices: 0 is below 1"),
-        (("--devices", "2", "--loader", "dataloader"), "one process"),
+        (("--devices", "2", "--loader", "dataloader"), "dataloader"),
     ],
 )
 def test_what_ranks_cannot_do_is_said_at_once(
@@ -322,7 +325,7 @@ from cfcli.core.training.distributed import ranks
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.training.distributed import sharded
-config = ranks.launched(TrainConfig(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
+config = ranks.launched(TrainConfig.of(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
 rank, shapes, learn = ranks.rank(config), [], sharded.ShardedDescent.learn
 def shape_of(table):
     return tuple(sharded.part_of(table)[0].shape)
@@ -422,7 +425,7 @@ def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "flags", [("--warm-start", "one"), ("--set", "compiled=true"), ("--solver", "gibbs")]
+    "flags", [("--warm-start", "one"), ("--set", "implicit=true"), ("--solver", "gibbs")]
 )
 def test_what_parts_of_tables_cannot_do_is_said_at_once(
     flags: tuple[str, ...], place: Path

@@ -49,7 +49,7 @@ def make_run(
     model = TrainedModel(
         tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
     )
-    config = TrainConfig(dim=p.shape[1], biases=False)
+    config = TrainConfig.of(dim=p.shape[1], biases=False)
     with writing.create_run(folder / "run", config) as (path, staging):
         writing.write_run(staging, path, dataset, config, model)
     return Run.load(folder / "run")

@@ -78,7 +78,7 @@ def reseal(manifest: Path, **changes: Any) -> None:
 
 def run(data: Dataset, out: Path, **keys: Any) -> Path:
     """A run on the dataset, made as ``cfcli train`` does."""
-    config = TrainConfig(
+    config = TrainConfig.of(
         **{
             "epochs": 12,
             "device": "cpu",

@@ -1,21 +1,265 @@
-"""How a key of a configuration is declared and checked."""
+"""How a key of the configuration is declared, and what is known about it.
 
+A configuration is a frozen dataclass. Its fields are keys, made by :func:`key`, and topics, made by
+:func:`topic`: smaller dataclasses of keys. The name of a key is unique over all topics, so flags,
+``--set`` and environment variables need no topic.
+"""
+
+import dataclasses
 import datetime
 import math
 import sys
 import types
-from dataclasses import field
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import (
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+from cfcli.core.config.names import known_key
+from cfcli.core.config.toml import to_toml_value
 from cfcli.core.errors import ConfigError
 
+Plain: TypeAlias = str | int | float | bool | datetime.date | None
+Value: TypeAlias = Plain | Sequence[Plain]
+"""What a key may hold, as TOML, JSON or the command line give it."""
 
-def key(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a field says about its key.
+
+    Attributes:
+        help: one or more sentences for the help of the command line.
+        least: the smallest value allowed; for a list, of each of its numbers.
+        above: values must be larger than this.
+        below: values must be smaller than this.
+        metavar: what the help shows in place of a value; the flag then takes any text.
+        flag: whether the key has a flag of its own; ``--set`` reaches all keys.
+        panel: the heading in the help that lists the flag; empty for the general one.
+        may_change: whether a resumed run may have another value.
+        same_for_warm_start: whether parameters would mean something else with another value.
+        stands_for: what a default of None means, so that giving it changes nothing.
+    """
+
+    help: str
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    metavar: str | None = None
+    flag: bool = True
+    panel: str = ""
+    may_change: bool = False
+    same_for_warm_start: bool = False
+    stands_for: Value = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration.
+
+    Attributes:
+        name: unique over all topics.
+        topic: the table that it is in, below that of the command; empty for general keys.
+        hint: the type of its values.
+        default: its value where nobody gives one.
+        facts: what its field says about it.
+    """
+
+    name: str
+    topic: str
+    hint: object
+    default: Value
+    facts: Facts
+
+    @property
+    def spelling(self) -> str:
+        """How the command line names it: ``--batch-size`` or ``--set link``."""
+        return f"--{self.name.replace('_', '-')}" if self.facts.flag else f"--set {self.name}"
+
+    def is_default(self, value: Value) -> bool:
+        """Whether ``value`` changes nothing."""
+        return value == self.default or (self.default is None and value == self.facts.stands_for)
+
+    def words(self, value: Value) -> list[str]:
+        """The words of a command line that give the key this value."""
+        if not self.facts.flag:
+            plain = list(value) if isinstance(value, tuple) else value
+            return ["--set", f"{self.name}={to_toml_value(plain)}"]
+        if value is True:
+            return [self.spelling]
+        if isinstance(value, tuple):
+            return [self.spelling, ",".join(f"{part:g}" for part in value)]
+        return [self.spelling, str(value)]
+
+    def read(self, value: Value) -> Value:
+        """``value`` as the key wants it: '1,2' or a list becomes a tuple, an int a float.
+
+        Raises:
+            ConfigError: it is of another type, or out of bounds.
+        """
+        try:
+            found = _coerce(value, self.hint)
+        except ValueError as error:
+            raise ConfigError(f"{self.name}: {value!r} is not {error}") from None
+        for part in found if isinstance(found, tuple) else (found,):
+            if isinstance(part, int | float) and not isinstance(part, bool):
+                self._check_bounds(part)
+        return found
+
+    def _check_bounds(self, number: float) -> None:
+        least, above, below = self.facts.least, self.facts.above, self.facts.below
+        if least is not None and below is not None and not least <= number < below:
+            whole = isinstance(number, int)
+            bounds = f"{least} to {below - 1}" if whole else f"{least:g} to below {below:g}"
+            raise ConfigError(f"{self.name}: {_short(number)} is not from {bounds}")
+        if least is not None and number < least:
+            raise ConfigError(f"{self.name}: {_short(number)} is below {least:g}")
+        if above is not None and not number > above:
+            raise ConfigError(f"{self.name}: {_short(number)} is not above {above:g}")
+
+
+def key(
+    default: T,
+    help: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    metavar: str | None = None,
+    flag: bool = True,
+    panel: str = "",
+    may_change: bool = False,
+    same_for_warm_start: bool = False,
+    stands_for: Value = None,
+) -> T:
+    """Declares a key: the value of a dataclass field. See :class:`Facts` for the arguments."""
+    facts = Facts(
+        help=help,
+        least=least,
+        above=above,
+        below=below,
+        metavar=metavar,
+        flag=flag,
+        panel=panel,
+        may_change=may_change,
+        same_for_warm_start=same_for_warm_start,
+        stands_for=stands_for,
+    )
+    return field(default=default, metadata={"facts": facts})
+
+
+def topic(default: T) -> T:
+    """Declares a topic: the value of a dataclass field.
+
+    Args:
+        default: an instance of the topic's dataclass.
+    """
+    return field(default=default)
+
+
+_known: dict[type["Settings"], Mapping[str, Key]] = {}  # reading type hints takes a millisecond
+
+
+def keys_of(cls: type["Settings"]) -> Mapping[str, Key]:
+    """All keys of a configuration by name, those of its topics too.
+
+    Args:
+        cls: the dataclass of the configuration or of a topic.
+    """
+    if cls not in _known:
+        _known[cls] = _declared(cls)
+    return _known[cls]
+
+
+def _declared(cls: type["Settings"]) -> Mapping[str, Key]:
+    hints = get_type_hints(cls)
+    found: dict[str, Key] = {}
+    for each in dataclasses.fields(cls):
+        if facts := each.metadata.get("facts"):
+            default: Any = each.default
+            found[each.name] = Key(each.name, "", hints[each.name], default, facts)
+        else:
+            inner = keys_of(hints[each.name]).values()
+            found |= {key.name: dataclasses.replace(key, topic=each.name) for key in inner}
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The base of configurations and of their topics; checks every value that it is given."""
+
+    def __post_init__(self) -> None:
+        for key in keys_of(type(self)).values():
+            if not key.topic:
+                object.__setattr__(self, key.name, key.read(getattr(self, key.name)))
+
+    @classmethod
+    def of(cls, **values: Value) -> Self:
+        """The configuration with these keys; keys of topics are named without their topic.
+
+        Args:
+            values: keys to values; all others have their defaults.
+
+        Raises:
+            ConfigError: an unknown key, or a value that makes no sense.
+        """
+        keys = keys_of(cls)
+        groups: dict[str, dict[str, Value]] = {"": {}}
+        for name, value in values.items():
+            key = keys[known_key(name, keys, "configuration")]
+            groups.setdefault(key.topic, {})[key.name] = value
+        general = groups.pop("")
+        hints = get_type_hints(cls)
+        topics = {topic: hints[topic](**group) for topic, group in groups.items()}
+        return cls(**general, **topics)
+
+    def replace(self, **values: Value) -> Self:
+        """A copy with other values.
+
+        Args:
+            values: keys to values; keys of topics are named without their topic.
+
+        Raises:
+            ConfigError: an unknown key, or a value that makes no sense.
+        """
+        return type(self).of(**(self.values() | values))
+
+    def values(self) -> dict[str, Value]:
+        """The values of all keys by name, those of topics too."""
+        return {
+            key.name: getattr(getattr(self, key.topic) if key.topic else self, key.name)
+            for key in keys_of(type(self)).values()
+        }
+
+
+def check_range(rating_range: tuple[float, float] | None) -> None:
+    """Raises a ConfigError unless the first of two ratings is below the second."""
+    if rating_range and not rating_range[0] < rating_range[1]:
+        raise ConfigError(f"rating_range: {rating_range[0]:g} is not below {rating_range[1]:g}")
 
 
 def seconds_of(text: str, where: str) -> float:
-    """A time like 90s, 20m, 8h or 2d in seconds."""
+    """A duration like 90s, 20m, 8h or 2d in seconds.
+
+    Args:
+        text: a number and its unit.
+        where: the key or flag, for the error.
+
+    Raises:
+        ConfigError: it is no duration.
+    """
     try:
         seconds = float(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1:]]
     except (KeyError, ValueError):
@@ -25,28 +269,20 @@ def seconds_of(text: str, where: str) -> float:
     return seconds
 
 
-def check(config: object) -> None:
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        try:
-            object.__setattr__(config, name, _coerce(value, hint))
-        except ValueError as error:
-            raise ConfigError(f"{name}: {value!r} is not {error}") from None
+def _short(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-def _coerce(value: Any, hint: Any) -> Any:
+def _coerce(value: Value, hint: object) -> Value:
     """``value`` as ``hint`` wants it: an int may stand for a float, '1,2' or a list for a tuple;
-    nothing else moves."""
+    nothing else changes its type.
+
+    Raises:
+        ValueError: it cannot be; the message says what the hint wants.
+    """
     kind, args = get_origin(hint), get_args(hint)
     if kind in (Union, types.UnionType):
-        for option in args:
-            try:
-                return _coerce(value, option)
-            except ValueError as error:
-                reason = str(error)
-        raise ValueError(
-            " or ".join(_describe(option) for option in args if option is not type(None)) or reason
-        )
+        return _coerce_to_any(value, args)
     if kind is Literal:
         if value in args:
             return value
@@ -54,48 +290,52 @@ def _coerce(value: Any, hint: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
         if isinstance(parts, list | tuple) and (args[-1] is ... or len(parts) == len(args)):
             try:
-                return tuple(
-                    _coerce(args[0](part) if isinstance(part, str) else part, args[0])
-                    for part in parts
-                )
+                return tuple(_coerce_part(part, args[0]) for part in parts)
             except (TypeError, ValueError):
                 pass
     elif hint is float:
-        if (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and abs(value) <= sys.float_info.max
-        ):
-            return float(value)
-    elif hint is int and isinstance(value, str) and value.isdecimal():
-        return int(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+            return float(value)  # type: ignore[arg-type]
+    elif hint is int:
+        if isinstance(value, str) and value.isdecimal():
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif hint is bool and isinstance(value, bool):
         return value
-    elif hint is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    elif hint is str and isinstance(value, datetime.date):  # TOML has dates, also with a time
-        return value.isoformat()
+    elif hint is str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, datetime.date):  # TOML has dates, also with a time
+            return value.isoformat()
+    elif hint is type(None) and value is None:
+        return value
     raise ValueError(_describe(hint))
 
 
-def _describe(hint: Any) -> str:
+def _coerce_to_any(value: Value, hints: tuple[object, ...]) -> Value:
+    """``value`` as the first of ``hints`` that takes it."""
+    for option in hints:
+        try:
+            return _coerce(value, option)
+        except ValueError:
+            continue
+    raise ValueError(" or ".join(_describe(option) for option in hints if option is not type(None)))
+
+
+def _coerce_part(part: Plain, hint: type) -> Plain:
+    """A number of a list, which may be text."""
+    return cast(Plain, _coerce(hint(part) if isinstance(part, str) else part, hint))
+
+
+def _describe(hint: object) -> str:
     kind, args = get_origin(hint), get_args(hint)
     if kind is Literal:
         return "one of " + ", ".join(map(str, args)) if len(args) > 1 else f"'{args[0]}'"
     if kind is tuple:
         return f"a list like {'64,32' if args[-1] is ... else 'LO,HI'}"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(
-        hint, str(hint)
-    )
-
-
-def check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:  # what scikit-learn and Lightning take
-        raise ConfigError(f"seed: {seed} is not from 0 to 4294967295")
-
-
-def at_least(config: object, least: int, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, int | float) and value < least:
-            raise ConfigError(f"{name}: {value:g} is below {least}")
+    names: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(hint, "a text")

@@ -7,16 +7,21 @@ from cfcli.core.errors import ConfigError
 
 
 def known_key(key: str, known: Iterable[str], where: str) -> str:
-    """``key`` in its canonical spelling.
+    """``key`` in its canonical spelling, with underscores.
+
+    Args:
+        key: as it was given.
+        known: the names that there are.
+        where: the flag or the file, for the error.
 
     Raises:
         ConfigError: it is not among ``known``; the message names the nearest that is.
     """
     known = list(known)
-    name = key.replace("-", "_") if key.replace("-", "_") in known else key
+    plain = key.replace("-", "_")
+    name = plain if plain in known else key
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=1)
-    raise ConfigError(
-        f"{where}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    )
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(f"{where}: unknown key '{key}'{hint}")

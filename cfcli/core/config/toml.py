@@ -1,17 +1,30 @@
-"""Configurations as TOML, and back."""
+"""Values of the configuration as TOML, and back."""
 
 import json
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfcli.core.config.fields import Value
 
 
-def to_toml_value(value: Any) -> str:
-    """``value`` in TOML: as in JSON, but TOML knows no surrogate pairs and no bare DEL."""
+def to_toml_value(value: "Value") -> str:
+    """``value`` in TOML: as in JSON, but TOML knows no surrogate pairs and no bare DEL.
+
+    Args:
+        value: text, number, boolean, or a list of those.
+    """
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def from_toml_value(text: str) -> Any:
+def from_toml_value(text: str) -> "Value":
+    """The value that ``text`` is in TOML, or the text itself where it is none.
+
+    Args:
+        text: what follows ``KEY=`` in ``--set``.
+    """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: Value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return value

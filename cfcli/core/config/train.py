@@ -4,186 +4,341 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from cfcli.core.config.fields import at_least, check, check_seed, key, seconds_of
+from cfcli.core.config.fields import (
+    Key,
+    Settings,
+    check_range,
+    key,
+    keys_of,
+    seconds_of,
+    topic,
+)
 from cfcli.core.errors import ConfigError
 
 Model = Literal["mf", "ncf"]
+Algorithm = Literal["adam", "gibbs"]
 Solver = Literal["auto", "adam", "gibbs"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Link = Literal["identity", "sigmoid"]
-Loader = Literal["resident", "stream", "dataloader"]
+Loader = Literal["resident", "stream"]
 Optimizer = Literal["auto", "adam", "sparse-adam", "rowwise-adagrad"]
+
+ADAM_RATE = 2e-3
+DEFAULT_RATES = {"rowwise-adagrad": 0.05}  # measured; all others have Adam's
+ADAM_PANEL = "Gradient descent (solver adam)"
+NCF_PANEL = "Network (model ncf)"
+PROCESSES_PANEL = "Several processes (solver adam)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """What is trained and how: table ``[train]``."""
+class AdamConfig(Settings):
+    """How gradients move the parameters: table ``[train.adam]``."""
 
-    model: Model = key("mf", "mf: matrix factorisation; ncf: a dense network on both embeddings.")
-    solver: Solver = key(
-        "auto",
-        "gibbs: Bayesian, by sampling, mf only; adam: by gradients; auto is gibbs unless a setting needs adam.",
-    )
-    dim: int = key(5, "Embedding dimension.")
-    hidden: tuple[int, ...] = key((64, 32), "Widths of ncf's hidden layers, as 64,32.")
-    dropout: float = key(0.0, "Share of hidden units that ncf drops in training.")
-    epochs: int = key(40, "Most epochs.")
-    min_epochs: int = key(6, "Early stopping starts to count at this epoch.")
-    patience: int = key(3, "Epochs without a better validation MSE before training stops.")
     batch_size: int | Literal["auto"] = key(
-        "auto", "Ratings per step; auto takes it from the number of rows."
+        "auto",
+        "Ratings per step; auto takes it from the number of rows.",
+        least=1,
+        metavar="auto|N",
+        panel=ADAM_PANEL,
     )
     optimizer: Optimizer = key(
         "auto",
-        "What adam steps by: adam, 4 times the tables in memory; sparse-adam, 3 times; rowwise-adagrad, little more "
-        "than once; auto is adam, or where that does not fit the first that does.",
+        "What adam steps by: adam, 4 times the tables in memory; sparse-adam, 3 times; "
+        "rowwise-adagrad, little more than once; auto is adam, or where that does not fit the "
+        "first that does.",
+        panel=ADAM_PANEL,
     )
     learning_rate: float | None = key(
-        None, "Learning rate; default 0.002, for rowwise-adagrad 0.05."
+        None,
+        "Learning rate; default 0.002, for rowwise-adagrad 0.05.",
+        above=0,
+        panel=ADAM_PANEL,
+        stands_for=ADAM_RATE,
     )
     l2: float = key(
-        1.0, "Weight of adam's squared parameters, over the root of the number of their ratings."
+        1.0,
+        "Weight of adam's squared parameters, over the root of the number of their ratings.",
+        least=0,
+        panel=ADAM_PANEL,
     )
     link: Link = key(
         "identity",
         "How adam's score becomes a rating: itself, kept within the range, or a sigmoid of it.",
+        flag=False,
+        same_for_warm_start=True,
     )
-    implicit: bool = key(
-        True, "Let adam tell embeddings also from who rated what, whatever the rating."
-    )
-    sampler_rank: int | None = key(
+    implicit: bool | None = key(
         None,
-        "Rank of gibbs' samples; their mean is cut to dim. Default 15; from 500,000 rows 31, or dim up to 64.",
+        "Let adam learn embeddings also from who rated what, whatever the rating; default true, "
+        "with shard_embeddings false.",
+        flag=False,
+        stands_for=True,
     )
-    biases: bool = key(True, "Give every user and item a bias.")
+    biases: bool = key(
+        True, "Give every user and item a bias.", flag=False, same_for_warm_start=True
+    )
     inner_product_weight: bool = key(
-        False, "Learn a weight on mf's inner product, as the notebook did."
+        False,
+        "Learn a weight on mf's inner product, as the notebook did.",
+        flag=False,
+        same_for_warm_start=True,
     )
     init_scale: float | None = key(
         None,
-        "Standard deviation of the initial embeddings; default 0.01, with a sigmoid 0.05 for mf, 0.1 for ncf.",
+        "Standard deviation of the initial embeddings; default 0.01, with a sigmoid 0.05 for mf, "
+        "0.1 for ncf.",
+        least=0,
+        flag=False,
     )
     initial_rating: float | None = key(
-        None, "Rating that an untrained model predicts; default the training mean."
+        None, "Rating that an untrained model predicts; default the training mean.", flag=False
     )
-    rating_range: tuple[float, float] | None = key(
-        None, "Predictions stay in LO,HI; default the training ratings'."
-    )
-    device: Device = key("auto", "Where to train; auto takes CUDA, else MPS (for adam), else CPU.")
     loader: Loader = key(
         "resident",
-        "resident: batches cut from tensors; stream: from the disk; dataloader: PyTorch's, row by row.",
+        "resident: batches are cut from tensors in memory; stream: they are read from the disk.",
+        panel=ADAM_PANEL,
     )
     num_workers: int = key(
-        0,
-        "Worker processes that read for --loader stream; else for --loader dataloader, which it asks for.",
+        0, "Worker processes that read for --loader stream.", least=0, panel=ADAM_PANEL
     )
-    devices: int = key(
-        1, "Processes on each machine that train one model together, by adam; on CUDA one a GPU."
-    )
-    num_nodes: int = key(1, "Machines with that many processes each.")
-    threads: int | Literal["auto"] = key(
-        "auto", "CPU threads; auto takes all, but one where adam's steps are small."
-    )
-    shard_embeddings: bool = key(False, "Give each process a part of the tables; without implicit.")
-    compiled: bool = key(
-        False, "Let torch.compile make adam's step: takes a while, and a C++ compiler on a CPU."
-    )
-    warm_start: str | None = key(
-        None, "Begin with the vectors of this run; new users and items get the mean."
-    )
-    max_time: str | None = key(None, "Stop after this long (90s, 20m, 8h) and keep the best epoch.")
-    seed: int = key(42, "Seed of all that is drawn at random, the order of the ratings too.")
-
-    def __post_init__(self) -> None:
-        check(self)
-        at_least(
-            self,
-            1,
-            "dim",
-            "epochs",
-            "patience",
-            "batch_size",
-            "sampler_rank",
-            "threads",
-            "devices",
-            "num_nodes",
-        )
-        if self.shard_embeddings:
-            object.__setattr__(self, "implicit", False)  # the features are tables, too
-            others = [
-                name for name in ("compiled", "warm_start", "is_sparse") if getattr(self, name)
-            ]
-            if others:
-                name = others[0].replace("is_sparse", "optimizer")
-                raise ConfigError(f"shard_embeddings: goes with no {name}; leave one of them out")
-        if self.solver == "gibbs" and (others := self.only_adam()):
-            raise ConfigError(
-                f"solver gibbs fits mf with biases and knows no {', '.join(others)}; leave it out"
-            )
-        at_least(self, 0, "min_epochs", "num_workers", "l2", "init_scale")
-        check_seed(self.seed)
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate: {self.learning_rate:g} is not above 0")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout: {self.dropout:g} is not a share from 0 to below 1")
-        if any(width < 1 for width in self.hidden):
-            raise ConfigError(f"hidden: {','.join(map(str, self.hidden))} has a width below 1")
-        if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
-            raise ConfigError(
-                f"rating_range: {self.rating_range[0]:g} is not below {self.rating_range[1]:g}"
-            )
-        if self.ranks > 1 and (
-            self.loader == "dataloader" or (self.num_workers and self.loader != "stream")
-        ):
-            raise ConfigError(
-                "loader dataloader serves one process; with --devices leave it and --num-workers out"
-            )
-        if self.compiled and self.is_sparse:
-            raise ConfigError(
-                f"optimizer {self.optimizer}: takes no compiled step; leave compiled out"
-            )
-        self.max_seconds()
-
-    def only_adam(self) -> list[str]:
-        """The settings, other than by default, that only the solver adam heeds."""
-        plain = {f.name: [f.default] for f in dataclasses.fields(self)}
-        plain["learning_rate"].append(
-            ADAM_RATE
-        )  # as runs say that were made when this was the default
-        return [name for name in ONLY_ADAM if getattr(self, name) not in plain[name]]
-
-    def fitted_by(self) -> str:
-        """The solver, once ``auto`` is settled."""
-        return self.solver if self.solver != "auto" else "adam" if self.only_adam() else "gibbs"
-
-    def stepped_by(self) -> str | None:
-        """The optimizer, once ``auto`` is settled; None where there is none."""
-        if self.fitted_by() == "gibbs":
-            return None
-        return self.optimizer if self.optimizer != "auto" else "adam"
 
     @property
     def is_sparse(self) -> bool:
-        """Whether the optimizer moves only the rows of the tables that a step is on."""
+        """Whether the optimizer moves only those rows of the tables that a step uses."""
         return self.optimizer in ("sparse-adam", "rowwise-adagrad")
 
     @property
     def rates(self) -> tuple[float, float]:
-        """The learning rates of the tables and of all else, which is always Adam's and moves in
-        proportion."""
-        default = LEARNING_RATES.get(self.optimizer, ADAM_RATE)
+        """The learning rates of the tables and of everything else, which Adam always moves.
+
+        The second is in proportion to the first.
+        """
+        default = DEFAULT_RATES.get(self.optimizer, ADAM_RATE)
         rate = default if self.learning_rate is None else self.learning_rate
         return rate, rate * (ADAM_RATE / default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GibbsConfig(Settings):
+    """How the sampler works: table ``[train.gibbs]``."""
+
+    sampler_rank: int | None = key(
+        None,
+        "Rank of gibbs' samples; their mean is cut to dim. Default 15; from 500,000 rows 31, or "
+        "dim up to 64.",
+        least=1,
+        flag=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NcfConfig(Settings):
+    """The network of the model ncf: table ``[train.ncf]``."""
+
+    hidden: tuple[int, ...] = key(
+        (64, 32),
+        "Widths of ncf's hidden layers, as 64,32.",
+        least=1,
+        metavar="N,N...",
+        panel=NCF_PANEL,
+        same_for_warm_start=True,
+    )
+    dropout: float = key(
+        0.0,
+        "Share of hidden units that ncf drops in training.",
+        least=0,
+        below=1,
+        panel=NCF_PANEL,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessesConfig(Settings):
+    """The processes that train one model: table ``[train.processes]``."""
+
+    devices: int = key(
+        1,
+        "Processes on each machine that train one model together, by adam; on CUDA one a GPU.",
+        least=1,
+        panel=PROCESSES_PANEL,
+        may_change=True,
+    )
+    num_nodes: int = key(
+        1,
+        "Machines with that many processes each.",
+        least=1,
+        panel=PROCESSES_PANEL,
+        may_change=True,
+    )
+    shard_embeddings: bool = key(
+        False, "Give each process a part of the tables; without implicit.", panel=PROCESSES_PANEL
+    )
 
     @property
     def ranks(self) -> int:
         """Processes that train one model together, on all machines."""
         return self.devices * self.num_nodes
 
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Settings):
+    """What is trained and how: table ``[train]`` and its topics."""
+
+    model: Model = key(
+        "mf",
+        "mf: matrix factorisation; ncf: a dense network on both embeddings.",
+        same_for_warm_start=True,
+    )
+    solver: Solver = key(
+        "auto",
+        "gibbs: Bayesian, by sampling, mf only; adam: by gradients; auto is gibbs unless a flag "
+        "needs adam.",
+    )
+    dim: int = key(5, "Embedding dimension.", least=1, same_for_warm_start=True)
+    epochs: int = key(40, "Most epochs.", least=1, may_change=True)
+    min_epochs: int = key(
+        6, "Early stopping starts to count at this epoch.", least=0, may_change=True
+    )
+    patience: int = key(
+        3,
+        "Epochs without a better validation MSE before training stops.",
+        least=1,
+        may_change=True,
+    )
+    rating_range: tuple[float, float] | None = key(
+        None,
+        "Predictions stay in LO,HI; default the training ratings'.",
+        metavar="LO,HI",
+        flag=False,
+    )
+    device: Device = key(
+        "auto",
+        "Where to train; auto takes CUDA, else MPS (for adam), else CPU.",
+        may_change=True,
+    )
+    threads: int | Literal["auto"] = key(
+        "auto",
+        "CPU threads; auto takes all, but one where adam's steps are small.",
+        least=1,
+        flag=False,
+        may_change=True,
+    )
+    warm_start: str | None = key(
+        None,
+        "Begin with the vectors of this run; new users and items get the mean.",
+        metavar="RUN",
+    )
+    max_time: str | None = key(
+        None,
+        "Stop after this long (90s, 20m, 8h) and keep the best epoch.",
+        metavar="20m",
+        may_change=True,
+    )
+    seed: int = key(
+        42,
+        "Seed of all that is drawn at random, the order of the ratings too.",
+        least=0,
+        below=2**32,  # what scikit-learn and Lightning take
+    )
+    adam: AdamConfig = topic(AdamConfig())
+    gibbs: GibbsConfig = topic(GibbsConfig())
+    ncf: NcfConfig = topic(NcfConfig())
+    processes: ProcessesConfig = topic(ProcessesConfig())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self.rating_range)
+        self.max_seconds()
+        self._check_solver()
+        self._check_shards()
+
+    def _check_solver(self) -> None:
+        """Raises a ConfigError where a key belongs to another solver or model than the one used."""
+        gradient, sampler = self.changed("adam", "processes"), self.changed("gibbs")
+        network = self.changed("ncf")
+        if self.solver == "gibbs" and self.model != "mf":
+            raise ConfigError(f"solver gibbs trains mf alone, not {self.model}; leave it out")
+        if self.solver == "gibbs" and gradient:
+            raise ConfigError(
+                f"solver gibbs does not use {_listed(gradient)}; only adam does: leave it out, or "
+                "choose --solver adam"
+            )
+        if self.resolved_solver == "adam" and sampler:
+            chosen = f" (chosen by {self.chosen_by})" if self.chosen_by else ""
+            raise ConfigError(
+                f"solver adam{chosen} does not use {_listed(sampler)}; only gibbs does: leave it out"
+            )
+        if self.model == "mf" and network:
+            raise ConfigError(
+                f"{_listed(network)}: only ncf has hidden layers; choose --model ncf, or leave it "
+                "out"
+            )
+
+    def _check_shards(self) -> None:
+        """Raises a ConfigError where tables in parts cannot do what else is asked for."""
+        if not self.processes.shard_embeddings:
+            return
+        conflicts = {
+            "implicit = true": bool(self.adam.implicit),  # its features are tables, too
+            "warm_start": self.warm_start is not None,
+            f"optimizer {self.adam.optimizer}": self.adam.is_sparse,
+        }
+        for name, there in conflicts.items():
+            if there:
+                raise ConfigError(
+                    f"shard_embeddings cannot be combined with {name}; leave one of them out"
+                )
+
+    def changed(self, *topics: str) -> list[Key]:
+        """The keys of some topics whose value is not the default.
+
+        Args:
+            topics: names of topics, as ``adam``.
+        """
+        values = self.values()
+        keys = [key for key in keys_of(TrainConfig).values() if key.topic in topics]
+        return [key for key in keys if not key.is_default(values[key.name])]
+
+    @property
+    def resolved_solver(self) -> Algorithm:
+        """The solver that trains, once ``auto`` is resolved: gibbs for mf, unless a key is set that
+        only gradient descent knows."""
+        if self.solver != "auto":
+            return self.solver
+        return "adam" if self.model != "mf" or self.changed("adam", "processes") else "gibbs"
+
+    @property
+    def chosen_by(self) -> str:
+        """What made ``auto`` adam, as the command line spells it; empty where nothing had to."""
+        if self.solver != "auto" or self.model != "mf":
+            return ""
+        return ", ".join(key.spelling for key in self.changed("adam", "processes"))
+
+    @property
+    def resolved_optimizer(self) -> Optimizer | None:
+        """The optimizer, once ``auto`` is resolved; None for the sampler, which has none."""
+        if self.resolved_solver == "gibbs":
+            return None
+        return self.adam.optimizer if self.adam.optimizer != "auto" else "adam"
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether adam learns embeddings also from who rated what: ``implicit``, resolved."""
+        if self.adam.implicit is None:
+            return not self.processes.shard_embeddings
+        return self.adam.implicit
+
+    def with_solver_named(self) -> "TrainConfig":
+        """The configuration with ``auto`` replaced by the solver that trains."""
+        return dataclasses.replace(self, solver=self.resolved_solver)
+
     def refuse_ranks(self, command: str) -> None:
-        """Raises a ConfigError where several processes are asked for by a command that is one."""
-        if self.ranks > 1 or self.shard_embeddings:
+        """Raises a ConfigError where a command of one process is asked for several.
+
+        Args:
+            command: its name, for the message.
+        """
+        if self.processes.ranks > 1 or self.processes.shard_embeddings:
             raise ConfigError(
                 f"{command} is one process: leave out devices, num_nodes and shard_embeddings"
             )
@@ -195,30 +350,5 @@ class TrainConfig:
         return seconds_of(self.max_time, "max_time")
 
 
-ADAM_RATE = 2e-3
-LEARNING_RATES = {"rowwise-adagrad": 0.05}  # measured: by default, where not Adam's
-ONLY_ADAM = (
-    "model", "hidden", "dropout", "batch_size", "optimizer", "learning_rate", "l2", "link", "implicit", "biases",
-    "inner_product_weight", "init_scale", "initial_rating", "loader", "num_workers", "compiled", "devices", "num_nodes",
-    "shard_embeddings",
-)  # fmt: skip
-TRAIN_FLAGS = (
-    "model", "solver", "dim", "hidden", "dropout", "epochs", "min_epochs", "patience", "batch_size", "optimizer",
-    "learning_rate", "l2", "device", "loader", "num_workers", "warm_start", "max_time", "seed",
-)  # fmt: skip
-TOGETHER_FLAGS = (
-    "devices",
-    "num_nodes",
-    "shard_embeddings",
-)  # of trainings by several processes, which no night's work is
-# When a run is resumed.
-MAY_CHANGE = (
-    "epochs",
-    "min_epochs",
-    "patience",
-    "max_time",
-    "device",
-    "devices",
-    "num_nodes",
-    "threads",
-)
+def _listed(keys: list[Key]) -> str:
+    return ", ".join(key.name for key in keys)

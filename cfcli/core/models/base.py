@@ -84,17 +84,17 @@ class Factors(nn.Module):
     ) -> None:
         super().__init__()
         self.low, self.high, self.start = shape.low, shape.high, shape.start
-        self.link, self.biases = config.link, config.biases
+        self.link, self.biases = config.adam.link, config.adam.biases
         self.unit = known.deviation if self.link == "identity" else shape.high - shape.low
         self.user_embedding = nn.Embedding(
             shape.users, config.dim, device=device
         )  # (U, D), drawn from N(0, 1)
         self.item_embedding = nn.Embedding(shape.items, config.dim, device=device)  # (I, D)
-        if config.biases:
+        if config.adam.biases:
             self.user_bias = nn.Parameter(torch.zeros(shape.users, device=device))
             self.item_bias = nn.Parameter(torch.zeros(shape.items, device=device))
         scale = 0.01 if self.link == "identity" else self.INIT_SCALE
-        self.scale = scale if config.init_scale is None else config.init_scale
+        self.scale = scale if config.adam.init_scale is None else config.adam.init_scale
         with torch.no_grad():
             self.user_embedding.weight.mul_(self.scale)
             self.item_embedding.weight.mul_(self.scale)

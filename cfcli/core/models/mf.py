@@ -19,7 +19,7 @@ class MF(Factors):
     ) -> None:
         super().__init__(config, shape, known, device)
         self.linear = nn.Linear(1, 1)
-        if not config.inner_product_weight:
+        if not config.adam.inner_product_weight:
             nn.init.ones_(self.linear.weight).requires_grad_(False)
         nn.init.constant_(self.linear.bias, self.start_score)
 

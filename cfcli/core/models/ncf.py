@@ -21,7 +21,7 @@ class NCF(Factors):
     learn to multiply (Rendle et al. 2020, "Neural Collaborative Filtering vs. Matrix Factorization
     Revisited"): measured on MovieLens 100K, the product beside it is worth 0.014 of RMSE.
 
-    ``config.hidden`` gives the widths of its ReLU layers, ``config.dropout`` the share of their
+    ``config.ncf.hidden`` gives the widths of its ReLU layers, ``config.ncf.dropout`` the share of their
     units dropped.
     """
 
@@ -32,10 +32,10 @@ class NCF(Factors):
         self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None
     ) -> None:
         super().__init__(config, shape, known, device)
-        widths = [2 * config.dim, *config.hidden]
+        widths = [2 * config.dim, *config.ncf.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(config.dropout)]
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(config.ncf.dropout)]
         last = nn.Linear(widths[-1], 1)
         nn.init.constant_(last.bias, self.start_score)
         self.network = nn.Sequential(*layers, last)

@@ -3,14 +3,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.metrics.intervals import Interval
-from cfcli.core.training import benchmark
+from cfcli.core.training.benchmark import Benchmark
 
 if TYPE_CHECKING:
     from cfcli.core.evaluation.diagnostics import ActivityGroup, Coverage, Diagnosis, RatingGroup
@@ -279,33 +279,34 @@ def of_judgement(diagnosis: "Diagnosis") -> list[Chart]:
     return found
 
 
-def sweeps(result: dict[str, Any]) -> list[Chart]:
+def sweeps(result: Benchmark) -> list[Chart]:
     """The median seconds of an epoch with their range, one chart for each sweep.
 
     Args:
-        result: what :func:`cfcli.core.training.benchmark.bench` returns.
+        result: what :func:`cfcli.core.training.benchmark.bench` measured.
     """
     axes = {
         "batch-size": "batch size (resident loader)",
         "num-workers": "loader, at batches of 4,096",
+        "solver": "solver that train would use",
     }
     charts = []
-    for name in dict.fromkeys(row["sweep"] for row in result["results"]):
-        rows = [row for row in result["results"] if row["sweep"] == name]
+    for name in dict.fromkeys(timing.sweep for timing in result.results):
+        timings = [timing for timing in result.results if timing.sweep == name]
         series = Series(
             "median, least to most",
-            [row["seconds_median"] for row in rows],
+            [timing.seconds_median for timing in timings],
             kind="points",
-            low=[row["seconds_min"] for row in rows],
-            high=[row["seconds_max"] for row in rows],
+            low=[timing.seconds_min for timing in timings],
+            high=[timing.seconds_max for timing in timings],
         )
         chart = Chart(
             name=name,
-            title=f"One epoch of {result['rows']:,} ratings on {result['device']}",
+            title=f"One epoch of {result.rows:,} ratings on {result.device}",
             x=axes.get(name, name),
             y="seconds",
             series=[series],
-            labels=[benchmark.label(row) for row in rows],
+            labels=[timing.label for timing in timings],
             zero=True,
         )
         charts.append(chart)

@@ -14,7 +14,6 @@ import polars as pl
 from markupsafe import Markup
 
 import cfcli
-from cfcli.core.config.resolve import as_dict
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
@@ -251,14 +250,11 @@ def _differences(parts: Sequence[Part]) -> list[Interval]:
 def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool, bool]]:
     """Each setting of training, its value in each run, whether those differ, and whether all are
     the default."""
-    default = as_dict(TrainConfig())
-    names = list(dict.fromkeys(name for part in parts for name in part.run.info["config"]))
+    configs = [part.run.config.values() for part in parts]
     rows = []
-    for name in names:
-        values = [_shown(part.run.info["config"].get(name, default.get(name))) for part in parts]
-        rows.append(
-            (name, values, len(set(values)) > 1, set(values) == {_shown(default.get(name))})
-        )
+    for name, default in TrainConfig().values().items():
+        values = [_shown(config[name]) for config in configs]
+        rows.append((name, values, len(set(values)) > 1, set(values) == {_shown(default)}))
     return rows
 
 

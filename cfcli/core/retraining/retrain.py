@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +147,7 @@ def _train(
     """The new run, and how it began."""
     why = _why_full(store, dataset, prepare, train, policy, champion, new)
     if champion and not why:
-        train = replace(train, warm_start=str(champion.path))
+        train = train.replace(warm_start=str(champion.path))
     path = store.new_path(key)
     left = publishing.staging_of(path)
     resume = left / CHECKPOINT if (left / CHECKPOINT).exists() else None

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.config.train import Link, Model
+from cfcli.core.config.resolve import from_dict
+from cfcli.core.config.train import Link, Model, TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
@@ -31,7 +32,7 @@ SCHEMA = {
     "dim": int, "shape": {"users": int, "items": int, "low": float, "high": float}, "train_mean": float,
     "columns": {"user": str, "item": str}, "integer_ids": {"user": bool, "item": bool},
     "dataset": {"path": str, "fingerprint": str}, "warm_start": dict | None,
-    "config": {"hidden": list, "biases": bool, "l2": float},
+    "config": dict,
 }  # fmt: skip
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
@@ -83,14 +84,14 @@ class Run:
             "user_embedding.weight": (users, dim),
             "item_embedding.weight": (items, dim),
         }
-        if self.info["config"]["biases"]:
+        if self.config.adam.biases:
             wanted |= {"user_bias": (users,), "item_bias": (items,)}
         if self.info["model"] == "mf":
             wanted |= {"linear.weight": (1, 1), "linear.bias": (1,)}
         else:
             wanted["product"] = (1,)
             for k, (before, after) in enumerate(
-                itertools.pairwise([2 * dim, *self.info["config"]["hidden"], 1])
+                itertools.pairwise([2 * dim, *self.config.ncf.hidden, 1])
             ):
                 wanted |= {
                     f"network.{3 * k}.weight": (after, before),
@@ -104,6 +105,18 @@ class Run:
             tensor.dtype == np.float32 and np.isfinite(tensor).all() for tensor in tensors.values()
         ):
             raise ArtifactError(f"{file}: damaged: not all of its numbers are finite")
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """The settings that the run was trained with.
+
+        Raises:
+            ArtifactError: they are not those of a training.
+        """
+        try:
+            return from_dict(TrainConfig, self.info["config"])
+        except ConfigError as error:
+            raise ArtifactError(f"{self.path / MANIFEST}: damaged: {error}") from None
 
     @cached_property
     def tensors(self) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def train(
         "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, and its libraries may "
         "hang on less",
     )
+    config = config.with_solver_named()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
         config = affordable(dataset, config, out, settle=resume is None)
     start = None
@@ -118,7 +119,7 @@ def _fit(
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
     training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
     scale = dataset.info["rating_scale"]
-    rows = dataset.blocks if config.loader == "stream" else dataset.split
+    rows = dataset.blocks if config.adam.loader == "stream" else dataset.split
     return training, training.fit(
         rows("train"),
         rows("val"),

@@ -4,21 +4,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.config.fields import Value, keys_of
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models.warm_start import Start
 from cfcli.core.runs.run import MANIFEST, SAMPLES, Run
 from cfcli.core.storage.schema import check
-
-SAME = (
-    "model",
-    "dim",
-    "hidden",
-    "biases",
-    "link",
-    "inner_product_weight",
-)  # that parameters keep their meaning
 
 
 def start(run: Run, dataset: Dataset, config: TrainConfig) -> Start:
@@ -57,17 +49,22 @@ def rows_of(run: Run, dataset: Dataset) -> dict[str, pl.Series]:
 
 def mismatch(run: Run, config: TrainConfig) -> str:
     """Why a training cannot begin with the run's vectors, or an empty text."""
-    own = run.info["config"] | {"link": run.info["link"]}
-    if config.fitted_by() == "gibbs":
+    own = run.config.values() | {"link": run.info["link"]}
+    wanted: dict[str, Value]
+    if config.resolved_solver == "gibbs":
         # What the sampler takes: of any rank, but scores must be ratings.
         wanted = {"model": "mf", "biases": True, "link": "identity", "inner_product_weight": False}
     else:
-        wanted = {name: getattr(config, name) for name in SAME}
+        values, keys = config.values(), keys_of(TrainConfig).values()
+        wanted = {key.name: values[key.name] for key in keys if key.facts.same_for_warm_start}
     for name, value in wanted.items():
-        value = list(value) if isinstance(value, tuple) else value
         if own[name] != value:
-            return f"has {name} {own[name]}, not {value}"
+            return f"has {name} {_shown(own[name])}, not {_shown(value)}"
     return ""
+
+
+def _shown(value: Value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _taken(old: NDArray[np.float32], index: pl.Series) -> NDArray[np.float32]:

@@ -133,7 +133,7 @@ def write_run(
         "status": "stopped" if model.stopped_by else "finished",
         "model": config.model,
         "solver": model.solver,
-        "optimizer": config.stepped_by(),
+        "optimizer": config.resolved_optimizer,
         "link": model.link,
         "noise": model.noise,
         "dim": config.dim,

@@ -93,7 +93,7 @@ def folded_users(
     item = run.id_maps()[1].index(ratings["item_id"])
     table = ratings.with_columns(item=item).drop_nulls("item")
     groups = {key[0]: part for key, part in table.group_by("user_id", maintain_order=True)}
-    predictor, l2 = run.predictor(), run.info["config"]["l2"]
+    predictor, l2 = run.predictor(), run.config.adam.l2
     vectors, starts, items = [], [0], []
     for user in wanted:
         if user not in groups:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import polars as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
 Batch = tuple[Tensor, Tensor, Tensor]  # users, items and ratings
 SharedBatch = tuple[Tensor, Tensor, Tensor, list[int], list[int]]
@@ -60,11 +59,6 @@ class Rows:
         """Some that follow on each other, in memory of their own."""
         part = slice(rows.start, rows.stop)
         return Rows(self.user[part].clone(), self.item[part].clone(), self.rating[part].clone())
-
-    def loader(self, batch_size: int, num_workers: int) -> "DataLoader[Batch]":
-        """PyTorch's own way, row by row: what :class:`Batches` is measured against."""
-        rows: TensorDataset = TensorDataset(self.user, self.item, self.rating)
-        return DataLoader(rows, batch_size=batch_size, shuffle=True, num_workers=num_workers)  # type: ignore[arg-type]
 
 
 class Batches:

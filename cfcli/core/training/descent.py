@@ -3,8 +3,6 @@ Lightning's Trainer."""
 
 import itertools
 import math
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
-from cfcli.core.errors import ArtifactError, MachineError
+from cfcli.core.errors import ArtifactError
 from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Known, Shape
 from cfcli.core.training import resources
@@ -38,11 +36,6 @@ def auto_batch_size(rows: int) -> int:
     return 1 << min(20, max(5, round(math.log2(max(rows, 1) / 100))))
 
 
-def uses_dataloader(config: TrainConfig) -> bool:
-    """Whether batches come from PyTorch's DataLoader."""
-    return config.loader == "dataloader" or (config.num_workers > 0 and config.loader != "stream")
-
-
 def descent(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
     share: Share = ALONE, kind: "type[Descent] | None" = None,
@@ -54,31 +47,24 @@ def descent(
         summary: of the rows.
         share: this rank's, which it keeps.
         kind: of what is returned.
-
-    Raises:
-        MachineError: nothing to compile with.
     """
-    if config.compiled and device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        raise MachineError(
-            "compiled: no C++ compiler (g++) on this machine; install one, or leave it out"
-        )
     total = len(rows)
-    batch_size = auto_batch_size(total) if config.batch_size == "auto" else config.batch_size
+    batch_size = (
+        auto_batch_size(total) if config.adam.batch_size == "auto" else config.adam.batch_size
+    )
     with resources.sparing(config):  # features take several times their size on the way
         known = _known(rows, summary, config, share)
     steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
     batches: Any
     if isinstance(rows, Blocks):
-        batches = Stream(rows, batch_size, steps, config.seed, share, config.num_workers)
-    elif uses_dataloader(config):
-        batches = rows.loader(batch_size, config.num_workers)
+        batches = Stream(rows, batch_size, steps, config.seed, share, config.adam.num_workers)
     else:
         rows = rows.part(share.of(total)) if share.ranks > 1 else rows
         batches = Batches(
             rows.to(device), batch_size * steps, config.seed, share, total, batch_size
         )
     torch.manual_seed(config.seed)
-    model = build(config, shape, known, "meta" if config.shard_embeddings else None)
+    model = build(config, shape, known, "meta" if config.processes.shard_embeddings else None)
     if share.rank:
         torch.manual_seed(config.seed + share.rank)  # no two ranks drop the same units
     return (kind or Descent)(model, config, progress, batches, batch_size, share)
@@ -105,9 +91,6 @@ class Descent(Resumable):
             if isinstance(batches, Batches | Stream)
             else len(batches)
         )
-        self.loss = gradients.loss
-        if config.compiled:
-            self.loss = torch.compile(gradients.loss)
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
         self.tables: tuple[Tensor, ...] = ()  # what validation predicts by
@@ -168,9 +151,9 @@ class Descent(Resumable):
         sizes, totals = shared or (self.batch_size, itertools.repeat(None))
         steps = zip(*(torch.split(column, sizes) for column in (user, item, rating)), strict=True)
         squares = torch.zeros((), device=self.device)
-        sparse, config = self.config.is_sparse, self.config
+        sparse = self.config.adam.is_sparse
         by_hand = sparse or (
-            self.device.type == "cpu" and not config.compiled and not config.shard_embeddings
+            self.device.type == "cpu" and not self.config.processes.shard_embeddings
         )
         for (user, item, rating), total in zip(steps, totals, strict=False):
             for optimizer in optimizers:
@@ -179,10 +162,12 @@ class Descent(Resumable):
                 pass
             elif by_hand:
                 squares += gradients.backward(
-                    self.model, user, item, rating, self.config.l2, total, sparse
+                    self.model, user, item, rating, self.config.adam.l2, total, sparse
                 )
             else:
-                loss, found = self.loss(self.model, user, item, rating, self.config.l2, total)
+                loss, found = gradients.loss(
+                    self.model, user, item, rating, self.config.adam.l2, total
+                )
                 loss.backward()  # type: ignore[no-untyped-call]
                 squares += found
             if self.share.ranks > 1:
@@ -234,7 +219,7 @@ class Descent(Resumable):
             val_mse=val_mse,
             val_rmse=val_mse**0.5 if val_mse is not None else None,
             val_mae=val_absolutes / val_seen if val_seen else None,
-            learning_rate=self.config.rates[0],
+            learning_rate=self.config.adam.rates[0],
             seconds=self.seconds,
             ratings_per_second=seen / self.seconds,
         )
@@ -262,20 +247,20 @@ class Descent(Resumable):
         return steps
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        rate, rate_of_rest = self.config.rates
-        tables = self.model.tables() if self.config.is_sparse else []
+        rate, rate_of_rest = self.config.adam.rates
+        tables = self.model.tables() if self.config.adam.is_sparse else []
         own = set(tables)
         rest = [p for p in self.parameters() if p.requires_grad and p not in own]
         # One by one, where some are spread over ranks and others are not.
         how: Any = (
             {"foreach": False}
-            if self.config.shard_embeddings
+            if self.config.processes.shard_embeddings
             else {"fused": self.device.type in ("cpu", "cuda")}
         )
         adam = torch.optim.Adam(rest, rate_of_rest, **how)
         if not tables:
             return [adam]
-        if self.config.optimizer == "sparse-adam":
+        if self.config.adam.optimizer == "sparse-adam":
             return [torch.optim.SparseAdam(tables, rate), adam]
         return [RowwiseAdagrad(tables, rate), adam]
 
@@ -285,7 +270,7 @@ def _known(rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Sh
     features from it when the training starts."""
     features: Any = None
     degrees = torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n)
-    if config.implicit:
+    if config.uses_features:
         shape = len(degrees[0]), len(degrees[1])
         f = helpful(summary.n, shape, FEATURES)
         if share.rank:

@@ -23,7 +23,7 @@ from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError
 from cfcli.core.models.base import Shape
 from cfcli.core.models.warm_start import Start
 from cfcli.core.storage.publishing import machine_errors
-from cfcli.core.training import descent, lightly, resources
+from cfcli.core.training import descent, resources
 from cfcli.core.training.batches import ALONE, Batches, Rows, Share
 from cfcli.core.training.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.training.device import choose_device
@@ -76,7 +76,11 @@ def fit(
     """
     begin = time.perf_counter()
     # Ranks that have parts of the tables take all ratings; others have parts of the ratings.
-    share = ALONE if config.shard_embeddings else Share(ranks.rank(config), config.ranks)
+    share = (
+        ALONE
+        if config.processes.shard_embeddings
+        else Share(ranks.rank(config), config.processes.ranks)
+    )
     progress = progress or Silent()
     summary = Summary.of(train, users, items)
     if min(np.count_nonzero(summary.user_n), np.count_nonzero(summary.item_n)) < 2:
@@ -88,9 +92,9 @@ def fit(
         raise InputError(
             f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right"
         )
-    at = config.initial_rating if config.initial_rating is not None else summary.mean
+    at = config.adam.initial_rating if config.adam.initial_rating is not None else summary.mean
     shape = Shape(users, items, low, high, at)
-    solver = config.fitted_by()
+    solver = config.resolved_solver
     module: descent.Descent | Sampling
     batches: Any
     held: Any = None
@@ -131,16 +135,16 @@ def fit(
                     {name: torch.from_numpy(value) for name, value in start.tensors.items()}
                 )
     progress.start(device, module.steps, config.epochs)
-    stop = StopOnSignal(config.ranks)
+    stop = StopOnSignal(config.processes.ranks)
     path = folder / CHECKPOINT if folder else None
     strategy: Any = "auto"
     checkpoints = Checkpoints(path)
-    if config.shard_embeddings:
+    if config.processes.shard_embeddings:
         strategy, checkpoints = (
-            sharded.TensorParallel(config.ranks),
+            sharded.TensorParallel(config.processes.ranks),
             sharded.FolderCheckpoints(path),
         )
-    elif config.ranks > 1:
+    elif config.processes.ranks > 1:
         strategy = collectives.Replicas()
     module.fingerprint = fingerprint
     with (
@@ -150,14 +154,14 @@ def fit(
     ):
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
-            devices=config.devices,
-            num_nodes=config.num_nodes,
+            devices=config.processes.devices,
+            num_nodes=config.processes.num_nodes,
             strategy=strategy,
             max_epochs=config.epochs,
             min_epochs=0,  # the module sees to it; Lightning's would hold up max_time and signals too
             max_time=timedelta(seconds=limit) if (limit := config.max_seconds()) else None,
             callbacks=[stop, checkpoints],
-            plugins=[] if config.shard_embeddings else [CheckpointFiles()],
+            plugins=[] if config.processes.shard_embeddings else [CheckpointFiles()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -177,7 +181,7 @@ def fit(
         noise, samples = posterior.noise / posterior.kept, posterior.samples()
     else:
         best = history[module.best_epoch - 1]
-        link, noise, samples = config.link, best.train_mse, None
+        link, noise, samples = config.adam.link, best.train_mse, None
         with collectives.losses():
             tensors = sharded.gathered(module.best, folder.parent if folder else None)
     return TrainedModel(
@@ -202,9 +206,7 @@ def _by_adam(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
     share: Share = ALONE,
 ) -> descent.Descent:  # fmt: skip
-    if config.compiled:
-        lightly.remove("torch._dynamo")
-    kind = sharded.ShardedDescent if config.shard_embeddings else descent.Descent
+    kind = sharded.ShardedDescent if config.processes.shard_embeddings else descent.Descent
     return descent.descent(rows, summary, shape, config, progress, device, share, kind)
 
 

@@ -24,7 +24,7 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel,
     # and to get them again costs as much as the step itself. Tables in parts are there to save
     # memory.
-    if not config.shard_embeddings:
+    if not config.processes.shard_embeddings:
         _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
         _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
     # Weights of dead units, and Adam's means of their gradients, shrink until arithmetic on them is
@@ -34,7 +34,7 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     # On small steps two threads win little, and lose much where other processes want the
     # processors, too.
     small = config.threads == "auto" and entries < SMALL_STEP
-    share = max(1, before // config.devices)
+    share = max(1, before // config.processes.devices)
     torch.set_num_threads(1 if small else share if config.threads == "auto" else config.threads)
     try:
         yield
@@ -54,7 +54,7 @@ def sparing(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        if not config.shard_embeddings:
+        if not config.processes.shard_embeddings:
             _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytorch_lightning as lightning
 
-from cfcli.core.config.resolve import as_dict
-from cfcli.core.config.train import MAY_CHANGE, TrainConfig
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError, GateError
 from cfcli.core.training.epochs import Epoch, Progress, is_settled
 
@@ -74,9 +74,9 @@ class Resumable(lightning.LightningModule):
 
     def settings(self) -> str:
         """Those that must be the same for a training to go on."""
-        return json.dumps(
-            {k: v for k, v in as_dict(self.config).items() if k not in MAY_CHANGE}, sort_keys=True
-        )
+        values, keys = self.config.values(), keys_of(TrainConfig).values()
+        fixed = {key.name: values[key.name] for key in keys if not key.facts.may_change}
+        return json.dumps(fixed, sort_keys=True)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         found = checkpoint["cfcli"]

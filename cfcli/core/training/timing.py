@@ -1,6 +1,7 @@
-"""The time of what an epoch consists of."""
+"""The seconds that the parts of an epoch of gradient descent take, without Lightning."""
 
 import time
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -8,17 +9,21 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Summary
 from cfcli.core.models.base import Shape
 from cfcli.core.training import resources
-from cfcli.core.training.batches import Rows
+from cfcli.core.training.batches import Batch, Rows
+from cfcli.core.training.descent import Descent
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Silent
 from cfcli.core.training.fit import _by_adam, _quiet
 
 
-def time_apart(
-    train: pl.DataFrame, users: int, items: int, config: TrainConfig, passes: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of passes over what an epoch of adam consists of: over the loader alone, and over the
-    steps alone, with batches that are there already. One of each comes before that is not counted.
+def untrained(train: pl.DataFrame, users: int, items: int, config: TrainConfig) -> Descent:
+    """What an epoch of gradient descent needs, on its device.
+
+    Args:
+        train: columns ``user``, ``item``, ``rating``.
+        users: how many there are.
+        items: how many there are.
+        config: of the training; its solver is adam.
 
     Raises:
         MachineError: no such device.
@@ -26,21 +31,61 @@ def time_apart(
     device = choose_device(config.device)
     summary = Summary.of(train, users, items)
     shape = Shape(users, items, summary.low, summary.high, summary.mean)
-    module = _by_adam(Rows.of(train), summary, shape, config, Silent(), device).to(device)
-    module.on_train_epoch_start()
-    optimizers = module.configure_optimizers()
+    return _by_adam(Rows.of(train), summary, shape, config, Silent(), device).to(device)
+
+
+def time_parts(
+    descent: Descent, batches: Iterable[Batch], passes: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each pass over the loader alone, and of the steps alone, with batches that are
+    there already.
+
+    Args:
+        descent: what learns from the batches.
+        batches: of the training rows; each pass goes over them once.
+        passes: how many; one more comes first that is not counted.
+    """
     loader, steps = [], []
-    with _quiet(), resources.fast(config, module.batch_size * config.dim):
+    step = _Steps(descent)
+    with _quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
         for _ in range(1 + passes):
-            times = [time.perf_counter()]
-            batches = list(module.batches)
-            times.append(time.perf_counter())
-            batches = [[column.to(device) for column in batch] for batch in batches]
-            times.append(time.perf_counter())
-            for batch in batches:
-                module.learn(optimizers, batch)
-            float(module.learned[-1][1])  # waits for a device that works beside this
-            times.append(time.perf_counter())
-            loader.append(times[1] - times[0])
-            steps.append(times[3] - times[2])
+            begin = time.perf_counter()
+            found = list(batches)
+            loader.append(time.perf_counter() - begin)
+            ready = [tuple(column.to(descent.device) for column in batch) for batch in found]
+            begin = time.perf_counter()
+            step.learn(ready)
+            steps.append(time.perf_counter() - begin)
     return loader[1:], steps[1:]
+
+
+def time_epochs(descent: Descent, batches: Iterable[Batch], passes: int) -> list[float]:
+    """Seconds of each pass in which batches are made and learned from.
+
+    Args:
+        descent: what learns from the batches.
+        batches: of the training rows; each pass goes over them once.
+        passes: how many; one more comes first that is not counted.
+    """
+    seconds = []
+    step = _Steps(descent)
+    with _quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
+        for _ in range(1 + passes):
+            begin = time.perf_counter()
+            step.learn(tuple(column.to(descent.device) for column in batch) for batch in batches)
+            seconds.append(time.perf_counter() - begin)
+    return seconds[1:]
+
+
+class _Steps:
+    """The steps of a training, with its optimizers."""
+
+    def __init__(self, descent: Descent) -> None:
+        descent.on_train_epoch_start()
+        self.descent, self.optimizers = descent, descent.configure_optimizers()
+
+    def learn(self, batches: Iterable[Sequence[object]]) -> None:
+        """Learns from all batches, and waits for a device that works beside this process."""
+        for batch in batches:
+            self.descent.learn(self.optimizers, batch)
+        float(self.descent.learned[-1][1])

@@ -1,6 +1,5 @@
 """Who wins, and what is refused."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfcli.core.config.fields import keys_of
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve, to_toml
 from cfcli.core.config.train import TrainConfig
@@ -30,7 +30,7 @@ def test_flags_beat_sets_beat_the_file_beat_defaults(tmp_path: Path) -> None:
     "config",
     [
         TrainConfig(),
-        TrainConfig(
+        TrainConfig.of(
             model="ncf",
             hidden=(8,),
             batch_size=512,
@@ -84,14 +84,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             "optimizer=sgd",
             "optimizer: 'sgd' is not one of auto, adam, sparse-adam, rowwise-adagrad",
         ),
-        (TrainConfig, "dropout=1", "dropout: 1 is not a share"),
+        (TrainConfig, "dropout=1", "dropout: 1 is not from 0 to below 1"),
         (TrainConfig, "model=svd", "model: 'svd' is not one of mf, ncf"),
         (TrainConfig, "batch_size=many", "batch_size: 'many' is not a whole number or 'auto'"),
         (TrainConfig, "max_time=soon", "max_time: 'soon' is not a time like 90s"),
-        (TrainConfig, "hidden=[8, 0]", "hidden: 8,0 has a width below 1"),
+        (TrainConfig, "hidden=[8, 0]", "hidden: 0 is below 1"),
         (TrainConfig, "rating_range=[5, 1]", "rating_range: 5 is not below 1"),
         (TrainConfig, "dim", "--set dim: not of the form KEY=VALUE"),
-        (PrepareConfig, "val_size=1.5", "val_size: 1.5 is not a share"),
+        (PrepareConfig, "val_size=1.5", "val_size: 1.5 is not from 0 to below 1"),
         (PrepareConfig, "val_size=0.95", "leaves no training rows"),
         (PrepareConfig, "max_bad_rows=some", "max_bad_rows: 'some' is neither a count nor a share"),
         (PrepareConfig, "top_items=0", "top_items: 0 is below 1"),
@@ -117,7 +117,7 @@ def test_values_that_make_no_sense(cls: Any, setting: str, message: str) -> None
     ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1d", 86400)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert TrainConfig(max_time=text).max_seconds() == seconds
+    assert TrainConfig.of(max_time=text).max_seconds() == seconds
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,9 @@ PREPARE = st.builds(
     seed=st.integers(0, 2**32 - 1),
 )
 TRAIN = st.builds(
-    TrainConfig,
+    TrainConfig.of,
+    solver=st.just("adam"),
+    model=st.just("ncf"),
     hidden=st.lists(st.integers(1, 512)),
     batch_size=st.just("auto") | st.integers(1, 2**20),
     learning_rate=st.floats(1e-12, 10),
@@ -182,11 +184,11 @@ def test_settings_are_read_as_their_key_wants_them(setting: str, key: str, value
 
 @pytest.mark.parametrize("cls", [PrepareConfig, TrainConfig])
 def test_every_key_says_what_it_is(cls: Any) -> None:
-    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(cls))
+    assert all(key.facts.help.endswith(".") for key in keys_of(cls).values())
 
 
 def test_a_configuration_of_an_earlier_version_still_means_the_sampler() -> None:
     assert (
-        TrainConfig(learning_rate=2e-3).fitted_by() == "gibbs"
+        TrainConfig.of(learning_rate=2e-3).resolved_solver == "gibbs"
     )  # what earlier versions wrote by default
-    assert TrainConfig(learning_rate=3e-3).fitted_by() == "adam"
+    assert TrainConfig.of(learning_rate=3e-3).resolved_solver == "adam"

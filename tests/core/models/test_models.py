@@ -20,7 +20,7 @@ U, I, D = 7, 5, 3  # noqa: E741
 def shaken(seed: int = 0, **keys: object) -> Factors:
     """A model none of whose parameters is zero or one."""
     torch.manual_seed(seed)
-    config = TrainConfig(**{"dim": D, "link": "sigmoid", **keys})  # type: ignore[arg-type]
+    config = TrainConfig.of(**{"dim": D, "link": "sigmoid", **keys})  # type: ignore[arg-type]
     model = build(config, Shape(U, I, 1.0, 5.0, 3.5))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -50,7 +50,7 @@ def test_mf_is_its_formula(biases: bool) -> None:
 
 @pytest.mark.parametrize("weight", [True, False])
 def test_the_weight_of_the_inner_product_is_one_unless_it_is_learned(weight: bool) -> None:
-    model = build(TrainConfig(inner_product_weight=weight), Shape(U, I, 1, 5, 3))
+    model = build(TrainConfig.of(inner_product_weight=weight), Shape(U, I, 1, 5, 3))
     assert isinstance(model, MF)
     assert model.linear.weight.requires_grad == weight
     assert (model.linear.weight.item() == 1) == (not weight)
@@ -100,7 +100,7 @@ def test_what_a_run_keeps_predicts_as_the_model_does(
         else None
     )
     torch.manual_seed(4)
-    config = TrainConfig(dim=D, link=link, **keys)  # type: ignore[arg-type]
+    config = TrainConfig.of(dim=D, link=link, **keys)  # type: ignore[arg-type]
     model = build(config, Shape(U, I, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
@@ -148,7 +148,7 @@ def test_the_fast_gradient_is_that_of_autograd(
     degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
     z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60)) if features else None
     torch.manual_seed(1)
-    config = TrainConfig(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
+    config = TrainConfig.of(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
     model = build(config, shape, Known(1.3, degrees, z))  # type: ignore[arg-type]
     user, item = (
         torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60)
@@ -192,7 +192,9 @@ def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], 
     generator = torch.Generator().manual_seed(3)
     degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
     z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60))
-    model = build(TrainConfig(dim=D, **keys), Shape(90, 60, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
+    model = build(
+        TrainConfig.of(dim=D, **keys), Shape(90, 60, 1.0, 5.0, 3.5), Known(1.3, degrees, z)
+    )  # type: ignore[arg-type]
     user, item = (
         torch.randint(0, n, (100,), generator=generator, dtype=torch.int32) for n in (90, 60)
     )
@@ -217,7 +219,9 @@ def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(
     low, high = scale
     start = low + 0.7 * (high - low)
     torch.manual_seed(0)
-    model = build(TrainConfig(model=name, link="sigmoid"), Shape(50, 40, low, high, start)).eval()  # type: ignore[arg-type]
+    model = build(
+        TrainConfig.of(model=name, link="sigmoid"), Shape(50, 40, low, high, start)
+    ).eval()  # type: ignore[arg-type]
     user, item = (
         grid.ravel() for grid in torch.meshgrid(torch.arange(50), torch.arange(40), indexing="ij")
     )
@@ -238,7 +242,7 @@ def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(
 
 @pytest.mark.parametrize("start", [1.0, 5.0])
 def test_a_start_at_the_edge_of_the_range_is_finite(start: float) -> None:
-    model = build(TrainConfig(init_scale=0, link="sigmoid"), Shape(U, I, 1, 5, start))
+    model = build(TrainConfig.of(init_scale=0, link="sigmoid"), Shape(U, I, 1, 5, start))
     rating = model(torch.tensor([0]), torch.tensor([0]))[0]
     assert rating.item() == pytest.approx(start, abs=0.0041)
 

@@ -32,7 +32,7 @@ def test_numpy_predicts_what_torch_does(
 ) -> None:
     monkeypatch.setattr(predictor, "CHUNK", 7)
     torch.manual_seed(0)
-    config = TrainConfig(**{"biases": biases, "link": "sigmoid", **keys})  # type: ignore[arg-type]
+    config = TrainConfig.of(**{"biases": biases, "link": "sigmoid", **keys})  # type: ignore[arg-type]
     model = build(config, Shape(30, 20, 1, 5, 2.0)).eval()
     with torch.no_grad():
         for parameter in model.parameters():

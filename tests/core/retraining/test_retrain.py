@@ -20,8 +20,8 @@ from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import gate_of, read_gate, write_gate
 from cfcli.core.storage import publishing
 
-GOOD = TrainConfig(solver="adam", learning_rate=0.02, epochs=12, device="cpu")
-BAD = TrainConfig(
+GOOD = TrainConfig.of(solver="adam", learning_rate=0.02, epochs=12, device="cpu")
+BAD = TrainConfig.of(
     solver="adam", learning_rate=1e-6, epochs=1, device="cpu", dim=4
 )  # not as what is in use: no start
 ROWS = planted.checkerboard(40, 24)
@@ -109,7 +109,7 @@ def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None
     report = night(
         store,
         ROWS,
-        TrainConfig(solver="adam", learning_rate=3.0, epochs=1, device="cpu"),
+        TrainConfig.of(solver="adam", learning_rate=3.0, epochs=1, device="cpu"),
         min_gain_over="none",
     )
     assert report["status"] == "refused"
@@ -338,7 +338,7 @@ def test_a_full_disk_is_found_before_the_training(
     [
         ({"prepare": PrepareConfig(split="random")}, "retrain needs --split hash"),
         ({"prepare": PrepareConfig(test_size=0)}, "leaves no rows to judge by"),
-        ({"train": TrainConfig(devices=2)}, "retrain is one process"),
+        ({"train": TrainConfig.of(devices=2)}, "retrain is one process"),
         ({"keep": 0}, "--keep: 0 is below 1"),
         ({"tolerance": -0.1}, "--tolerance: -0.1 is below 0"),
     ],

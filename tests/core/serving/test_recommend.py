@@ -20,7 +20,7 @@ USERS, ITEMS = 17, 700
 
 def model(kind: str, **keys: object) -> Predictor:
     torch.manual_seed(1)
-    module = build(TrainConfig(model=kind, **keys), Shape(USERS, ITEMS, 1, 5, 2.0)).eval()  # type: ignore[arg-type]
+    module = build(TrainConfig.of(model=kind, **keys), Shape(USERS, ITEMS, 1, 5, 2.0)).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -12,90 +12,111 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
+from cfcli.core.data.dataset import Dataset
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.reporting import charts, png
 from cfcli.core.training import benchmark
+from cfcli.core.training.benchmark import Benchmark, Setting, Timing
 
-RESULT = {
-    "device": "cpu",
-    "rows": 100,
-    "results": [
-        {"sweep": s, "batch_size": b, "num_workers": w, "loader": loader, "threads": t,
-        "compiled": False,
-         "device": "cpu", "seconds_min": 0.5, "seconds_median": 1.0, "seconds_max": 2.0,
-         "seconds_loader": 0.2,
-         "seconds_steps": 0.7, "ratings_per_second": 100}
-        for s, b, w, loader, t in (
-            ("batch-size", 256, 0, "resident", "auto"), ("num-workers", 4096, 1, "dataloader",
-            "auto"),
-            ("threads", 256, 0, "resident", 2), ("compile", 256, 0, "resident", 2),
-        )
+
+def timing(sweep: Any, setting: Setting) -> Timing:
+    return Timing(sweep, "adam", setting, 0.5, 1.0, 2.0, 0.2, 0.7, 100)
+
+
+RESULT = Benchmark(
+    "cpu",
+    100,
+    [
+        timing("batch-size", Setting(256, 0, "resident", "auto", "cpu")),
+        timing("num-workers", Setting(4096, 1, "dataloader", "auto", "cpu")),
+        timing("threads", Setting(256, 0, "resident", 2, "cpu")),
+        Timing("solver", "gibbs", Setting(None, 0, None, 2, "cpu"), 0.5, 1.0, 2.0, None, None, 100),
     ],
-    "best": {
-        "batch_size": 4096, "num_workers": 1, "loader": "dataloader", "threads": 2,
-        "compiled": False, "device": "cpu"
-    },
+    Setting(4096, 0, "resident", 2, "cpu"),
+)
+KEYS = {
+    "sweep", "solver", "batch_size", "num_workers", "loader", "threads", "device", "seconds_min",
+    "seconds_median", "seconds_max", "seconds_loader", "seconds_steps", "ratings_per_second",
 }  # fmt: skip
 
 
-def test_a_sweep_times_every_setting(tmp_path: Path) -> None:
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
     path = write_ratings(tmp_path / "r.csv")
-    dataset, _ = preparation.prepare([Source.of(path)], tmp_path / "d", PrepareConfig())
-    seen: list[dict[str, object]] = []
-    result = benchmark.bench(
-        dataset, TrainConfig(), sweeps=["batch-size"], batch_sizes=[64, 512], num_workers=[],
-        sample=300, repeats=3,
-        watch=seen.append,
-    )  # fmt: skip
-    assert (result["device"], result["rows"]) == ("cpu", 300)
-    assert result["results"] == seen
-    assert [row["batch_size"] for row in seen] == [64, 512]
-    assert set(seen[0]) == set(RESULT["results"][0])  # type: ignore[index]
-    for row in result["results"]:
-        assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
-        assert row["ratings_per_second"] == round(300 / row["seconds_median"])
-        assert row["seconds_loader"] > 0
-        assert row["seconds_steps"] > 0
-    fastest = max(result["results"], key=lambda row: row["ratings_per_second"])
-    assert result["best"]["batch_size"] == fastest["batch_size"]
+    return preparation.prepare([Source.of(path)], tmp_path / "d", PrepareConfig())[0]
+
+
+def bench(dataset: Dataset, config: TrainConfig | None = None, **keys: Any) -> Benchmark:
+    given = {"batch_sizes": [], "num_workers": [], "sample": 300, "repeats": 1, **keys}
+    return benchmark.bench(dataset, config or TrainConfig(), **given)
+
+
+def test_a_sweep_times_every_setting(dataset: Dataset) -> None:
+    seen: list[Timing] = []
+    result = bench(
+        dataset, sweeps=["batch-size"], batch_sizes=[64, 512], repeats=3, watch=seen.append
+    )
+    assert (result.device, result.rows) == ("cpu", 300)
+    assert result.results == seen
+    assert [found.setting.batch_size for found in seen] == [64, 512, None]
+    assert set(result.summary()) == {"device", "rows", "results", "best"}
+    for found in result.results:
+        assert set(found.row()) == KEYS
+        assert 0 < found.seconds_min <= found.seconds_median <= found.seconds_max
+        assert found.ratings_per_second == round(300 / found.seconds_median)
+    for found in result.results[:2]:
+        assert found.seconds_loader
+        assert found.seconds_steps
+    fastest = max(result.results[:2], key=lambda found: found.ratings_per_second)
+    assert result.best == fastest.setting
+
+
+@pytest.mark.parametrize(("model", "solver"), [("mf", "gibbs"), ("ncf", "adam")])
+def test_the_last_row_is_the_solver_that_train_would_use(
+    model: str, solver: str, dataset: Dataset
+) -> None:
+    config = TrainConfig.of(model=model, batch_size=64)
+    result = bench(dataset, config, sweeps=["threads"])
+    assert [found.sweep for found in result.results] == ["threads", "solver"]
+    first, last = result.results
+    assert (first.solver, first.setting.batch_size) == ("adam", 64)
+    assert last.solver == last.label == solver
+    assert last.setting.batch_size == (None if solver == "gibbs" else 32)
+    assert result.best == first.setting
+
+
+def test_pytorchs_loader_is_timed_beside_but_is_never_the_best(dataset: Dataset) -> None:
+    result = bench(dataset, sweeps=["num-workers"], num_workers=[0, 1])
+    labels = [found.label for found in result.results]
+    assert labels == ["resident", "0 workers", "1 workers", "gibbs"]
+    assert result.best == result.results[0].setting
+    assert (result.best.loader, result.best.batch_size) == ("resident", 4096)
 
 
 def test_the_best_is_written_as_a_configuration(tmp_path: Path) -> None:
     benchmark.write_config(RESULT, tmp_path / "fast.toml")
-    config = resolve(TrainConfig, file=tmp_path / "fast.toml")
-    assert (config.batch_size, config.num_workers, config.loader) == (4096, 1, "dataloader")
-    assert (config.threads, config.compiled, config.device) == (2, False, "cpu")
+    notes: list[str] = []
+    config = resolve(TrainConfig, file=tmp_path / "fast.toml", note=notes.append)
+    assert notes == []
+    assert (config.solver, config.threads, config.device) == ("adam", 2, "cpu")
+    assert (config.adam.batch_size, config.adam.loader) == (4096, "resident")
     benchmark.write_csv(RESULT, tmp_path / "b.csv")
     table = pl.read_csv(tmp_path / "b.csv")
-    assert table["loader"].to_list() == ["resident", "dataloader", "resident", "resident"]
+    assert table["loader"].to_list() == ["resident", "dataloader", "resident", None]
     assert table["threads"].to_list() == ["auto", "auto", "2", "2"]
 
 
 @pytest.mark.parametrize("sweep", ["threads", "device"])
-def test_other_sweeps_change_one_thing_each(sweep: Any, tmp_path: Path) -> None:
-    path = write_ratings(tmp_path / "r.csv")
-    dataset, _ = preparation.prepare([Source.of(path)], tmp_path / "d", PrepareConfig())
+def test_other_sweeps_change_one_thing_each(sweep: Any, dataset: Dataset) -> None:
     before = torch.get_num_threads()
-    result = benchmark.bench(
-        dataset,
-        TrainConfig(),
-        sweeps=[sweep],
-        batch_sizes=[],
-        num_workers=[],
-        threads=[1, 2],
-        sample=300,
-        repeats=1,
-    )
+    result = bench(dataset, sweeps=[sweep], threads=[1, 2])
     assert torch.get_num_threads() == before
-    found = [
-        (row["batch_size"], row["loader"], row["threads"], row["device"])
-        for row in result["results"]
-    ]
-    assert found[0][:2] == (32, "resident")
+    found = [timing.setting for timing in result.results if timing.sweep == sweep]
+    assert (found[0].batch_size, found[0].loader) == (32, "resident")
     if sweep == "threads":
-        assert [row[2] for row in found] == [1, 2]
+        assert [setting.threads for setting in found] == [1, 2]
     else:
-        assert found[-1][2:] == ("auto", "cpu")
+        assert (found[-1].threads, found[-1].device) == ("auto", "cpu")
 
 
 def test_the_sweeps_are_drawn(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_two_steps_by_hand(
 def test_the_state_of_the_tables_is_as_large_as_it_says(
     name: str, times: float, keys: dict[str, object]
 ) -> None:
-    config = TrainConfig(optimizer=name, dim=8, solver="adam", **keys)  # type: ignore[arg-type]
+    config = TrainConfig.of(optimizer=name, dim=8, solver="adam", **keys)  # type: ignore[arg-type]
     model = build(config, Shape(500, 400, 1, 5, 3))
     descent = Descent(model, config, None, [], 32)  # type: ignore[arg-type]
     optimizers = descent.configure_optimizers()
@@ -81,19 +81,17 @@ def test_the_state_of_the_tables_is_as_large_as_it_says(
 
 
 def test_a_learning_rate_moves_that_of_all_else_in_proportion() -> None:
-    assert TrainConfig().rates == (0.002, 0.002)
-    assert TrainConfig(optimizer="sparse-adam", learning_rate=0.01).rates == (0.01, 0.01)
-    rate, rest = TrainConfig(optimizer="rowwise-adagrad").rates
+    assert TrainConfig().adam.rates == (0.002, 0.002)
+    assert TrainConfig.of(optimizer="sparse-adam", learning_rate=0.01).adam.rates == (0.01, 0.01)
+    rate, rest = TrainConfig.of(optimizer="rowwise-adagrad").adam.rates
     assert (rate > 0.01, rest) == (True, 0.002)
-    assert TrainConfig(optimizer="rowwise-adagrad", learning_rate=2 * rate).rates == (
+    assert TrainConfig.of(optimizer="rowwise-adagrad", learning_rate=2 * rate).adam.rates == (
         2 * rate,
         0.004,
     )
 
 
 def test_what_an_optimizer_asks_for() -> None:
-    assert TrainConfig(optimizer="sparse-adam").fitted_by() == "adam"
-    with pytest.raises(ConfigError, match="optimizer sparse-adam: takes no compiled step"):
-        TrainConfig(optimizer="sparse-adam", compiled=True)
-    with pytest.raises(ConfigError, match="knows no optimizer"):
-        TrainConfig(optimizer="rowwise-adagrad", solver="gibbs")
+    assert TrainConfig.of(optimizer="sparse-adam").resolved_solver == "adam"
+    with pytest.raises(ConfigError, match="solver gibbs does not use optimizer"):
+        TrainConfig.of(optimizer="rowwise-adagrad", solver="gibbs")

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -55,7 +54,7 @@ def run(tmp_path: Path) -> Fit:
         shape: Any = (40, 24),
         **keys: Any,
     ) -> Any:
-        config = TrainConfig(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
+        config = TrainConfig.of(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
         return fit(*sides, *shape, config, tmp_path / "checkpoints", progress)
 
     return run
@@ -70,7 +69,7 @@ def mse(model: TrainedModel, kind: str, rows: pl.DataFrame) -> float:
 @pytest.mark.parametrize(
     "keys",
     [
-        {"model": "mf"}, {"model": "ncf"}, {"model": "mf", "loader": "dataloader"},
+        {"model": "mf"}, {"model": "ncf"},
         {"model": "mf", "optimizer": "sparse-adam"}, {"model": "ncf", "optimizer": "sparse-adam"},
         {"model": "mf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
         {"model": "ncf", "optimizer": "rowwise-adagrad", "learning_rate": 0.1},
@@ -436,7 +435,9 @@ def die_in_epoch(epoch: int) -> Watch:
 def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
     keys: dict[str, Any], sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
-    config = TrainConfig(**{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys})
+    config = TrainConfig.of(
+        **{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys}
+    )
 
     def go(name: str, config: TrainConfig = config, **more: Any) -> TrainedModel:
         return fit(*sides, 40, 24, config, tmp_path / name, fingerprint="this", **more)
@@ -455,7 +456,7 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
 
     with pytest.raises(Killed):
         go("cut", progress=die_in_epoch(4))
-    longer = go("cut", dataclasses.replace(config, epochs=config.epochs + 1), resume=checkpoint)
+    longer = go("cut", config.replace(epochs=config.epochs + 1), resume=checkpoint)
     assert len(longer.history) == config.epochs + 1
     with pytest.raises(Killed):
         go("cut", progress=die_in_epoch(4))
@@ -471,11 +472,11 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
 def test_what_a_limit_of_time_ended_may_go_on(
     sides: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
-    config = TrainConfig(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
+    config = TrainConfig.of(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
     watch = Watch(batch=lambda done: time.sleep(0.01))
     first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
     assert len(first.history) < 50
-    config = dataclasses.replace(config, max_time="1h", epochs=len(first.history) + 2)
+    config = config.replace(max_time="1h", epochs=len(first.history) + 2)
     second = fit(
         *sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt"
     )
@@ -508,26 +509,6 @@ def test_l2_holds_the_parameters_back(sides: tuple[pl.DataFrame, pl.DataFrame], 
 def test_the_history_is_plain_numbers(sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit) -> None:
     row = dataclasses.asdict(run(sides, epochs=1).best)
     assert {type(value) for value in row.values()} == {int, float}
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
-def test_a_compiled_step_learns_the_same(
-    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit
-) -> None:
-    plain, compiled = (
-        run(sides, epochs=2, batch_size=128, compiled=flag) for flag in (False, True)
-    )
-    assert compiled.best.val_mse == pytest.approx(plain.best.val_mse, rel=1e-3)
-    for name, value in plain.tensors.items():
-        np.testing.assert_allclose(compiled.tensors[name], value, atol=2e-3)
-
-
-def test_without_a_compiler_it_says_so(
-    sides: tuple[pl.DataFrame, pl.DataFrame], run: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(MachineError, match=r"no C\+\+ compiler"):
-        run(sides, compiled=True)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -116,18 +116,19 @@ def test_the_rows_are_the_notebooks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains_and_saves_itself(path: Path, tmp_path: Path) -> None:
-    config = resolve(TrainConfig, file=path, flags={"epochs": 2, "device": "cpu"})
+    notes: list[str] = []
+    flags = {"epochs": 2, "device": "cpu"}
+    config = resolve(TrainConfig, file=path, flags=flags, note=notes.append)
+    assert notes == []
     rows = planted.checkerboard(15, 60).with_columns(pl.col("rating") - 0.5)
     keys = {
         name: getattr(resolve(PrepareConfig, file=path), name)
         for name in ("top_items", "split", "seed")
     }
     data = planted.dataset(tmp_path, rows, **keys)
-    out = planted.run(
-        data,
-        tmp_path / "run",
-        **{name: getattr(config, name) for name in config.__dataclass_fields__},
-    )
+    out = planted.run(data, tmp_path / "run", **{"solver": "auto", **config.values()})
     run = Run.load(out)
-    assert resolve(TrainConfig, file=out / "config.toml") == config
+    saved = resolve(TrainConfig, file=out / "config.toml", note=notes.append)
+    assert saved == config.with_solver_named() == run.config
+    assert notes == []
     assert (run.info["epochs"], run.info["model"], run.info["dim"]) == (2, config.model, config.dim)

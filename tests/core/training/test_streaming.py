@@ -144,11 +144,9 @@ def test_streamed_ratings_train_as_well_as_resident_ones(tmp_path: Path) -> None
         dataclasses.replace(written(tmp_path / f"{name}.parquet", rows, 50), users=120, items=60)
         for name, rows in (("train", train), ("val", val))
     ]
-    config = TrainConfig(solver="adam", learning_rate=0.02, epochs=15, device="cpu")
+    config = TrainConfig.of(solver="adam", learning_rate=0.02, epochs=15, device="cpu")
     resident = fit(train, val, 120, 60, config, tmp_path / "checkpoints")
-    streaming = fit(
-        *sides, 120, 60, dataclasses.replace(config, loader="stream"), tmp_path / "checkpoints"
-    )
+    streaming = fit(*sides, 120, 60, config.replace(loader="stream"), tmp_path / "checkpoints")
     assert (resident.best.val_rmse or 9) < 0.4
     assert streaming.best.val_rmse == pytest.approx(resident.best.val_rmse, rel=0.2)
     assert streaming.batch_size == resident.batch_size
@@ -169,5 +167,5 @@ def test_a_run_knows_who_rated_what_however_few_rows_are_sorted_at_once(
 
 
 def test_the_sampler_reads_no_stream() -> None:
-    with pytest.raises(ConfigError, match="knows no loader"):
-        TrainConfig(solver="gibbs", loader="stream")
+    with pytest.raises(ConfigError, match="does not use loader"):
+        TrainConfig.of(solver="gibbs", loader="stream")

@@ -1,7 +1,6 @@
 """Which process of a training this one is, as Lightning's launcher, torchrun or srun say in the
 environment."""
 
-import dataclasses
 import os
 
 from cfcli.core.config.train import TrainConfig
@@ -16,12 +15,12 @@ def launched(config: TrainConfig) -> TrainConfig:
         ConfigError: others are asked for.
     """
     found = _started()
-    if found is None or found == (config.devices, config.num_nodes):
+    if found is None or found == (config.processes.devices, config.processes.num_nodes):
         return config
-    if config.ranks == 1:
-        return dataclasses.replace(config, devices=found[0], num_nodes=found[1])
+    if config.processes.ranks == 1:
+        return config.replace(devices=found[0], num_nodes=found[1])
     raise ConfigError(
-        f"devices and num_nodes are {config.devices} and {config.num_nodes}, but {found[0]} processes were started on "
+        f"devices and num_nodes are {config.processes.devices} and {config.processes.num_nodes}, but {found[0]} processes were started on "
         f"each of {found[1]} machines; leave both out, and what started them is asked"
     )
 
@@ -29,13 +28,13 @@ def launched(config: TrainConfig) -> TrainConfig:
 def rank(config: TrainConfig) -> int:
     """The number of this process among those that train together; 0 writes, prints and judges for
     all."""
-    if config.ranks == 1:
+    if config.processes.ranks == 1:
         return 0
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["RANK"])
     if _under_srun():
         return int(os.environ["SLURM_PROCID"])
-    return int(os.environ.get("NODE_RANK", "0")) * config.devices + int(
+    return int(os.environ.get("NODE_RANK", "0")) * config.processes.devices + int(
         os.environ.get("LOCAL_RANK", "0")
     )
 

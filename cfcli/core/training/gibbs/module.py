@@ -141,8 +141,8 @@ def rank_for(rows: int, config: TrainConfig) -> int:
     """Rank of the samples. The mean of many is of higher rank: ``dim`` asks for more only where
     rows can tell it. One more, for the bias, makes a multiple of 8, which vector instructions
     like."""
-    if config.sampler_rank:
-        return config.sampler_rank
+    if config.gibbs.sampler_rank:
+        return config.gibbs.sampler_rank
     return 15 if rows < MANY_ROWS else max(31, min(config.dim, 64) // 8 * 8 - 1)
 
 

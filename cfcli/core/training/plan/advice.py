@@ -6,8 +6,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from cfcli.core.config.toml import to_toml_value
-from cfcli.core.config.train import TOGETHER_FLAGS, TRAIN_FLAGS, TrainConfig
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 from cfcli.core.training.plan.machine import Machine, available
 from cfcli.core.training.plan.memory import SURE, WORTH, Plan, plan, size
@@ -18,14 +18,13 @@ def settled(config: TrainConfig, job: Job, machine: Machine) -> TrainConfig:
     """The configuration with the optimizer that ``auto`` means here, where it is not adam: the
     first that fits. Several ranks, which must agree, and what takes no other get adam."""
     asked = (
-        config.optimizer != "auto"
-        or config.fitted_by() != "adam"
-        or config.compiled
-        or config.ranks > 1
+        config.adam.optimizer != "auto"
+        or config.resolved_solver != "adam"
+        or config.processes.ranks > 1
     )
     if not asked and config.device != "mps" and plan(config, job, machine).lacking():
         for name in ("sparse-adam", "rowwise-adagrad"):
-            other = dataclasses.replace(config, optimizer=name)
+            other = config.replace(optimizer=name)
             if not plan(other, job, machine).lacking():
                 return other
     return config
@@ -50,15 +49,17 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[tuple[list[
     """Flags that make a training fit, each as few as do, with the plan by them: other ways to hold
     the same model; a smaller dimension; tables shared with other machines. Where none of these
     fits, all of them at once."""
-    solver = {"solver": "adam"} if config.solver != "auto" or config.fitted_by() == "gibbs" else {}
+    solver = (
+        {"solver": "adam"} if config.solver != "auto" or config.resolved_solver == "gibbs" else {}
+    )
     optimizers: list[dict[str, Any]] = [
         {"optimizer": name} | solver for name in ("sparse-adam", "rowwise-adagrad")
     ]
     choices: list[list[dict[str, Any]]] = [
-        [{}, *([{"solver": "adam"}] if config.fitted_by() == "gibbs" else []), *optimizers],
+        [{}, *([{"solver": "adam"}] if config.resolved_solver == "gibbs" else []), *optimizers],
         [{}, {"loader": "stream"} | solver],
         [{}, {"implicit": False} | solver],
-        [{}, *([{"batch_size": "auto"}] if config.batch_size != "auto" else [])],
+        [{}, *([{"batch_size": "auto"}] if config.adam.batch_size != "auto" else [])],
     ]
     same = [
         {key: value for change in changes for key, value in change.items()}
@@ -68,7 +69,8 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[tuple[list[
     dims = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
     more = "devices" if machine.device is not None else "num_nodes"
     shards = [
-        {more: getattr(config, more) << k, "shard_embeddings": True} | solver for k in range(1, 7)
+        {more: getattr(config.processes, more) << k, "shard_embeddings": True} | solver
+        for k in range(1, 7)
     ]
     found = [way for ways in (same, dims, shards) if (way := _first(config, ways, job, machine))]
     if not found and (
@@ -82,20 +84,16 @@ def _first(
     config: TrainConfig, ways: list[dict[str, Any]], job: Job, machine: Machine
 ) -> tuple[list[str], Plan] | None:
     """The first of some changes that fits, as flags, and the plan by it."""
+    keys, values = keys_of(TrainConfig), config.values()
     for changes in ways:
-        keys = sorted(changes, key=lambda key: key != "solver")
-        changes = {key: changes[key] for key in keys if getattr(config, key) != changes[key]}
+        names = sorted(changes, key=lambda name: name != "solver")
+        changes = {name: changes[name] for name in names if values[name] != changes[name]}
         with contextlib.suppress(ConfigError):
-            found = plan(dataclasses.replace(config, **changes), job, machine)
+            found = plan(config.replace(**changes), job, machine)
             if changes and not found.lacking():
-                return [word for key, value in changes.items() for word in _flag(key, value)], found
+                words = [keys[name].words(value) for name, value in changes.items()]
+                return list(itertools.chain(*words)), found
     return None
-
-
-def _flag(key: str, value: Any) -> list[str]:
-    if key not in (*TRAIN_FLAGS, *TOGETHER_FLAGS):
-        return ["--set", f"{key}={to_toml_value(value)}"]
-    return [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
 
 
 def report(config: TrainConfig, job: Job, out: Path) -> dict[str, Any]:
@@ -109,11 +107,11 @@ def report(config: TrainConfig, job: Job, out: Path) -> dict[str, Any]:
         "fits": not found.lacking(),
         "lacking": found.lacking(),
         "model": config.model,
-        "solver": config.fitted_by(),
-        "optimizer": config.stepped_by(),
+        "solver": config.resolved_solver,
+        "optimizer": config.resolved_optimizer,
         "dim": config.dim,
-        "devices": config.devices,
-        "num_nodes": config.num_nodes,
+        "devices": config.processes.devices,
+        "num_nodes": config.processes.num_nodes,
         **dataclasses.asdict(job),
         "per_rank": found.parts,
         "on_device": sorted(found.on_device),

@@ -80,25 +80,25 @@ class Plan:
 def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
     """What a training needs on this machine."""
     parts: dict[str, float]
-    parts, disk = (_sampled if config.fitted_by() == "gibbs" else _descended)(config, job)
+    parts, disk = (_sampled if config.resolved_solver == "gibbs" else _descended)(config, job)
     held = {"process", "reading"} if machine.device is not None else set(parts)
     whole = {name: int(size) for name, size in parts.items()}
-    return Plan(whole, frozenset(set(parts) - held), config.devices, int(disk), machine)
+    return Plan(whole, frozenset(set(parts) - held), config.processes.devices, int(disk), machine)
 
 
 def _descended(config: TrainConfig, job: Job) -> tuple[dict[str, float], float]:
     """Of adam: the parts at their peak, and the disk."""
-    ranks = config.ranks
-    spread = config.shard_embeddings
-    whole = FLOAT * job.entities * (config.dim + config.biases)
+    ranks = config.processes.ranks
+    spread = config.processes.shard_embeddings
+    whole = FLOAT * job.entities * (config.dim + config.adam.biases)
     tables = whole / (ranks if spread else 1)
-    f = features(job, FEATURES) if config.implicit else 0
+    f = features(job, FEATURES) if config.uses_features else 0
     z = FLOAT * job.entities * f
-    name = config.stepped_by() or ""
+    name = config.resolved_optimizer or ""
     times = STATE.get(name, 1 / (config.dim + 1))
     parted = 1 if spread else ranks  # of the ratings
     batch = batch_size(config, job.rows) / parted
-    streams = config.loader == "stream"
+    streams = config.adam.loader == "stream"
     rows = STREAM * 2 * ROW if streams else (job.rows + job.val) * ROW / parted + job.rows * FLOAT
     parts = {
         "process": PROCESS + (SPREAD if spread else TOGETHER if ranks > 1 else 0),
@@ -120,7 +120,7 @@ def _descended(config: TrainConfig, job: Job) -> tuple[dict[str, float], float]:
 def _of_step(config: TrainConfig, job: Job, batch: float, f: int) -> float:
     """Numbers in memory in a step: vectors of its ratings; own ones, sums, gradients and features
     of those they are of; and what a network computes."""
-    network = 4 * config.dim + 3 * sum(config.hidden) if config.model == "ncf" else 0
+    network = 4 * config.dim + 3 * sum(config.ncf.hidden) if config.model == "ncf" else 0
     there = min(batch, job.users) + min(batch, job.items)
     return batch * (2 * config.dim + network) + there * (3 * config.dim + f)
 

@@ -44,11 +44,11 @@ def features(job: Job, most: int) -> int:
 def batch_size(config: TrainConfig, rows: int) -> int:
     """Ratings of a step."""
     auto = 1 << min(20, max(5, round(math.log2(max(rows, 1) / 100))))
-    return min(rows, auto if config.batch_size == "auto" else config.batch_size)
+    return min(rows, auto if config.adam.batch_size == "auto" else config.adam.batch_size)
 
 
 def sampled_rank(config: TrainConfig, rows: int) -> int:
     """Rank of gibbs' samples."""
-    return config.sampler_rank or (
+    return config.gibbs.sampler_rank or (
         15 if rows < 500_000 else max(31, min(config.dim, 64) // 8 * 8 - 1)
     )
