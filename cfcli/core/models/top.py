@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcli.core.models.scoring import Floats
+from cfcli.core.models.heads import Floats
 
 GROUP = 64  # items of which only the best is looked at first
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cfcli.core.data.ids import are_integers
 from cfcli.core.errors import ConfigError, InputError
-from cfcli.core.models.scoring import Floats, Predictor
+from cfcli.core.models.heads import Floats
+from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.top import best_columns
 from cfcli.core.runs.run import Run, starts_of
 

@@ -16,7 +16,8 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.errors import ArtifactError
 from cfcli.core.models import build, gradients
-from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models.base import Factors, Shape, TrainingStatistics
+from cfcli.core.models.pair import Pair
 from cfcli.core.training import resources
 from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
 from cfcli.core.training.cooccurrence import helpful, leading, streamed
@@ -93,7 +94,7 @@ class Descent(Resumable):
         )
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
-        self.tables: tuple[Tensor, ...] = ()  # what validation predicts by
+        self.vectors: Pair[Tensor] | None = None  # what validation predicts by
 
     def state(self) -> dict[str, Any]:
         # Another number of threads would find the same features but for rounding, which turns those
@@ -185,16 +186,17 @@ class Descent(Resumable):
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
         self.model.settle_untrained()
-        self.tables = self.model.embeddings()
+        self.vectors = self.model.embeddings()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         user, item, rating = batch
-        error = self.model.predict(self.tables, user, item) - rating
+        assert self.vectors is not None
+        error = self.model.predict(self.vectors, user, item) - rating
         self.val_sums += torch.stack([error.square().sum(), error.abs().sum()])
         self.val_seen += len(rating)
 
     def on_train_epoch_end(self) -> None:
-        self.tables = ()  # which may be as large as all of the model
+        self.vectors = None  # which may be as large as all of the model
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
             self.model.settle_untrained()
@@ -265,19 +267,21 @@ class Descent(Resumable):
         return [RowwiseAdagrad(tables, rate), adam]
 
 
-def _known(rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share) -> Known:
+def _known(
+    rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share
+) -> TrainingStatistics:
     """What the training rows tell the model before any training. Ranks but the first get the
     features from it when the training starts."""
-    features: Any = None
-    degrees = torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n)
-    if config.uses_features:
+    features: Pair[Tensor] | None = None
+    degrees = Pair(torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n))
+    if config.implicit:
         shape = len(degrees[0]), len(degrees[1])
         f = helpful(summary.n, shape, FEATURES)
         if share.rank:
-            features = torch.zeros(shape[0], f), torch.zeros(shape[1], f)
+            features = Pair(torch.zeros(shape[0], f), torch.zeros(shape[1], f))
         elif isinstance(rows, Blocks):
-            features = streamed(rows, summary, f, config.seed)[:2]
+            features = Pair(*streamed(rows, summary, f, config.seed)[:2])
         else:
             pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
-            features = leading(csr_matrix(pairs, shape=shape), f, config.seed)[:2]
-    return Known(summary.deviation or 1.0, degrees, features)
+            features = Pair(*leading(csr_matrix(pairs, shape=shape), f, config.seed)[:2])
+    return TrainingStatistics(summary.deviation or 1.0, degrees, features)

@@ -12,7 +12,8 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
-from cfcli.core.models.base import Known, Shape
+from cfcli.core.models.base import Shape, TrainingStatistics
+from cfcli.core.models.pair import Pair
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import Run
@@ -83,7 +84,8 @@ def test_a_model_that_takes_what_a_run_keeps_predicts_the_same(
     torch.manual_seed(0)
     config = TrainConfig.of(model=model, link=link, dim=4, init_scale=0.5)  # type: ignore[arg-type]
     shape = Shape(7, 5, 1.0, 5.0, 3.2)
-    known = Known(1.3, None, (torch.randn(7, 2), torch.randn(5, 2)) if features else None)
+    z = Pair(torch.randn(7, 2), torch.randn(5, 2)) if features else None
+    known = TrainingStatistics(1.3, None, z)
     one, other = build(config, shape, known), build(config, shape, known)
     with torch.no_grad():
         for parameter in one.parameters():

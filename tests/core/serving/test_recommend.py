@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models import build, top
-from cfcli.core.models import scoring as predictors
+from cfcli.core.models import build, heads, top
 from cfcli.core.models.base import Shape
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving import recommend as recommendation
@@ -34,7 +33,7 @@ def model(kind: str, **keys: object) -> Predictor:
 def test_scores_of_all_items_are_those_of_the_pairs(
     kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[type-arg]
-    monkeypatch.setattr(predictors, "CHUNK", 128)
+    monkeypatch.setattr(heads, "CHUNK", 128)
     found = model(kind, **keys)
     scores = found.scores(found.user_vectors(np.array([3, 0])))
     for k, user in enumerate((3, 0)):
@@ -92,5 +91,5 @@ def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:
     for direction in np.eye(4):
         for step in (-0.05, 0.05):
             assert loss(best + step * direction) > loss(best)
-    with pytest.raises(ValueError, match="only mf"):
+    with pytest.raises(ValueError, match="linear space"):
         model("ncf").fold_in(item, rating, l2)
