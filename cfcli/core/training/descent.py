@@ -20,21 +20,13 @@ from cfcli.core.models.base import Factors, Shape, TrainingStatistics
 from cfcli.core.models.pair import Pair
 from cfcli.core.training import resources
 from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
-from cfcli.core.training.cooccurrence import helpful, leading, streamed
+from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.distributed import collectives
 from cfcli.core.training.epochs import Epoch, Progress
+from cfcli.core.training.plan import sizing
 from cfcli.core.training.resuming import Resumable
 from cfcli.core.training.rowwise import RowwiseAdagrad
 from cfcli.core.training.streaming import Stream
-
-FEATURES = 64  # of who rated what: each costs time at every step
-STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
-
-
-def auto_batch_size(rows: int) -> int:
-    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each. At
-    most a million ratings, whose vectors are to fit into memory."""
-    return 1 << min(20, max(5, round(math.log2(max(rows, 1) / 100))))
 
 
 def descent(
@@ -50,12 +42,10 @@ def descent(
         kind: of what is returned.
     """
     total = len(rows)
-    batch_size = (
-        auto_batch_size(total) if config.adam.batch_size == "auto" else config.adam.batch_size
-    )
+    batch_size = sizing.batch_size(config, total)
     with resources.sparing(config):  # features take several times their size on the way
         known = _known(rows, summary, config, share)
-    steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
+    steps = sizing.steps_per_batch(batch_size)
     batches: Any
     if isinstance(rows, Blocks):
         batches = Stream(rows, batch_size, steps, config.seed, share, config.adam.num_workers)
@@ -276,7 +266,7 @@ def _known(
     degrees = Pair(torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n))
     if config.implicit:
         shape = len(degrees[0]), len(degrees[1])
-        f = helpful(summary.n, shape, FEATURES)
+        f = sizing.helpful_features(summary.n, *shape, sizing.DESCENT_FEATURES)
         if share.rank:
             features = Pair(torch.zeros(shape[0], f), torch.zeros(shape[1], f))
         elif isinstance(rows, Blocks):

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cfcli.core.data.blocks import Blocks, Piece
 from cfcli.core.training.batches import ALONE, Batch, Share, SharedBatch
+from cfcli.core.training.plan.sizing import SHUFFLED
 
-BUFFER = 1 << 22  # rows that are shuffled together
 # How often a row group is read in a pass, where not all rows fit into the buffer, giving every
 # fourth row: files are often in the order of users, whose ratings would come all at once, which,
 # measured, costs 0.8 % of RMSE in an epoch.
@@ -51,7 +51,7 @@ class Stream:
 
     def __init__(
         self, blocks: Blocks, step: int, steps: int, seed: int, share: Share = ALONE, workers: int = 0,
-        buffer: int = BUFFER,
+        buffer: int = SHUFFLED,
     ) -> None:  # fmt: skip
         self.blocks, self.seed, self.share, self.workers, self.buffer = (
             blocks,

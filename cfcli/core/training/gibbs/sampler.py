@@ -26,8 +26,8 @@ from torch import Tensor
 from cfcli.core.models.warm_start import Start
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
+from cfcli.core.training.plan.sizing import PADDED
 
-PADDED = 1 << 17  # ratings, with padding, that are worked on at once
 JITTER = 1e-4  # what is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
 NU = 25.0  # weight of the prior of w, in ratings
