@@ -17,7 +17,7 @@ from cfcli.core.errors import ConfigError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.scorer import standard_deviation
+from cfcli.core.serving.fallback import standard_deviation
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs import sampler as gibbs
 from cfcli.core.training.gibbs.posterior import Posterior
