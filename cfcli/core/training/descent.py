@@ -19,7 +19,7 @@ from cfcli.core.models import build, gradients
 from cfcli.core.models.base import Factors, Shape, TrainingStatistics
 from cfcli.core.models.pair import Pair
 from cfcli.core.training import resources
-from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
+from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Shard, SharedBatch
 from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.distributed import collectives
 from cfcli.core.training.epochs import Epoch, Progress
@@ -31,7 +31,7 @@ from cfcli.core.training.streaming import Stream
 
 def descent(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
-    share: Share = ALONE, kind: "type[Descent] | None" = None,
+    share: Shard = ALONE, kind: "type[Descent] | None" = None,
 ) -> "Descent":  # fmt: skip
     """All that an epoch needs, on a device.
 
@@ -71,7 +71,7 @@ class Descent(Resumable):
 
     def __init__(
         self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int,
-        share: Share = ALONE,
+        share: Shard = ALONE,
     ) -> None:  # fmt: skip
         super().__init__(config, progress)
         self.share = share
@@ -258,7 +258,7 @@ class Descent(Resumable):
 
 
 def _known(
-    rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share
+    rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Shard
 ) -> TrainingStatistics:
     """What the training rows tell the model before any training. Ranks but the first get the
     features from it when the training starts."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.models.scoring import Predictor
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.training.epochs import Epoch, Progress
 from cfcli.core.training.gibbs.sampler import Sampler
 from cfcli.core.training.plan import sizing
@@ -39,7 +39,7 @@ class Sampling(Resumable):
 
     def __init__(
         self, table: csr_matrix, val: pl.DataFrame, config: TrainConfig, progress: Progress,
-        bounds: tuple[float, float], device: str, start: Start | None = None,
+        bounds: tuple[float, float], device: str, start: WarmStart | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config, progress)
         self.automatic_optimization = False

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
 from cfcli.core.training.plan.sizing import PADDED
@@ -202,7 +202,7 @@ class Sampler:
         self.alpha, self.mse = 1.0, self.scale**2
         self.posterior = Posterior([self.users.degree, self.items.degree], dim)
 
-    def begin_from(self, start: Start) -> None:
+    def begin_from(self, start: WarmStart) -> None:
         """Takes an earlier sample in place of the random one, or else an earlier model's vectors:
         of another rank perhaps, then as near as this one gets, or with random columns beside
         them."""
