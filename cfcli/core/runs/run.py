@@ -79,13 +79,12 @@ class Run:
     def _check_tensors(self) -> None:
         """Raises an ArtifactError unless the tensors are those of the model and fit each other."""
         file, shape, tensors = self.path / "model.safetensors", self.info["shape"], self.tensors
-        config = self.info["config"]
         sizes = Sizes(
             shape["users"],
             shape["items"],
             self.info["dim"],
-            config["biases"],
-            tuple(config["hidden"]),
+            self.config.adam.biases,
+            self.config.ncf.hidden,
         )
         wanted = KINDS[self.info["model"]].tensors(sizes)
         if {name: tensor.shape for name, tensor in tensors.items()} != wanted:

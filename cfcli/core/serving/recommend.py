@@ -198,7 +198,7 @@ def folded_users(
     item = run.id_maps()[1].index(ratings["item_id"])
     known = ratings.with_columns(item=item).drop_nulls("item")
     groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
-    predictor, l2 = run.predictor(), run.info["config"]["l2"]
+    predictor, l2 = run.predictor(), run.config.adam.l2
     vectors, parts = [], []
     for user in wanted:
         if user not in groups:

@@ -68,17 +68,6 @@ class Rows:
         part = slice(rows.start, rows.stop)
         return Rows(self.user[part].clone(), self.item[part].clone(), self.rating[part].clone())
 
-    def loader(self, batch_size: int, num_workers: int) -> "DataLoader[Batch]":
-        """PyTorch's own way to make shuffled batches, row by row: what :class:`Batches` is measured
-        against.
-
-        Args:
-            batch_size: ratings of a batch.
-            num_workers: processes that read.
-        """
-        rows: TensorDataset = TensorDataset(self.user, self.item, self.rating)
-        return DataLoader(rows, batch_size=batch_size, shuffle=True, num_workers=num_workers)  # type: ignore[arg-type]
-
 
 class Batches:
     """Slices of the rows, as an iterable with a length: one permutation per epoch.

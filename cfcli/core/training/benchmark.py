@@ -14,7 +14,7 @@ from cfcli.core.config.train import Algorithm, TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.storage import publishing
 from cfcli.core.training import lightly
-from cfcli.core.training.plan.sizing import auto_batch_size
+from cfcli.core.training.plan import sizing
 
 if TYPE_CHECKING:
     from cfcli.core.training.batches import Batch
@@ -151,34 +151,19 @@ def bench(
     Raises:
         MachineError: no such device.
     """
-    training = lightly.training()
-    from cfcli.core.training.device import devices
-
-    train = dataset.split("train").head(sample)
-    if config.batch_size == "auto":
-        config = dataclasses.replace(config, batch_size=auto_batch_size(train.height))
-    choices: dict[Sweep, list[dict[str, Any]]] = {
-        "batch-size": [{"batch_size": size} for size in batch_sizes],
-        "num-workers": [{"batch_size": 4096}]
-        + [{"batch_size": 4096, "num_workers": n, "loader": "dataloader"} for n in num_workers],
-        "threads": [{"threads": n} for n in threads],
-        "compile": [{"compiled": False}, {"compiled": True}],
-        "device": [{"device": name} for name in devices()],
-    }
-    results: list[dict[str, Any]] = []
-    for sweep in sweeps:
-        for choice in choices[sweep]:
-            setting = dataclasses.replace(config, solver="adam", epochs=WARM_UP + repeats, **choice)
-            row = {"sweep": sweep} | _timed(training, dataset, train, setting, repeats)
-            results.append(row)
-            watch(row)
-    best = max(results, key=lambda row: row["ratings_per_second"])
-    return {
-        "device": best["device"],
-        "rows": train.height,
-        "results": results,
-        "best": {key: best[key] for key in KEYS},
-    }
+    stopwatch = _Stopwatch(dataset, dataset.split("train").head(sample), repeats)
+    results: list[Timing] = []
+    timings = _timings(stopwatch, config, sweeps, batch_sizes, num_workers, threads)
+    for timing in timings:
+        results.append(timing)
+        watch(timing)
+    choices = [
+        timing
+        for timing in results
+        if timing.sweep != "solver" and timing.setting.loader == "resident"
+    ]
+    best = max(choices, key=lambda timing: timing.ratings_per_second)
+    return Benchmark(best.setting.device, stopwatch.train.height, results, best.setting)
 
 
 def write_csv(result: Benchmark, path: Path) -> None:
@@ -258,10 +243,7 @@ class _Stopwatch:
 
     def batch_size(self, config: TrainConfig) -> int:
         """The batch size of a configuration, once ``auto`` is resolved."""
-        from cfcli.core.training.descent import auto_batch_size
-
-        size = config.adam.batch_size
-        return auto_batch_size(self.train.height) if size == "auto" else size
+        return sizing.batch_size(config, self.train.height)
 
     def resident(self, sweep: Sweep, config: TrainConfig) -> Timing:
         """An epoch of adam, whose batches are cut from tensors."""

@@ -264,7 +264,7 @@ def _known(
     features from it when the training starts."""
     features: Pair[Tensor] | None = None
     degrees = Pair(torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n))
-    if config.implicit:
+    if config.uses_features:
         shape = len(degrees[0]), len(degrees[1])
         f = sizing.helpful_features(summary.n, *shape, sizing.DESCENT_FEATURES)
         if share.rank:

@@ -23,7 +23,7 @@ from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError
 from cfcli.core.models.base import Shape
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.storage.publishing import machine_errors
-from cfcli.core.training import descent, lightly, resources
+from cfcli.core.training import descent, resources
 from cfcli.core.training.batches import ALONE, Batches, Rows, Shard
 from cfcli.core.training.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.training.device import choose_device
@@ -76,7 +76,11 @@ def fit(
     """
     begin = time.perf_counter()
     # Ranks that have parts of the tables take all ratings; others have parts of the ratings.
-    share = ALONE if config.shard_embeddings else Shard(ranks.rank(config), config.ranks)
+    share = (
+        ALONE
+        if config.processes.shard_embeddings
+        else Shard(ranks.rank(config), config.processes.ranks)
+    )
     progress = progress or Silent()
     summary = Summary.of(train, users, items)
     if min(np.count_nonzero(summary.user_n), np.count_nonzero(summary.item_n)) < 2:

@@ -90,7 +90,8 @@ def test_the_configuration_knows_every_kind() -> None:
 def test_the_tensors_are_those_that_a_model_leaves(
     name: str, hidden: tuple[int, ...], biases: bool
 ) -> None:
-    config = TrainConfig(model=name, dim=3, hidden=hidden, biases=biases)  # type: ignore[arg-type]
+    layers = {"hidden": hidden} if name == "ncf" else {}
+    config = TrainConfig.of(model=name, dim=3, biases=biases, **layers)  # type: ignore[arg-type]
     left = build(config, Shape(7, 5, 1.0, 5.0, 3.0)).folded()
     kind = KINDS[name]
     expected = kind.tensors(Sizes(7, 5, 3, biases, hidden))

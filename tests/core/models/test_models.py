@@ -100,7 +100,7 @@ def test_what_a_run_keeps_predicts_as_the_model_does(
     if features:
         z = Pair(*(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees))
     torch.manual_seed(4)
-    config = TrainConfig(dim=D, link=link, **keys)  # type: ignore[arg-type]
+    config = TrainConfig.of(dim=D, link=link, **keys)  # type: ignore[arg-type]
     model = build(config, Shape(U, I, 1.0, 5.0, 3.5), TrainingStatistics(1.3, degrees, z))  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
@@ -150,7 +150,7 @@ def test_the_fast_gradient_is_that_of_autograd(
     if features:
         z = Pair(*(torch.randn(n, 4, generator=generator) for n in (90, 60)))
     torch.manual_seed(1)
-    config = TrainConfig(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
+    config = TrainConfig.of(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
     model = build(config, shape, TrainingStatistics(1.3, degrees, z))  # type: ignore[arg-type]
     user, item = (
         torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60)
@@ -195,7 +195,7 @@ def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], 
     degrees = Pair(*(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60)))
     z = Pair(*(torch.randn(n, 4, generator=generator) for n in (90, 60)))
     model = build(
-        TrainConfig(dim=D, **keys),
+        TrainConfig.of(dim=D, **keys),
         Shape(90, 60, 1.0, 5.0, 3.5),
         TrainingStatistics(1.3, degrees, z),
     )  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
     name: str, nights: list[Dataset], runs: dict[str, Run]
 ) -> None:
     run = runs[name]
-    start = warm_start.start(run, nights[1], TrainConfig(**run.info["config"]))
+    start = warm_start.start(run, nights[1], run.config)
     assert start.origin == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
     for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
                              ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
@@ -143,7 +143,7 @@ def test_the_first_epoch_is_already_good(
     assert first[1] < 0.8 * first[0]
     assert Run.load(cold).info["warm_start"] is None
     assert Run.load(warm).info["warm_start"]["run"] == name
-    again = warm_start.start(Run.load(warm), nights[1], TrainConfig(**config))
+    again = warm_start.start(Run.load(warm), nights[1], config)
     assert again.origin["generation"] == 2
 
 

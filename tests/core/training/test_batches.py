@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfcli.core.training.batches import Batch, Batches, Rows, Shard
+from cfcli.core.training.benchmark import data_loader
 
 
 @pytest.fixture(scope="module")

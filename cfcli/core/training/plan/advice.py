@@ -1,14 +1,13 @@
 """What makes a training run fit a machine."""
 
 import contextlib
-import dataclasses
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cfcli.core.config.toml import to_toml_value
-from cfcli.core.config.train import TOGETHER_FLAGS, TRAIN_FLAGS, Optimizer, TrainConfig
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.train import Optimizer, TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 from cfcli.core.training.plan.machine import Machine, available
 from cfcli.core.training.plan.memory import SURE, WORTH_REFUSING, Plan, plan, size
@@ -121,16 +120,15 @@ def settled(config: TrainConfig, job: Job, machine: Machine) -> TrainConfig:
         machine: what is there.
     """
     asked = (
-        config.optimizer != "auto"
-        or config.fitted_by() != "adam"
-        or config.compiled
-        or config.ranks > 1
+        config.adam.optimizer != "auto"
+        or config.resolved_solver != "adam"
+        or config.processes.ranks > 1
         or config.device == "mps"
     )
     if asked or not plan(config, job, machine).lacking():
         return config
     for name in SPARSE:
-        other = dataclasses.replace(config, optimizer=name)
+        other = config.replace(optimizer=name)
         if not plan(other, job, machine).lacking():
             return other
     return config
@@ -170,7 +168,7 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[Way]:
         job: the size of the data.
         machine: what is there.
     """
-    by_sampling = config.fitted_by() == "gibbs"
+    by_sampling = config.resolved_solver == "gibbs"
     # Settings that gradient descent alone knows must not be given to the sampler.
     solver: Changes = {"solver": "adam"} if by_sampling or config.solver != "auto" else {}
     optimizers: list[Changes] = [solver | {"optimizer": name} for name in SPARSE]
@@ -182,14 +180,14 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[Way]:
     ]
     if by_sampling:
         choices[0].insert(1, {"solver": "adam"})
-    if config.batch_size != "auto":
+    if config.adam.batch_size != "auto":
         choices[3].append({"batch_size": "auto"})
     same_model = [_merged(changes) for changes in itertools.product(*choices)]
     same_model.sort(key=len)
     smaller: list[Changes] = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
     more = "devices" if machine.device is not None else "num_nodes"
     shared: list[Changes] = [
-        solver | {more: getattr(config, more) << k, "shard_embeddings": True}
+        solver | {more: getattr(config.processes, more) << k, "shard_embeddings": True}
         for k in range(1, MOST_DOUBLINGS + 1)
     ]
     ways = [_first(config, tried, job, machine) for tried in (same_model, smaller, shared)]
@@ -211,25 +209,18 @@ def _merged(parts: tuple[Changes, ...]) -> Changes:
 
 def _first(config: TrainConfig, tried: list[Changes], job: Job, machine: Machine) -> Way | None:
     """The first of some changes that makes it fit."""
+    keys, values = keys_of(TrainConfig), config.values()
     for changes in tried:
-        keys = sorted(changes, key=lambda key: key != "solver")
-        new = {key: changes[key] for key in keys if getattr(config, key) != changes[key]}
+        names = sorted(changes, key=lambda name: name != "solver")
+        new = {name: changes[name] for name in names if values[name] != changes[name]}
         if not new:
             continue
         with contextlib.suppress(ConfigError):
-            found = plan(dataclasses.replace(config, **new), job, machine)  # type: ignore[arg-type]
+            found = plan(config.replace(**new), job, machine)
             if not found.lacking():
-                words = [_flag(key, value) for key, value in new.items()]
+                words = [keys[name].words(value) for name, value in new.items()]
                 return Way(list(itertools.chain(*words)), found)
     return None
-
-
-def _flag(key: str, value: int | bool | str) -> list[str]:
-    """The words of a setting on the command line."""
-    if key not in (*TRAIN_FLAGS, *TOGETHER_FLAGS):
-        return ["--set", f"{key}={to_toml_value(value)}"]
-    flag = f"--{key.replace('_', '-')}"
-    return [flag] if value is True else [flag, str(value)]
 
 
 def report(config: TrainConfig, job: Job, out: Path) -> Report:
@@ -252,11 +243,11 @@ def report(config: TrainConfig, job: Job, out: Path) -> Report:
         fits=not lacking,
         lacking=lacking,
         model=config.model,
-        solver=config.fitted_by(),
-        optimizer=config.stepped_by(),
+        solver=config.resolved_solver,
+        optimizer=config.resolved_optimizer,
         dim=config.dim,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
+        devices=config.processes.devices,
+        num_nodes=config.processes.num_nodes,
         users=job.users,
         items=job.items,
         rows=job.rows,

@@ -77,28 +77,30 @@ def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
         job: the size of the data.
         machine: what is there.
     """
-    by_sampling = config.fitted_by() == "gibbs"
+    by_sampling = config.resolved_solver == "gibbs"
     parts, disk = _sampled(config, job) if by_sampling else _descended(config, job)
     held_here = {"process", "reading"} if machine.device is not None else set(parts)
     whole = {name: int(size) for name, size in parts.items()}
-    return Plan(whole, frozenset(set(parts) - held_here), config.devices, int(disk), machine)
+    return Plan(
+        whole, frozenset(set(parts) - held_here), config.processes.devices, int(disk), machine
+    )
 
 
 def _descended(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     """Memory and disk that gradient descent needs."""
-    ranks, sharded = config.ranks, config.shard_embeddings
-    whole = FLOAT * job.entities * (config.dim + config.biases)
+    ranks, sharded = config.processes.ranks, config.processes.shard_embeddings
+    whole = FLOAT * job.entities * (config.dim + config.adam.biases)
     tables = whole / ranks if sharded else whole
     f = 0
-    if config.implicit:
+    if config.uses_features:
         f = sizing.helpful_features(job.rows, job.users, job.items, sizing.DESCENT_FEATURES)
     features = FLOAT * job.entities * f
-    optimizer = config.stepped_by() or ""
+    optimizer = config.resolved_optimizer or ""
     state = STATE.get(optimizer, 1 / (config.dim + 1))
     # Ranks that share tables take all ratings; others share the ratings.
     sharing = 1 if sharded else ranks
     batch = min(job.rows, sizing.batch_size(config, job.rows)) / sharing
-    streams = config.loader == "stream"
+    streams = config.adam.loader == "stream"
     if streams:
         rows: float = sizing.SHUFFLED * 2 * RATING
     else:
@@ -130,7 +132,7 @@ def _numbers_of_step(config: TrainConfig, job: Job, batch: float, f: int) -> flo
     """Numbers in memory in a step: for each rating the vectors and what the head computes; for each
     user and item of the step their own vectors, sums, gradients and features."""
     there = min(batch, job.users) + min(batch, job.items)
-    per_rating = KINDS[config.model].numbers_per_rating(config.dim, config.hidden)
+    per_rating = KINDS[config.model].numbers_per_rating(config.dim, config.ncf.hidden)
     return batch * per_rating + there * (3 * config.dim + f)
 
 

@@ -82,7 +82,7 @@ def batch_size(config: TrainConfig, rows: int) -> int:
         config: ``batch_size``.
         rows: number of ratings to train on.
     """
-    return auto_batch_size(rows) if config.batch_size == "auto" else config.batch_size
+    return auto_batch_size(rows) if config.adam.batch_size == "auto" else config.adam.batch_size
 
 
 def steps_per_batch(batch_size: int) -> int:
@@ -104,8 +104,8 @@ def sampler_rank(config: TrainConfig, rows: int) -> int:
         config: ``sampler_rank`` and ``dim``.
         rows: number of ratings to train on.
     """
-    if config.sampler_rank:
-        return config.sampler_rank
+    if config.gibbs.sampler_rank:
+        return config.gibbs.sampler_rank
     if rows < MANY_RATINGS:
         return 15
     return max(31, min(config.dim, 64) // 8 * 8 - 1)
