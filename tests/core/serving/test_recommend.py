@@ -32,8 +32,18 @@ def model(kind: str, **keys: object) -> Predictor:
     )
 
 
-@pytest.mark.parametrize("keys", [{}, {"biases": False}, {"hidden": ()}, {"hidden": (5,)}], ids=str)
-@pytest.mark.parametrize("kind", ["mf", "ncf"])
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("mf", {}),
+        ("mf", {"biases": False}),
+        ("ncf", {}),
+        ("ncf", {"biases": False}),
+        ("ncf", {"hidden": ()}),
+        ("ncf", {"hidden": (5,)}),
+    ],
+    ids=str,
+)
 def test_scores_of_all_items_are_those_of_the_pairs(
     kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[type-arg]
