@@ -1,7 +1,8 @@
 """``cfcli plan``."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,11 @@ from cfcli.cli.console import Out
 from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cfcli.core.training.plan.advice import Report
 
 
 @options.takes(options.TRAIN | options.PROCESSES)
@@ -54,17 +60,18 @@ def plan(
         )
     found = report(settings, job, out)
     if not json and not quiet:
-        by = f"by {found['optimizer'] or found['solver']}"
-        sizes = f"{found['users']:,} users, {found['items']:,} items, {found['rows']:,} ratings to train on"
-        print(f"{found['model']} of dimension {found['dim']} {by}: {sizes}")
-    console.table(_table(found), found)
+        by = f"by {found.optimizer or found.solver}"
+        sizes = f"{found.users:,} users, {found.items:,} items, {found.rows:,} ratings to train on"
+        print(f"{found.model} of dimension {found.dim} {by}: {sizes}")
+    console.table(_table(found), dataclasses.asdict(found))
     if not json and not quiet:
         print(_verdict(found))
-    if not found["fits"]:
+    if not found.fits:
         raise typer.Exit(4)
 
 
-def _table(found: dict[str, Any]) -> Any:
+def _table(found: "Report") -> "Table":
+    """What the training needs, part by part, beside what there is."""
     from rich.table import Table
 
     from cfcli.core.training.plan.memory import size
@@ -72,34 +79,30 @@ def _table(found: dict[str, Any]) -> Any:
     table = Table()
     for name in ("", "needs", "has"):
         table.add_column(name, justify="right" if name else "left")
-    for name, n in found["per_rank"].items():
+    for name, n in found.per_rank.items():
+        where = " (on the device)" if name in found.on_device else ""
         if n:
-            table.add_row(
-                f"  {name}" + (" (on the device)" if name in found["on_device"] else ""),
-                size(n),
-                "",
-            )
+            table.add_row(f"  {name}{where}", size(n), "")
     table.add_section()
-    for name, n in found["needs"].items():
-        has = found["has"][name]
-        if n or has is not None:
-            of = (
-                f" of {found['devices']} processes"
-                if name == "memory" and found["devices"] > 1
-                else ""
-            )
-            style = "bold red" if name in found["lacking"] else ""
-            table.add_row(name + of, size(n), "?" if has is None else size(has), style=style)
+    for name in ("memory", "device", "disk"):
+        needs, has = getattr(found.needs, name), getattr(found.has, name)
+        if not needs and has is None:
+            continue
+        shown = f"{name} of {found.devices} processes" if _is_shared(found, name) else name
+        style = "bold red" if name in found.lacking else ""
+        table.add_row(shown, size(needs), "?" if has is None else size(has), style=style)
     return table
 
 
-def _verdict(found: dict[str, Any]) -> str:
-    if found["fits"]:
+def _is_shared(found: "Report", name: str) -> bool:
+    """Whether several processes of this machine share what is named."""
+    return name == "memory" and found.devices > 1
+
+
+def _verdict(found: "Report") -> str:
+    """Whether it fits, and what would make it fit, a line each."""
+    if found.fits:
         return "fits"
-    ways = [f"fits with {' '.join(way['flags'])}" for way in found["suggestions"]]
-    return "\n".join(
-        [
-            f"does not fit: too little {', '.join(found['lacking'])}",
-            *(ways or ["with no flags, either"]),
-        ]
-    )
+    ways = [f"fits with {' '.join(way.flags)}" for way in found.suggestions]
+    lines = [f"does not fit: too little {', '.join(found.lacking)}"]
+    return "\n".join(lines + (ways or ["with no flags, either"]))

@@ -50,13 +50,13 @@ def predict(
 
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.run import Run
-    from cfcli.core.serving import predict as prediction
+    from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import write
 
     console = Out(json, quiet)
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
-    blocks = prediction.predict(loaded, Source.of(source), unknown, std=std)
+    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std)
     rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(f"{rows:,} rows")

@@ -60,9 +60,8 @@ def recommend(
 
     Example: cfcli recommend --user 1 -n 10
     """
-    if (bool(user) + bool(users) + all_users) != 1 and not (
-        ratings and not (user and users) and not all_users
-    ):
+    ways = sum([bool(user), bool(users), all_users])
+    if ways > 1 or (ways == 0 and not ratings):
         raise ConfigError(
             "say for whom, in one way: --user ID, --users FILE, --all, or --ratings FILE"
         )
@@ -72,7 +71,7 @@ def recommend(
     from cfcli.core.inputs.pairs import read_ids
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.run import Run
-    from cfcli.core.serving import recommend as recommendation
+    from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import write
 
     console = Out(json, quiet)
@@ -81,37 +80,31 @@ def recommend(
     ids = pl.Series(user, dtype=pl.String) if user else None
     if users:
         ids = read_ids(Source.of(users), "user", columns["user"])
-    candidates = read_ids(Source.of(items), "item", columns["item"]) if items else None
-    if ratings:
-        given = _ratings(ratings)
-        chosen = recommendation.folded_users(loaded, given, ids, include_seen=include_seen)
-    else:
-        known = _ratings(seen) if seen else None
-        chosen = recommendation.known_users(loaded, ids, include_seen=include_seen, seen=known)
-    blocks = recommendation.recommend(loaded, chosen, n, candidates)
-    if out == "-" and not json and sys.stdout.isatty() and len(chosen.ids) <= SHOWN:
-        for block in blocks:
+    found = recommending.recommend(
+        loaded,
+        ids,
+        n=n,
+        ratings=Source.of(ratings) if ratings else None,
+        seen=Source.of(seen) if seen else None,
+        items=read_ids(Source.of(items), "item", columns["item"]) if items else None,
+        include_seen=include_seen,
+    )
+    if out == "-" and not json and sys.stdout.isatty() and found.users <= SHOWN:
+        for block in found.blocks:
             for (who,), part in block.group_by(columns["user"], maintain_order=True):
                 console.stdout.print(_table(who, part.drop(columns["user"])))
         return
-    rows = write(blocks, out, json=json, safe=excel_safe)
+    rows = write(found.blocks, out, json=json, safe=excel_safe)
     if out != "-":
-        console.say(f"{rows:,} rows for {len(chosen.ids):,} users")
-        console.result(out, {"file": out, "rows": rows, "users": len(chosen.ids)})
-
-
-def _ratings(name: str) -> "pl.DataFrame":
-    from cfcli.core.config.prepare import PrepareConfig
-    from cfcli.core.inputs import ratings
-    from cfcli.core.inputs.sources import Source
-
-    return ratings.read([Source.of(name)], PrepareConfig())[0]
+        console.say(f"{rows:,} rows for {found.users:,} users")
+        console.result(out, {"file": out, "rows": rows, "users": found.users})
 
 
 def _table(user: object, rows: "pl.DataFrame") -> "Table":
+    """The items for one user."""
     from rich.table import Table
 
-    table = Table(title=f"for {safe(user)}", title_justify="left")
+    table = Table(title=f"recommendations for user {safe(user)}", title_justify="left")
     for name in rows.columns:
         table.add_column(safe(name), justify="right" if name in ("rank", "score") else "left")
     for row in rows.iter_rows(named=True):

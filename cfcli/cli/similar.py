@@ -58,43 +58,32 @@ def similar(
 
     Example: cfcli similar --title "toy story" or cfcli similar runs/latest 1 260
     """
-    run, items = _run_and_items(where or [], title)
+    run, ids = _run_and_items(where or [], title)
+
+    import polars as pl
 
     from cfcli.core.runs.run import Run
-    from cfcli.core.serving import similar as neighbors
+    from cfcli.core.serving import similar as neighbours
 
     loaded = Run.load(run)
     console = Out(json, quiet)
     name = loaded.info["columns"]["item"]
     if title:
-        indices = [_by_title(loaded, title, console)]
+        items = [_by_title(loaded, title, console)]
     else:
-        import polars as pl
-
-        found = loaded.id_maps()[1].index(pl.Series(items, dtype=pl.String))
-        if found.null_count():
-            unknown = next(i for i, k in zip(items, found, strict=True) if k is None)
-            raise InputError(
-                f"item '{unknown}' is not in {loaded.path} (and no folder has that name)"
-            )
-        indices = found.to_list()
-    for index in indices:
-        query = loaded.items.row(index, named=True)
+        try:
+            items = neighbours.find_items(loaded, pl.Series(ids, dtype=pl.String))
+        except InputError as error:
+            raise InputError(f"{error} (and no folder has that name)") from None
+    for item in items:
+        query = loaded.items.row(item, named=True)
         label = query.get("title") or query[name]
         if query["n_ratings"] < FEW:
             console.note(
                 f"training ratings of {label}: {query['n_ratings']}; what is near to it is mostly chance"
             )
-        rows = []
-        for near in neighbors.similar(loaded, index, n, min_ratings, metric).iter_rows(named=True):
-            other = loaded.items.row(near["item"], named=True)
-            row = {
-                "query": query[name],
-                name: other[name],
-                "rank": near["rank"],
-                "score": round(near["score"], 6),
-            }
-            rows.append(row | {key: other[key] for key in ("n_ratings", "title") if key in other})
+        found = neighbours.named_neighbours(loaded, item, n, min_ratings, metric)
+        rows = found.with_columns(pl.col("score").cast(pl.Float64).round(6)).to_dicts()
         if json:
             for row in rows:
                 console.result("", row)
@@ -122,9 +111,9 @@ def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]
 
 def _by_title(run: "Run", title: str, console: Out) -> int:
     """Index of the item that is meant; where several may be, says which they are."""
-    from cfcli.core.serving import similar as neighbors
+    from cfcli.core.serving import similar as neighbours
 
-    hits = neighbors.find_title(run, title)
+    hits = neighbours.find_title(run, title)
     if hits.height > 1:
         exact = hits["exact"].sum()
         why = "it is the exact title" if exact == 1 else "it has most ratings"
@@ -137,16 +126,19 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
 
 
 def _table(head: str, id_column: str, rows: list[dict[str, Any]], titles: bool) -> "Table":
+    """The neighbours of one item."""
     from rich.table import Table
 
     table = Table(title=head, title_justify="left")
-    for column in ("rank", "score", id_column, *(["title"] if titles else []), "ratings"):
-        table.add_column(
-            safe(column), justify="left" if column in (id_column, "title") else "right"
-        )
+    columns = ["rank", "score", id_column, "ratings"]
+    if titles:
+        columns.insert(3, "title")
+    for column in columns:
+        is_text = column in (id_column, "title")
+        table.add_column(safe(column), justify="left" if is_text else "right")
     for row in rows:
         cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
-        table.add_row(
-            *cells, *([safe(row["title"] or "-")] if titles else []), f"{row['n_ratings']:,}"
-        )
+        if titles:
+            cells.append(safe(row["title"] or "-"))
+        table.add_row(*cells, f"{row['n_ratings']:,}")
     return table

@@ -328,7 +328,7 @@ from cfcli.core.training.distributed import sharded
 config = ranks.launched(TrainConfig.of(dim=4, epochs=1, batch_size=500, shard_embeddings=True))
 rank, shapes, learn = ranks.rank(config), [], sharded.ShardedDescent.learn
 def shape_of(table):
-    return tuple(sharded.part_of(table)[0].shape)
+    return tuple((table.to_local() if hasattr(table, "to_local") else table).shape)
 def noted(self, optimizers, batch):
     learn(self, optimizers, batch)
     tables = [*self.model.named_parameters(), *self.kept.named_buffers()]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cfcli.core.evaluation.evaluate import BASELINES
 from cfcli.core.metrics.intervals import Interval, paired_bootstrap
 from cfcli.core.runs.run import SAMPLES, Run
-from cfcli.core.serving.scorer import standard_deviation
+from cfcli.core.serving.fallback import standard_deviation
 
 VALUES = 20  # different ratings that are told apart; where there are more, so many bins of the same width
 ACTIVITY = np.array(

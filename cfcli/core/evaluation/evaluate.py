@@ -14,7 +14,7 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.metrics.intervals import paired_bootstrap
 from cfcli.core.metrics.ratings import errors
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.scorer import Scorer
+from cfcli.core.serving.fallback import FallbackPredictor
 
 BASELINES = ("mean", "user_mean", "item_mean", "bias")
 
@@ -125,7 +125,7 @@ def check_bars(result: dict[str, Any], min_gain_over: str, max_mse: float | None
 def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null (unknown
     to the run)."""
-    score = Scorer(run)
+    score = FallbackPredictor(run)
     base = score.base
     prediction, _ = score(rows["user"], rows["item"])
     table = pl.DataFrame({"prediction": prediction, "mean": np.full(rows.height, base.mean)})

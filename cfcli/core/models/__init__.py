@@ -1,28 +1,33 @@
-"""The models, plain ``nn.Module``s, by name. A new one is a file here and a line in ``MODELS``.
+"""The models, plain modules of PyTorch, and what works on them without PyTorch.
 
-They are imported when one is built: the biases beside them serve commands that must start without
-torch.
+:mod:`cfcli.core.models.kinds` says what each kind of model consists of, and how to add one. PyTorch
+is imported when a model is built: the commands that only use one must start without it.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.models.kinds import KINDS
 
 if TYPE_CHECKING:
-    from cfcli.core.models.base import Factors, Known, Shape
-
-MODELS = {"mf": "MF", "ncf": "NCF"}  # the module here, and its class
+    from cfcli.core.models.base import Factors, Shape, TrainingStatistics
 
 
 def build(
-    config: TrainConfig, shape: "Shape", known: "Known | None" = None, device: str | None = None
+    config: TrainConfig,
+    shape: "Shape",
+    statistics: "TrainingStatistics | None" = None,
+    device: str | None = None,
 ) -> "Factors":
-    """An untrained model of the configured kind, see :class:`cfcli.core.models.base.Factors`."""
-    module = import_module(f"cfcli.core.models.{config.model}")
-    if known is None:
-        from cfcli.core.models.base import Known
+    """An untrained model of the configured kind.
 
-        known = Known()
-    model: Factors = getattr(module, MODELS[config.model])(config, shape, known, device)
-    return model
+    Args:
+        config: ``model`` and what its module reads.
+        shape: numbers of users and items, and the range of ratings.
+        statistics: what the training rows say before any training.
+        device: where the parameters of users and items are made; "meta" makes none of them.
+    """
+    from cfcli.core.models.base import TrainingStatistics
+
+    module = KINDS[config.model].module()
+    return module(config, shape, statistics or TrainingStatistics(), device)

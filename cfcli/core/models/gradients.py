@@ -3,8 +3,8 @@ anywhere.
 
 For a batch of B ratings with errors e, the gradient of the users' embeddings is a sparse matrix (U,
 I) of B entries, proportional to e, times the items' embeddings. Sorted by user that is a weighted
-sum of bags of rows, for which PyTorch has its fastest kernel; autograd would write out B rows of D
-first and then add them one by one.
+sum of bags of rows, for which PyTorch has its fastest kernel. Autograd would first write out B rows
+of D numbers and then add them one by one.
 """
 
 import numpy as np
@@ -12,20 +12,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
-from cfcli.core.models.base import Factors
+from cfcli.core.models.base import Factors, Side
 
 
 def loss(
     model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """The mean squared error in units of the model plus ``l2`` times the penalties, to be
-    differentiated by autograd; and the sum of the squared errors. Of a step of ``total`` ratings
-    these may be a part: then the losses of all parts sum up to that of the step."""
+    differentiated by autograd.
+
+    Args:
+        model: that predicts.
+        user: indices of the users, (B,).
+        item: indices of the items, (B,).
+        rating: (B,).
+        l2: weight of the penalties.
+        total: ratings of the whole step, where these are a part of it. The losses of all parts sum
+            up to that of the step. By default these are all.
+
+    Returns:
+        The loss, and the sum of the squared errors in squared ratings.
+    """
     prediction, penalty = model(user, item)
     square = (prediction - rating).square()
-    loss = (
-        square.mean() * model.unit**-2
-    )  # which makes loss and l2 the same for ratings of any scale
+    # In units of the model, loss and l2 are the same for ratings of any scale.
+    loss = square.mean() * model.unit**-2
     if l2:
         loss = loss + l2 * (penalty.mean() + model.penalty())
     if total is not None:
@@ -33,89 +44,114 @@ def loss(
     return loss, square.detach().sum()
 
 
-class _Side:
-    """The users, or the items, of a batch, once each (N,): all there are, or where those are many,
-    those in the batch.
+class _BatchSide:
+    """The users, or the items, that a batch needs, once each (N of them): those in the batch or,
+    where it holds most of them, all there are.
+
+    Args:
+        side: all of them.
+        index: theirs of each row of the batch, (B,).
+        sparse: take those in the batch alone, and make sparse gradients.
 
     Attributes:
+        ids: their indices (N,), or None where these are all.
         place: of each row's among them, (B,).
         order: of the batch, so that rows of the same one lie together, (B,).
-        begin, count: where in that order those of each begin, and how many they are, (N,).
-        own, features, embeddings: (N, D), (N, F) and (N, D).
+        count: number of rows of each, (N,).
+        begin: where in ``order`` the rows of each begin, (N,).
+        own: their embeddings without features, (N, D).
+        embeddings: with features, (N, D).
     """
 
-    def __init__(self, model: Factors, name: str, index: Tensor, sparse: bool) -> None:
-        self.sparse = sparse
-        self.whole = getattr(model, f"{name}_embedding").weight
+    def __init__(self, side: Side, index: Tensor, sparse: bool) -> None:
+        self.side, self.sparse = side, sparse
         self.ids: Tensor | None = None
-        self.order = (
-            torch.from_numpy(np.argsort(index.numpy())) if index.is_cpu else index.argsort()
-        )
-        if len(self.whole) <= 2 * len(index) and not sparse:
-            self.place, self.count = index, torch.bincount(index, minlength=len(self.whole))
+        # NumPy sorts faster than PyTorch on a CPU.
+        if index.is_cpu:
+            self.order = torch.from_numpy(np.argsort(index.numpy()))
+        else:
+            self.order = index.argsort()
+        n = len(side.embedding)
+        if n <= 2 * len(index) and not sparse:
+            self.place, self.count = index, torch.bincount(index, minlength=n)
         else:
             ids, place, self.count = torch.unique_consecutive(
                 index.index_select(0, self.order), return_inverse=True, return_counts=True
             )
-            self.ids, self.place = (
-                ids.long(),
-                torch.empty_like(place).scatter_(0, self.order, place),
-            )
+            self.ids = ids.long()
+            self.place = torch.empty_like(place).scatter_(0, self.order, place)
         self.begin = self.count.cumsum(0) - self.count
-        self.share = self.of(getattr(model, f"{name}_share"))
-        self.own = self.embeddings = self.of(self.whole)
-        if model.features:
-            self.map = getattr(model, f"{name}_map")
-            self.features = self.of(getattr(model, f"{name}_features"))
-            self.embeddings = torch.addmm(self.own, self.features, self.map)
-        if model.biases:
-            self.bias = getattr(model, f"{name}_bias")
+        self.share = self.of(side.share)
+        self.own = self.embeddings = self.of(side.embedding)
+        if side.features is not None and side.map is not None:
+            self.features = self.of(side.features)
+            self.embeddings = torch.addmm(self.own, self.features, side.map)
 
     def of(self, table: Tensor) -> Tensor:
-        """Their rows."""
+        """Their rows (N, ...) of a table of all."""
         return table if self.ids is None else table.index_select(0, self.ids)
 
     def sums(self, rows: Tensor) -> Tensor:
-        """Of the rows (B, D) of each, (N, D)."""
+        """The sum of each one's rows, (N, D).
+
+        Args:
+            rows: of the batch, (B, D).
+        """
         return embedding_bag(self.order, rows, self.begin, mode="sum")
 
-    def sums_of(self, other: "_Side", weight: Tensor) -> Tensor:
-        """Of the other side's embeddings in the rows of each, times ``weight`` (B,): (N, D)."""
+    def sums_of(self, other: "_BatchSide", weight: Tensor) -> Tensor:
+        """The weighted sum of each one's partners' embeddings, (N, D).
+
+        Args:
+            other: the partners' side.
+            weight: of each row of the batch, (B,).
+        """
         place, weight = other.place.index_select(0, self.order), weight.index_select(0, self.order)
         return embedding_bag(
             place, other.embeddings, self.begin, mode="sum", per_sample_weights=weight
         )
 
-    def put(self, table: Tensor, rows: Tensor) -> None:
-        """Gives a table the gradient of these rows, and zeros else: left out, where sparse."""
-        if self.sparse:
-            assert self.ids is not None
+    def set_gradient(self, table: Tensor, rows: Tensor) -> None:
+        """Gives a table of all the gradient of these rows (N, ...); that of the others is zero, or
+        left out of a sparse gradient."""
+        if self.ids is None:
+            table.grad = rows
+        elif self.sparse:
             table.grad = torch.sparse_coo_tensor(
                 self.ids[None], rows, table.shape, is_coalesced=True, check_invariants=False
             )
-            return
-        table.grad = (
-            rows if self.ids is None else torch.zeros_like(table).index_copy_(0, self.ids, rows)
-        )
+        else:
+            table.grad = torch.zeros_like(table).index_copy_(0, self.ids, rows)
 
 
 @torch.no_grad()
 def backward(
-    model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None,
+    model: Factors,
+    user: Tensor,
+    item: Tensor,
+    rating: Tensor,
+    l2: float,
+    total: int | None = None,
     sparse: bool = False,
-) -> Tensor:  # fmt: skip
-    """Sets the gradients of all parameters to those of :func:`loss`; returns the sum of the squared
-    errors.
+) -> Tensor:
+    """Sets the gradients of all parameters to those of :func:`loss`.
 
     Args:
-        user, item: indices, (B,), int32.
+        model: that predicts.
+        user: indices of the users, (B,), int32.
+        item: indices of the items, (B,), int32.
         rating: (B,).
-        total: ratings of the whole step, of which these may be a part.
-        sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing of a
-            table's size.
+        l2: weight of the penalties.
+        total: ratings of the whole step, where these are a part of it.
+        sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing is
+            then of a table's size.
+
+    Returns:
+        The sum of the squared errors, in squared ratings.
     """
     total = total or len(rating)
-    users, items = _Side(model, "user", user, sparse), _Side(model, "item", item, sparse)
+    sides = model.sides
+    users, items = _BatchSide(sides.user, user, sparse), _BatchSide(sides.item, item, sparse)
     p, q = embedding(users.place, users.embeddings), embedding(items.place, items.embeddings)
     product = torch.linalg.vecdot(p, q)
     for parameter in model.parameters():
@@ -124,9 +160,7 @@ def backward(
         p.requires_grad_(), q.requires_grad_(), product.requires_grad_()
     with torch.set_grad_enabled(model.deep):
         head = model.head(product, p, q)
-    score = head.detach()
-    if model.biases:
-        score = score + model.biases_of(user, item)
+    score = model.with_biases(head.detach(), user, item)
     error = model.ratings(score) - rating
     slope = error * (2 / (model.unit * total))
     if model.link == "sigmoid":
@@ -138,15 +172,18 @@ def backward(
             penalty = l2 * (len(rating) / total) * model.penalty()
         if penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
-    for side, other, row in ((users, items, p), (items, users, q)):
-        grad = side.sums_of(other, weight)
+    for own, other, row in ((users, items, p), (items, users, q)):
+        grad = own.sums_of(other, weight)
         if row.grad is not None:
-            grad += side.sums(row.grad)
-        if model.features:
-            of_map = side.features.T @ grad
-            side.map.grad = of_map if side.map.grad is None else side.map.grad.add_(of_map)
-        pull = (2 * l2 / total) * side.count * side.share
-        side.put(side.whole, grad.addcmul_(pull[:, None], side.own))
-        if model.biases:
-            side.put(side.bias, side.sums(slope[:, None])[:, 0] + pull * side.of(side.bias))
+            grad += own.sums(row.grad)
+        of_map = own.side.map
+        if of_map is not None:
+            map_grad = own.features.T @ grad
+            of_map.grad = map_grad if of_map.grad is None else of_map.grad.add_(map_grad)
+        pull = (2 * l2 / total) * own.count * own.share
+        own.set_gradient(own.side.embedding, grad.addcmul_(pull[:, None], own.own))
+        bias = own.side.bias
+        if bias is not None:
+            bias_grad = own.sums(slope[:, None])[:, 0]
+            own.set_gradient(bias, bias_grad + pull * own.of(bias))
     return error.square().sum()

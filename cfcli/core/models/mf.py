@@ -7,17 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models.base import Factors, Shape, TrainingStatistics
 
 
 class MF(Factors):
-    """The score is the inner product, plus a bias; with ``inner_product_weight`` the product has a
-    weight to learn."""
+    """The score is the inner product of the two embeddings, plus a bias.
+
+    With ``config.adam.inner_product_weight`` the product has a weight to learn.
+    """
 
     def __init__(
-        self, config: TrainConfig, shape: Shape, known: Known, device: str | None = None
+        self,
+        config: TrainConfig,
+        shape: Shape,
+        statistics: TrainingStatistics,
+        device: str | None = None,
     ) -> None:
-        super().__init__(config, shape, known, device)
+        super().__init__(config, shape, statistics, device)
         self.linear = nn.Linear(1, 1)
         if not config.adam.inner_product_weight:
             nn.init.ones_(self.linear.weight).requires_grad_(False)
@@ -37,16 +43,13 @@ class MF(Factors):
         super().begin_from(tensors)
         self.linear.weight.copy_(tensors["linear.weight"])
         bias = tensors["linear.bias"]
-        self.linear.bias.copy_(bias if self.link == "sigmoid" else (bias - self.start) / self.unit)
+        if self.link == "identity":
+            bias = (bias - self.start) / self.unit
+        self.linear.bias.copy_(bias)
 
     @torch.no_grad()
     def folded(self) -> dict[str, Tensor]:
-        bias = (
-            self.linear.bias
-            if self.link == "sigmoid"
-            else self.start + self.unit * self.linear.bias
-        )
-        return super().folded() | {
-            "linear.weight": self.linear.weight.clone(),
-            "linear.bias": bias.clone(),
-        }
+        weight, bias = self.linear.weight.clone(), self.linear.bias.clone()
+        if self.link == "identity":
+            bias = self.start + self.unit * bias
+        return super().folded() | {"linear.weight": weight, "linear.bias": bias}

@@ -1,28 +1,36 @@
-"""Scores from a run's tensors with NumPy alone: no torch, so that using a model starts at once."""
+"""Ratings from a run's tensors with NumPy alone: no torch, so that using a model starts at once."""
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.config.train import Link
+from cfcli.core.models import heads
+from cfcli.core.models.heads import Floats, LinearHead
+from cfcli.core.models.kinds import KINDS
 
-Floats = NDArray[np.float32]
-CHUNK = 1 << 16  # pairs scored at once: what a dense network needs for them fits the cache
-STEPS, LEAST_GAIN = 50, 1e-9  # of fitting a new user
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.integer]
+NEWTON_STEPS = 50  # at most, of folding a user in
+LEAST_GAIN = 1e-9  # share of the loss below which a step is the last
+LEAST_STEP = 1e-6  # to which a step is halved while it does not lower the loss
+RIDGE = 1e-6  # added to the covariance of all users' vectors, so that it can be inverted
 
 
 class Predictor:
     """Predicts ratings: low + (high - low) * sigmoid(score), or, with the link ``identity``, the
-    score within bounds.
+    score kept within the range.
 
     Args:
-        model: ``mf`` or ``ncf``.
-        tensors: as :class:`cfcli.core.training.trained.TrainedModel` has them.
-        low, high: the range of ratings.
-        noise: mean squared error of the training rows, for users folded in with ``identity``.
+        model: name of its kind, a key of :data:`cfcli.core.models.kinds.KINDS`.
+        tensors: parameters by name, as :class:`cfcli.core.training.trained.TrainedModel` has them.
+        low: the lowest rating.
+        high: the highest rating.
+        link: how a score becomes a rating.
+        noise: variance of a rating around its expectation, in squared ratings; for folding users
+            in with the link ``identity``.
     """
 
     def __init__(
@@ -34,20 +42,28 @@ class Predictor:
         link: Link = "sigmoid",
         noise: float = 1.0,
     ) -> None:
-        self.model, self.tensors, self.low, self.high, self.link, self.noise = (
-            model,
-            tensors,
-            low,
-            high,
-            link,
-            noise,
-        )
+        self.kind = KINDS[model]
+        self.tensors = tensors
+        self.low = low
+        self.high = high
+        self.link = link
+        self.noise = noise
 
-    def predict(self, user: NDArray[Any], item: NDArray[Any]) -> Floats:
-        """Ratings (N,) of user and item indices, each (N,)."""
+    @cached_property
+    def head(self) -> heads.Head:
+        """What makes scores of embeddings."""
+        return self.kind.head(self.tensors)
+
+    def predict(self, user: Indices, item: Indices) -> Floats:
+        """Ratings (N,) of pairs.
+
+        Args:
+            user: indices of the users, (N,).
+            item: indices of the items, (N,).
+        """
         out = np.empty(len(user), dtype=np.float32)
-        for start in range(0, len(user), CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, len(user), heads.CHUNK):
+            part = slice(start, start + heads.CHUNK)
             out[part] = self.rating(self._score(user[part], item[part]))
         return out
 
@@ -58,125 +74,108 @@ class Predictor:
         with np.errstate(over="ignore"):  # exp may reach infinity, which is the right limit
             return (self.low + (self.high - self.low) / (1 + np.exp(-score))).astype(np.float32)
 
-    def user_vectors(self, user: NDArray[Any]) -> Floats:
-        """The embeddings (B, D) of users with their bias as one more column, (B, D + 1)."""
+    def user_vectors(self, user: Indices) -> Floats:
+        """Embeddings of users with their bias as one more column, (B, D + 1).
+
+        Args:
+            user: indices, (B,).
+        """
         p = self.tensors["user_embedding.weight"][user]
-        bias = (
-            self.tensors["user_bias"][user]
-            if "user_bias" in self.tensors
-            else np.zeros(len(p), np.float32)
-        )
+        if "user_bias" in self.tensors:
+            bias = self.tensors["user_bias"][user]
+        else:
+            bias = np.zeros(len(p), np.float32)
         return np.column_stack([p, bias])
 
     def scores(self, users: Floats) -> Floats:
-        """Scores (B, I) of all items for users, (B, D + 1) as :meth:`user_vectors` gives them."""
-        if self.model == "ncf":
-            return self._network_scores(users)
-        weights, start = self._item_side
-        return np.column_stack([users[:, :-1], np.ones(len(users), np.float32)]) @ weights + (
-            users[:, -1:] + start
-        )
+        """Scores (B, I) of all items.
 
-    def fold_in(self, item: NDArray[Any], rating: NDArray[Any], l2: float) -> Floats:
-        """The vector (D + 1,) of a user who was not trained on, from ratings (N,) of items (N,):
-        what training would make of them with the items held fast.
+        Args:
+            users: vectors (B, D + 1), as :meth:`user_vectors` gives them.
+        """
+        return self.head.all_items(users)
 
-        With a sigmoid: minimises the mean squared error, on the scale of the range, plus ``l2``
-        times the squared length, by Gauss-Newton with halved steps (Nocedal and Wright 2006,
-        section 10.3); each step is a ridge regression. Without: the posterior mean with the mean
-        and the covariance of all users' vectors as the prior, which is a single one.
+    def fold_in(self, item: Indices, rating: NDArray[np.floating], l2: float) -> Floats:
+        """The vector (D + 1,) of a user who was not trained on: what training would give them with
+        the items held fast.
+
+        With a sigmoid it minimises the mean squared error, on the scale of the range, plus ``l2``
+        times the squared length. With the link ``identity`` it is the posterior mean, where the
+        prior has the mean and the covariance of all users' vectors; ``l2`` is not used.
+
+        Args:
+            item: indices of the items that they rated, (N,).
+            rating: their ratings, (N,).
+            l2: weight of the squared length.
 
         Raises:
-            ValueError: a dense network has no such form.
+            ValueError: the model has no linear space.
         """
-        if self.model != "mf":
-            raise ValueError("only mf can fold users in")
-        weights, start = self._item_side
-        design = np.column_stack([weights[:-1, item].T, np.ones(len(item))]).astype(
-            np.float64
-        )  # (N, D + 1)
+        if not isinstance(self.head, LinearHead):
+            raise ValueError("only a model with a linear space can fold users in")
+        weights, start = self.head.item_weights, self.head.start
+        # With the design matrix X (N, D + 1) a user's scores are X @ vector + offset.
+        design = np.column_stack([weights[:-1, item].T, np.ones(len(item))]).astype(np.float64)
         offset = weights[-1, item].astype(np.float64) + start
+        seen = np.asarray(rating, np.float64)
         if self.link == "identity":
-            known = self.user_vectors(np.arange(len(self.tensors["user_bias"]))).astype(np.float64)
-            mean, size = known.mean(0), known.shape[1]
-            precision = self.noise * np.linalg.inv(
-                np.cov(known, rowvar=False) + 1e-6 * np.eye(size)
-            )
-            rest = np.asarray(rating, np.float64) - offset
-            return np.linalg.solve(
-                design.T @ design + precision, design.T @ rest + precision @ mean
-            ).astype(np.float32)
-        target = (np.asarray(rating, np.float64) - self.low) / (self.high - self.low)
-        penalty = max(l2, 1e-6) * len(item)
+            return self._posterior_mean(design, seen - offset).astype(np.float32)
+        target = (seen - self.low) / (self.high - self.low)
+        return _logistic_fit(design, offset, target, max(l2, 1e-6) * len(item)).astype(np.float32)
 
-        def loss(vector: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            share = 1 / (1 + np.exp(-(design @ vector + offset)))
-            return float(((share - target) ** 2).sum() + penalty * vector @ vector), share
+    def _posterior_mean(self, design: Doubles, rest: Doubles) -> Doubles:
+        """Mean (D + 1,) of a vector whose scores ``design @ vector`` were seen with noise, as
+        ``rest``: Bayesian linear regression (Bishop 2006, eq. 3.50)."""
+        every = np.arange(len(self.tensors["user_embedding.weight"]))
+        trained = self.user_vectors(every).astype(np.float64)
+        mean = trained.mean(0)
+        covariance = np.cov(trained, rowvar=False) + RIDGE * np.eye(len(mean))
+        precision = self.noise * np.linalg.inv(covariance)
+        return np.linalg.solve(design.T @ design + precision, design.T @ rest + precision @ mean)
 
-        vector = np.zeros(design.shape[1])
-        value, share = loss(vector)
-        for _ in range(STEPS):
-            slope = design * (share * (1 - share))[:, None]
-            gradient = slope.T @ (share - target) + penalty * vector
-            step = np.linalg.solve(slope.T @ slope + penalty * np.eye(len(vector)), gradient)
-            size = 1.0
-            while (found := loss(vector - size * step))[0] > value and size > 1e-6:
-                size /= 2
-            if value - found[0] < LEAST_GAIN * value:
-                break
-            vector, (value, share) = vector - size * step, found
-        return vector.astype(np.float32)
-
-    @cached_property
-    def _item_side(self) -> tuple[Floats, float]:
-        """Of mf: what users' embeddings, and a 1 beside them, are multiplied by, (D + 1, I), and
-        the bias of all."""
+    def _score(self, user: Indices, item: Indices) -> Floats:
         t = self.tensors
-        q = t["item_embedding.weight"] * t["linear.weight"][0, 0]
-        bias = t["item_bias"] if "item_bias" in t else np.zeros(len(q), np.float32)
-        return np.ascontiguousarray(np.column_stack([q, bias]).T), float(t["linear.bias"][0])
-
-    def _score(self, user: NDArray[Any], item: NDArray[Any]) -> Floats:
-        t = self.tensors
-        p, q = t["user_embedding.weight"][user], t["item_embedding.weight"][item]  # (B, D)
-        if self.model == "ncf":
-            score = self._network(np.concatenate([p, q], axis=1)) + np.einsum("bd,bd->b", p, q)
-        else:
-            score = t["linear.weight"][0, 0] * np.einsum("bd,bd->b", p, q) + t["linear.bias"][0]
+        score = self.head.pairs(t["user_embedding.weight"][user], t["item_embedding.weight"][item])
         if "user_bias" in t:
             score = score + t["user_bias"][user] + t["item_bias"][item]
         return np.asarray(score, np.float32)
 
-    @cached_property
-    def _layers(self) -> list[tuple[Floats, Floats]]:
-        """Weights and biases of the dense layers."""
-        names = sorted(
-            {int(name.split(".")[1]) for name in self.tensors if name.startswith("network.")}
-        )
-        return [
-            (self.tensors[f"network.{k}.weight"], self.tensors[f"network.{k}.bias"]) for k in names
-        ]
 
-    def _network(self, x: Floats, first: int = 0) -> Floats:
-        """The network's output (B,) for the inputs (B, ...) of layer ``first``."""
-        for weight, bias in self._layers[first:]:
-            if weight is not self._layers[0][0]:
-                x = np.maximum(x, 0)
-            x = x @ weight.T + bias
-        return x[:, 0]
+def _logistic_fit(design: Doubles, offset: Doubles, target: Doubles, penalty: float) -> Doubles:
+    """The vector v (D + 1,) with the least ``|sigmoid(X v + offset) - target|^2 + penalty |v|^2``,
+    by Gauss-Newton with halved steps (Nocedal and Wright 2006, section 10.3). Each step is a ridge
+    regression.
 
-    def _network_scores(self, users: Floats) -> Floats:
-        p, q = users[:, :-1], self.tensors["item_embedding.weight"]
-        weight, bias = self._layers[0]
-        of_users, of_items = (
-            p @ weight[:, : p.shape[1]].T + bias,
-            q @ weight[:, p.shape[1] :].T,
-        )  # the first layer
-        out = np.empty((len(users), len(q)), np.float32)
-        for k, row in enumerate(of_users):
-            for start in range(0, len(q), CHUNK):
-                part = slice(start, start + CHUNK)
-                x = of_items[part] + row
-                out[k, part] = self._network(x, 1) if len(self._layers) > 1 else x[:, 0]
-        item_bias = self.tensors.get("item_bias")
-        return out + p @ q.T + users[:, -1:] + (item_bias if item_bias is not None else 0)
+    Args:
+        design: X, (N, D + 1).
+        offset: (N,).
+        target: (N,), from 0 to 1.
+        penalty: weight of the squared length.
+    """
+
+    def output(vector: Doubles) -> Doubles:
+        found: Doubles = 1 / (1 + np.exp(-(design @ vector + offset)))
+        return found
+
+    def loss(vector: Doubles, share: Doubles) -> float:
+        return float(((share - target) ** 2).sum() + penalty * vector @ vector)
+
+    vector = np.zeros(design.shape[1])
+    share = output(vector)
+    value = loss(vector, share)
+    for _ in range(NEWTON_STEPS):
+        slope = design * (share * (1 - share))[:, None]
+        gradient = slope.T @ (share - target) + penalty * vector
+        step = np.linalg.solve(slope.T @ slope + penalty * np.eye(len(vector)), gradient)
+        size = 1.0
+        new = vector - step
+        new_share = output(new)
+        while loss(new, new_share) > value and size > LEAST_STEP:
+            size /= 2
+            new = vector - size * step
+            new_share = output(new)
+        new_value = loss(new, new_share)
+        if value - new_value < LEAST_GAIN * value:
+            break
+        vector, share, value = new, new_share, new_value
+    return vector

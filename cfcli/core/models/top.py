@@ -1,19 +1,30 @@
-"""The best columns of a matrix of scores."""
+"""The best n of scores."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcli.core.models.scoring import Floats
-
+Scores = NDArray[np.floating]
 GROUP = 64  # items of which only the best is looked at first
 
 
-def best_columns(scores: Floats, n: int) -> tuple[NDArray[np.int64], Floats]:
-    """Columns and values (B, n) of the highest scores (B, I) of each row, best first; of equal
-    ones, the first.
+def best_places(scores: Scores, n: int) -> NDArray[np.int64]:
+    """Places (n,) of the highest of some scores (N,), best first; of equal ones, the first."""
+    return np.argsort(-scores, kind="stable")[:n]
+
+
+def best_columns(scores: Scores, n: int) -> tuple[NDArray[np.int64], Scores]:
+    """Finds the highest scores of each row, best first. Which of equal scores are among the n best
+    is left open; those that are come in the order of their columns.
 
     The n best are in the n groups of columns whose best are the highest, so that few columns are
     sorted.
+
+    Args:
+        scores: (B, I).
+        n: how many of each row, at most I.
+
+    Returns:
+        Columns and scores, both (B, n).
     """
     rows, width = scores.shape
     groups = width // GROUP

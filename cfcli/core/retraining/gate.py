@@ -12,7 +12,7 @@ from cfcli.core.evaluation.evaluate import ids_of, indexed, judge, unseen
 from cfcli.core.metrics.intervals import paired_bootstrap
 from cfcli.core.metrics.ratings import errors
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.scorer import Scorer
+from cfcli.core.serving.fallback import FallbackPredictor
 
 COVERAGE = 0.01  # of the rows, by which those with a known user and item may fall
 
@@ -67,7 +67,7 @@ def compare(
     for run in earlier if champion else ():  # one at a time: they may be large
         table = indexed(run, ids, rows["rating"])
         fair &= unseen(run, table)
-        predictions[run.path.name] = Scorer(run)(table["user"], table["item"])[0]
+        predictions[run.path.name] = FallbackPredictor(run)(table["user"], table["item"])[0]
     tables, ids = [table.filter(fair) for table in tables], [column.filter(fair) for column in ids]
     n = tables[0].height
     found: dict[str, Any] = dict.fromkeys(

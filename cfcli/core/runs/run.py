@@ -1,6 +1,5 @@
 """A run: the folder of one training, which stands on its own."""
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.models.biases import BiasModel
+from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.storage import manifests
 from cfcli.core.storage.schema import check
@@ -79,24 +79,14 @@ class Run:
     def _check_tensors(self) -> None:
         """Raises an ArtifactError unless the tensors are those of the model and fit each other."""
         file, shape, tensors = self.path / "model.safetensors", self.info["shape"], self.tensors
-        users, items, dim = shape["users"], shape["items"], self.info["dim"]
-        wanted: dict[str, tuple[int, ...]] = {
-            "user_embedding.weight": (users, dim),
-            "item_embedding.weight": (items, dim),
-        }
-        if self.config.adam.biases:
-            wanted |= {"user_bias": (users,), "item_bias": (items,)}
-        if self.info["model"] == "mf":
-            wanted |= {"linear.weight": (1, 1), "linear.bias": (1,)}
-        else:
-            wanted["product"] = (1,)
-            for k, (before, after) in enumerate(
-                itertools.pairwise([2 * dim, *self.config.ncf.hidden, 1])
-            ):
-                wanted |= {
-                    f"network.{3 * k}.weight": (after, before),
-                    f"network.{3 * k}.bias": (after,),
-                }
+        sizes = Sizes(
+            shape["users"],
+            shape["items"],
+            self.info["dim"],
+            self.config.adam.biases,
+            self.config.ncf.hidden,
+        )
+        wanted = KINDS[self.info["model"]].tensors(sizes)
         if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
             raise ArtifactError(
                 f"{file}: damaged: its tensors are not those of {self.info['model']} on its users and items"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import CfcliError, LostError, StoppedError, refuse_few_addresses
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import CHECKPOINT, RUNS, Run
 from cfcli.core.runs.writing import create_run, write_run
@@ -110,7 +110,7 @@ def affordable(
 
 
 def _fit(
-    dataset: Dataset, config: TrainConfig, folder: Path | None, progress: Progress | None, start: Start | None,
+    dataset: Dataset, config: TrainConfig, folder: Path | None, progress: Progress | None, start: WarmStart | None,
     resume: Path | None,
 ) -> "tuple[Any, TrainedModel]":  # fmt: skip
     """The module of training, and what it made of the dataset."""

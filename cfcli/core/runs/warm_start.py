@@ -8,12 +8,13 @@ from cfcli.core.config.fields import Value, keys_of
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.pair import Pair
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs.run import MANIFEST, SAMPLES, Run
 from cfcli.core.storage.schema import check
 
 
-def start(run: Run, dataset: Dataset, config: TrainConfig) -> Start:
+def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
     """What a training on ``dataset`` begins with: ids that the run knows keep their vectors, new
     ones get the mean of the others.
 
@@ -32,12 +33,14 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> Start:
     draw = None
     if SAMPLES in run.info["files"]:
         newest = (run.samples[side][-1].astype(np.float32) for side in ("users", "items"))
-        draw = tuple(_taken(side, index) for side, index in zip(newest, rows.values(), strict=True))
+        draw = Pair(
+            *(_taken(side, index) for side, index in zip(newest, rows.values(), strict=True))
+        )
     former = run.info["warm_start"] or {"generation": 0}
     check(run.path / MANIFEST, former, {"generation": int})
     new = {f"new_{name}s": index.null_count() for name, index in rows.items()}
-    told = {"run": run.path.name, "generation": former["generation"] + 1, **new}
-    return Start(tensors, draw, run.info["noise"], told)  # type: ignore[arg-type]
+    origin = {"run": run.path.name, "generation": former["generation"] + 1, **new}
+    return WarmStart(tensors, draw, run.info["noise"], origin)
 
 
 def rows_of(run: Run, dataset: Dataset) -> dict[str, pl.Series]:

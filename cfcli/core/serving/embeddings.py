@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
+from cfcli.core.models.kinds import KINDS
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import outputs
 from cfcli.core.storage import publishing
@@ -162,7 +163,7 @@ def alignment(run: Run, path: Path) -> Rotation:
         InputError: no such file, no such columns, values missing, no item in both.
         ArtifactError: the file is damaged.
     """
-    if run.info["model"] != "mf":
+    if not KINDS[run.info["model"]].has_linear_space:
         raise ConfigError(
             f"--align-to: {run.path} is an {run.info['model']}, whose dense network reads the coordinates one by one: "
             "a rotation changes its predictions, and its space has no inner product to keep; only an mf can be turned"

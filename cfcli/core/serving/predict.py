@@ -1,101 +1,174 @@
-"""Predictions for pairs of external ids, in a stream: the same rows in the same order, with all
-their columns."""
+"""Predictions for pairs of external ids: the same rows in the same order, with all their columns."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import ALIASES, key_of
 from cfcli.core.inputs.sources import Source
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.scorer import SOURCES, Scorer, standard_deviation
+from cfcli.core.serving.fallback import SOURCES, FallbackPredictor, standard_deviation
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
+FRAME = "the frame"  # what errors call a table in memory
+SOURCE_NAMES = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))  # the last for no prediction
+
+
+class PairColumns(NamedTuple):
+    """Names of the columns of users and items.
+
+    Attributes:
+        user: of the users' ids.
+        item: of the items' ids.
+    """
+
+    user: str
+    item: str
 
 
 def predict(
     run: Run, pairs: Source, unknown: Unknown = "fallback", *, std: bool = False
 ) -> Iterator[pl.DataFrame]:
-    """The rows of ``pairs``, block by block, with ``prediction`` (f32) and ``source`` (model,
-    user_bias, item_bias, mean) as last columns; other columns stay as they are, in a text as texts.
+    """Predicts ratings for the rows of a table, block by block.
 
     Args:
+        run: whose model predicts.
         pairs: a table with a header (CSV, TSV...) or Parquet, with a column of users and one of
-            items, called as in the run, or by an alias.
-        std: add ``std`` (f32), the predictive standard deviation, empty where the model knows
-            nothing.
+            items, called as in the run or by an alias.
         unknown: for pairs with an id that the run does not know: ``fallback`` on biases, ``nan``
             (an empty prediction and source), ``skip`` the row, or ``error``.
+        std: add the predictive standard deviation.
+
+    Yields:
+        The same rows in the same order with all their columns, which stay as they are (texts, in
+        a text), and as last columns ``prediction`` (f32), ``source`` (model, user_bias, item_bias
+        or mean) and perhaps ``std`` (f32), which is empty where the model knows nothing.
 
     Raises:
-        InputError: no such columns, a row of another length, damaged, or an unknown id with
-            ``error``.
+        InputError: there are no such columns, a row has another length, the table is damaged, or
+            an id is unknown with ``error``.
+        ConfigError: ``std``, and the run keeps no samples.
         MachineError: it cannot be read.
     """
-    score = Scorer(run)
-    if std:
-        _ = run.samples  # or say at once that there are none
-    maps = run.id_maps()
-    names = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))
+    predicting = _Predicting(run, unknown, std)
     with contextlib.closing(read_pairs(pairs)) as pieces:
         columns = None
         for rows in pieces:
-            frame = rows.frame
-            if columns is None:
-                columns = find_pair_columns(frame.columns, run, pairs.name)
-            index = [
-                m.index(frame[name].cast(pl.String)) for m, name in zip(maps, columns, strict=True)
-            ]
-            rating, source = score(index[0], index[1])
-            if unknown != "fallback" and (bad := np.flatnonzero(source)).size:
-                if unknown == "error":
-                    row = int(bad[0])
-                    which = 0 if index[0][row] is None else 1
-                    shown = frame[columns[which]][row]
-                    raise InputError(
-                        f"{pairs.name}:{rows.lines[row]}: column '{columns[which]}': '{shown}' is not in {run.path}; "
-                        "see --unknown"
-                    )
-                rating[bad], source[bad] = np.nan, len(SOURCES)
-            prediction = pl.Series(rating, nan_to_null=True).cast(pl.Float32)
-            out = frame.with_columns(prediction=prediction, source=names.gather(source))
-            if std:
-                known = np.flatnonzero(source == 0)
-                spread = np.full(len(source), np.nan)
-                spread[known] = standard_deviation(
-                    run, *(i.gather(known).to_numpy().astype(np.int64) for i in index)
-                )
-                out = out.with_columns(std=pl.Series(spread, nan_to_null=True).cast(pl.Float32))
-            yield out.filter(pl.col("source").is_not_null()) if unknown == "skip" else out
+            columns = columns or find_pair_columns(rows.frame.columns, run, pairs.name)
+            yield predicting.rows(rows.frame, columns, pairs.name, rows.lines)
 
 
-def find_pair_columns(names: list[str], run: Run, where: str) -> tuple[str, str]:
-    """The columns of users and items: called as in the run, or by an alias.
+def predict_frame(
+    run: Run, frame: pl.DataFrame, unknown: Unknown = "fallback", *, std: bool = False
+) -> pl.DataFrame:
+    """Predicts ratings for the rows of a frame, as :func:`predict` does for those of a table.
+
+    Args:
+        run: whose model predicts.
+        frame: with a column of user ids and one of item ids, called as in the run or by an alias.
+        unknown: for pairs with an id that the run does not know, as in :func:`predict`.
+        std: add the predictive standard deviation.
 
     Raises:
-        InputError: there are none, or several.
+        InputError: there are no such columns, or an id is unknown with ``error``.
+        ConfigError: ``std``, and the run keeps no samples.
     """
-    found = []
-    for role in ("user", "item"):
-        own = run.info["columns"][role]
-        hits = [name for name in names if name == own] or [
-            name for name in names if key_of(name) in ALIASES[role]
-        ]
-        if len(hits) != 1:
-            what = (
-                f"several may be the {role}: {', '.join(hits)}"
-                if hits
-                else f"no column for the {role}"
+    predicting = _Predicting(run, unknown, std)
+    columns = find_pair_columns(frame.columns, run, FRAME)
+    return predicting.rows(frame, columns, FRAME, np.arange(frame.height))
+
+
+class _Predicting:
+    """Adds predictions to frames; the arguments are those of :func:`predict`."""
+
+    def __init__(self, run: Run, unknown: Unknown, std: bool) -> None:
+        self.run, self.unknown, self.std = run, unknown, std
+        self.score = FallbackPredictor(run)
+        self.user_ids, self.item_ids = run.id_maps()
+        if std:
+            _ = run.samples  # raises at once where there are none
+
+    def rows(
+        self, frame: pl.DataFrame, columns: PairColumns, name: str, line: NDArray[np.int64]
+    ) -> pl.DataFrame:
+        """The frame with its predictions.
+
+        Args:
+            frame: some rows (N) of a table.
+            columns: those of users and items.
+            name: of the table, for errors.
+            line: the number of each row in the table, (N,), for errors.
+        """
+        user = self.user_ids.index(frame[columns.user].cast(pl.String))
+        item = self.item_ids.index(frame[columns.item].cast(pl.String))
+        rating, source = self.score(user, item)
+        is_guess = source > 0
+        if self.unknown == "error" and is_guess.any():
+            row = int(np.flatnonzero(is_guess)[0])
+            column = columns.user if user[row] is None else columns.item
+            raise InputError(
+                f"{name}:{line[row]}: column '{column}': '{frame[column][row]}' is not in "
+                f"{self.run.path}; see --unknown"
             )
-            shown = ", ".join(repr(name[:40]) for name in names[:20])
-            raise InputError(f"{where}: {what} among {shown}; call it '{own}', as the run does")
-        found.append(hits[0])
-    if taken := set(ADDED) & set(names):
+        if self.unknown != "fallback":
+            rating[is_guess] = np.nan
+            source[is_guess] = len(SOURCES)
+        out = frame.with_columns(
+            prediction=pl.Series(rating, nan_to_null=True).cast(pl.Float32),
+            source=SOURCE_NAMES.gather(source),
+        )
+        if self.std:
+            spread = self._spread(user, item, ~is_guess)
+            out = out.with_columns(std=pl.Series(spread, nan_to_null=True).cast(pl.Float32))
+        return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
+
+    def _spread(
+        self, user: pl.Series, item: pl.Series, known: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Standard deviations (N,) of ratings by index; not a number where the model knows
+        nothing."""
+        spread = np.full(len(known), np.nan)
+        spread[known] = standard_deviation(
+            self.run,
+            user.filter(known).to_numpy().astype(np.int64),
+            item.filter(known).to_numpy().astype(np.int64),
+        )
+        return spread
+
+
+def find_pair_columns(names: list[str], run: Run, where: str) -> PairColumns:
+    """Finds the columns of users and items: called as in the run, or by an alias.
+
+    Args:
+        names: of all columns.
+        run: whose own names come first.
+        where: name of the table, for errors.
+
+    Raises:
+        InputError: there are none, or several, or a column that is to be added is there already.
+    """
+    user, item = (_find_column(role, names, run, where) for role in ("user", "item"))
+    taken = set(ADDED) & set(names)
+    if taken:
         raise InputError(f"{where}: has a column '{min(taken)}' already; rename it")
-    return found[0], found[1]
+    return PairColumns(user, item)
+
+
+def _find_column(role: str, names: list[str], run: Run, where: str) -> str:
+    """The column of users, or that of items."""
+    own = run.info["columns"][role]
+    hits = [name for name in names if name == own]
+    if not hits:
+        hits = [name for name in names if key_of(name) in ALIASES[role]]
+    if len(hits) == 1:
+        return hits[0]
+    what = f"several may be the {role}: {', '.join(hits)}" if hits else f"no column for the {role}"
+    shown = ", ".join(repr(name[:40]) for name in names[:20])
+    raise InputError(f"{where}: {what} among {shown}; call it '{own}', as the run does")

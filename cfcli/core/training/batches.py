@@ -7,13 +7,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor, Tensor]  # users, items and ratings
+Batch = tuple[Tensor, Tensor, Tensor]  # users, items and ratings, each (B,)
+# And of each step that it holds, the number of its ratings on this rank, and that on all ranks.
 SharedBatch = tuple[Tensor, Tensor, Tensor, list[int], list[int]]
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part of rows that one of several processes, a rank, works on.
+class Shard:
+    """The part of the rows that one of several processes, a rank, works on.
 
     Attributes:
         rank: its number, from 0.
@@ -24,16 +25,23 @@ class Share:
     ranks: int = 1
 
     def of(self, n: int) -> range:
-        """Its rows of ``n``: each row is one rank's, and no rank has over one more than another."""
+        """This rank's rows of ``n``. Each row belongs to one rank, and no rank has over one more
+        than another."""
         return range(self.rank * n // self.ranks, (self.rank + 1) * n // self.ranks)
 
 
-ALONE = Share()
+ALONE = Shard()
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Ratings as contiguous tensors: ``user`` and ``item`` int32, ``rating`` float32, each (N,)."""
+    """Ratings as contiguous tensors.
+
+    Attributes:
+        user: indices of the users, int32, (N,).
+        item: indices of the items, int32, (N,).
+        rating: float32, (N,).
+    """
 
     user: Tensor
     item: Tensor
@@ -42,11 +50,11 @@ class Rows:
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "Rows":
         """The columns ``user``, ``item`` and ``rating`` of a split."""
-        user, item, rating = (
-            torch.tensor(frame[name].cast(kind).to_numpy())
-            for name, kind in (("user", pl.Int32), ("item", pl.Int32), ("rating", pl.Float32))
+        return cls(
+            torch.tensor(frame["user"].cast(pl.Int32).to_numpy()),
+            torch.tensor(frame["item"].cast(pl.Int32).to_numpy()),
+            torch.tensor(frame["rating"].cast(pl.Float32).to_numpy()),
         )
-        return cls(user, item, rating)
 
     def to(self, device: str) -> "Rows":
         """The same on a device."""
@@ -56,7 +64,7 @@ class Rows:
         return len(self.rating)
 
     def part(self, rows: range) -> "Rows":
-        """Some that follow on each other, in memory of their own."""
+        """Some consecutive rows, in memory of their own."""
         part = slice(rows.start, rows.stop)
         return Rows(self.user[part].clone(), self.item[part].clone(), self.rating[part].clone())
 
@@ -68,55 +76,63 @@ class Batches:
     that are its own. So the batches of any number of ranks are, together, those of one.
 
     Args:
-        rows: the ratings, or this rank's share of them.
-        batch_size: ratings per batch (B), of all ranks together; the last one may have fewer.
+        rows: the ratings, or this rank's part of them.
+        batch_size: ratings of a batch (B), of all ranks together; the last one may have fewer.
         seed: None keeps the order; else each pass has its own order, fixed by the seed and the
             number of the pass.
-        share, total: which rows these are of how many, in the order of the ranks.
-        step: for ranks that share a batch, the ratings of a step of theirs together. A batch is
-            then followed by the number of its ratings in each step, and by that of all ranks'
-            ratings in each.
+        share: which part of all rows these are.
+        total: number of all rows; by default these are all.
+        step: ratings of a step of all ranks together, for ranks that share a batch, which is then
+            a :data:`SharedBatch`.
+
+    Attributes:
+        epoch: the number of the next pass, from 0.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, seed: int | None = None, share: Share = ALONE, total: int | None = None,
+        self,
+        rows: Rows,
+        batch_size: int,
+        seed: int | None = None,
+        share: Shard = ALONE,
+        total: int | None = None,
         step: int | None = None,
-    ) -> None:  # fmt: skip
-        self.rows, self.batch_size, self.seed, self.step = (
-            rows,
-            batch_size,
-            seed,
-            step or batch_size,
-        )
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.step = step or batch_size
         self.total = len(rows) if total is None else total
-        self.share, self.own = share, share.of(self.total)
+        self.share = share
+        self.own = share.of(self.total)
         self.epoch = 0
 
     def __len__(self) -> int:
         n = len(self.rows) if self.seed is None else self.total
-        return max(1, -(-n // self.batch_size))  # one at least, though empty: ranks work in step
+        # One at least, even if it is empty: ranks take each step together.
+        return max(1, -(-n // self.batch_size))
 
     def __iter__(self) -> Iterator[Batch | SharedBatch]:
         columns = (self.rows.user, self.rows.item, self.rows.rating)
         if self.seed is None:
-            yield from zip(
-                *(torch.split(column, self.batch_size) for column in columns), strict=True
-            )
+            parts = [torch.split(column, self.batch_size) for column in columns]
+            yield from zip(*parts, strict=True)
             return
-        # Far apart, so that one seed's second pass is not the next seed's first.
+        # Seeds far apart, so that one seed's second pass is not the next seed's first.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.total, generator=generator, dtype=torch.int32).to(
-            self.rows.rating.device
-        )
+        order = torch.randperm(self.total, generator=generator, dtype=torch.int32)
+        order = order.to(self.rows.rating.device)
         self.epoch += 1
         for part in torch.split(order, self.batch_size):
             if self.share.ranks == 1:
                 yield tuple(column.index_select(0, part) for column in columns)  # type: ignore[misc]
                 continue
             steps = torch.split(part, self.step)
-            own = [
-                step[(step >= self.own.start) & (step < self.own.stop)] - self.own.start
-                for step in steps
-            ]
+            own = [self._own_rows(step) for step in steps]
             user, item, rating = (column.index_select(0, torch.cat(own)) for column in columns)
             yield user, item, rating, [len(step) for step in own], [len(step) for step in steps]
+
+    def _own_rows(self, rows: Tensor) -> Tensor:
+        """Places among this rank's rows of those of some rows that are its own."""
+        is_own = (rows >= self.own.start) & (rows < self.own.stop)
+        return rows[is_own] - self.own.start

@@ -14,6 +14,7 @@ from cfcli.core.config.train import Algorithm, TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.storage import publishing
 from cfcli.core.training import lightly
+from cfcli.core.training.plan import sizing
 
 if TYPE_CHECKING:
     from cfcli.core.training.batches import Batch
@@ -242,10 +243,7 @@ class _Stopwatch:
 
     def batch_size(self, config: TrainConfig) -> int:
         """The batch size of a configuration, once ``auto`` is resolved."""
-        from cfcli.core.training.descent import auto_batch_size
-
-        size = config.adam.batch_size
-        return auto_batch_size(self.train.height) if size == "auto" else size
+        return sizing.batch_size(config, self.train.height)
 
     def resident(self, sweep: Sweep, config: TrainConfig) -> Timing:
         """An epoch of adam, whose batches are cut from tensors."""

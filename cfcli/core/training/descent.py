@@ -16,29 +16,22 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.errors import ArtifactError
 from cfcli.core.models import build, gradients
-from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models.base import Factors, Shape, TrainingStatistics
+from cfcli.core.models.pair import Pair
 from cfcli.core.training import resources
-from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Share, SharedBatch
-from cfcli.core.training.cooccurrence import helpful, leading, streamed
+from cfcli.core.training.batches import ALONE, Batch, Batches, Rows, Shard, SharedBatch
+from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.distributed import collectives
 from cfcli.core.training.epochs import Epoch, Progress
+from cfcli.core.training.plan import sizing
 from cfcli.core.training.resuming import Resumable
 from cfcli.core.training.rowwise import RowwiseAdagrad
 from cfcli.core.training.streaming import Stream
 
-FEATURES = 64  # of who rated what: each costs time at every step
-STEPS, MANY_RATINGS = 16, 1 << 18  # for each of Lightning's, at most
-
-
-def auto_batch_size(rows: int) -> int:
-    """About 100 steps an epoch, as a power of two from 32 on: Adam moves all parameters at each. At
-    most a million ratings, whose vectors are to fit into memory."""
-    return 1 << min(20, max(5, round(math.log2(max(rows, 1) / 100))))
-
 
 def descent(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
-    share: Share = ALONE, kind: "type[Descent] | None" = None,
+    share: Shard = ALONE, kind: "type[Descent] | None" = None,
 ) -> "Descent":  # fmt: skip
     """All that an epoch needs, on a device.
 
@@ -49,12 +42,10 @@ def descent(
         kind: of what is returned.
     """
     total = len(rows)
-    batch_size = (
-        auto_batch_size(total) if config.adam.batch_size == "auto" else config.adam.batch_size
-    )
+    batch_size = sizing.batch_size(config, total)
     with resources.sparing(config):  # features take several times their size on the way
         known = _known(rows, summary, config, share)
-    steps = max(1, min(STEPS, MANY_RATINGS // batch_size))
+    steps = sizing.steps_per_batch(batch_size)
     batches: Any
     if isinstance(rows, Blocks):
         batches = Stream(rows, batch_size, steps, config.seed, share, config.adam.num_workers)
@@ -80,7 +71,7 @@ class Descent(Resumable):
 
     def __init__(
         self, model: Factors, config: TrainConfig, progress: Progress, batches: Any, batch_size: int,
-        share: Share = ALONE,
+        share: Shard = ALONE,
     ) -> None:  # fmt: skip
         super().__init__(config, progress)
         self.share = share
@@ -93,7 +84,7 @@ class Descent(Resumable):
         )
         self.best: dict[str, Tensor] = {}  # what the run will keep, as of the best epoch
         self.best_epoch = 0
-        self.tables: tuple[Tensor, ...] = ()  # what validation predicts by
+        self.vectors: Pair[Tensor] | None = None  # what validation predicts by
 
     def state(self) -> dict[str, Any]:
         # Another number of threads would find the same features but for rounding, which turns those
@@ -185,16 +176,17 @@ class Descent(Resumable):
     def on_validation_epoch_start(self) -> None:
         self.seconds = time.perf_counter() - self.begin
         self.model.settle_untrained()
-        self.tables = self.model.embeddings()
+        self.vectors = self.model.embeddings()
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         user, item, rating = batch
-        error = self.model.predict(self.tables, user, item) - rating
+        assert self.vectors is not None
+        error = self.model.predict(self.vectors, user, item) - rating
         self.val_sums += torch.stack([error.square().sum(), error.abs().sum()])
         self.val_seen += len(rating)
 
     def on_train_epoch_end(self) -> None:
-        self.tables = ()  # which may be as large as all of the model
+        self.vectors = None  # which may be as large as all of the model
         if self.seconds is None:  # nothing was validated
             self.seconds = time.perf_counter() - self.begin
             self.model.settle_untrained()
@@ -265,19 +257,21 @@ class Descent(Resumable):
         return [RowwiseAdagrad(tables, rate), adam]
 
 
-def _known(rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Share) -> Known:
+def _known(
+    rows: Rows | Blocks, summary: Summary, config: TrainConfig, share: Shard
+) -> TrainingStatistics:
     """What the training rows tell the model before any training. Ranks but the first get the
     features from it when the training starts."""
-    features: Any = None
-    degrees = torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n)
+    features: Pair[Tensor] | None = None
+    degrees = Pair(torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n))
     if config.uses_features:
         shape = len(degrees[0]), len(degrees[1])
-        f = helpful(summary.n, shape, FEATURES)
+        f = sizing.helpful_features(summary.n, *shape, sizing.DESCENT_FEATURES)
         if share.rank:
-            features = torch.zeros(shape[0], f), torch.zeros(shape[1], f)
+            features = Pair(torch.zeros(shape[0], f), torch.zeros(shape[1], f))
         elif isinstance(rows, Blocks):
-            features = streamed(rows, summary, f, config.seed)[:2]
+            features = Pair(*streamed(rows, summary, f, config.seed)[:2])
         else:
             pairs = np.ones(len(rows), np.float32), (rows.user.numpy(), rows.item.numpy())
-            features = leading(csr_matrix(pairs, shape=shape), f, config.seed)[:2]
-    return Known(summary.deviation or 1.0, degrees, features)
+            features = Pair(*leading(csr_matrix(pairs, shape=shape), f, config.seed)[:2])
+    return TrainingStatistics(summary.deviation or 1.0, degrees, features)

@@ -21,10 +21,10 @@ from cfcli.core.config.train import Link, TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.base import Shape
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import descent, resources
-from cfcli.core.training.batches import ALONE, Batches, Rows, Share
+from cfcli.core.training.batches import ALONE, Batches, Rows, Shard
 from cfcli.core.training.callbacks import CheckpointFiles, Checkpoints, StopOnSignal
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.distributed import collectives, ranks, sharded
@@ -47,7 +47,7 @@ def fit(
     folder: Path | None,
     progress: Progress | None = None,
     *,
-    start: Start | None = None,
+    start: WarmStart | None = None,
     resume: Path | None = None,
     fingerprint: str = "",
     rating_range: tuple[float, float] | None = None,
@@ -79,7 +79,7 @@ def fit(
     share = (
         ALONE
         if config.processes.shard_embeddings
-        else Share(ranks.rank(config), config.processes.ranks)
+        else Shard(ranks.rank(config), config.processes.ranks)
     )
     progress = progress or Silent()
     summary = Summary.of(train, users, items)
@@ -197,14 +197,14 @@ def fit(
         link=link,
         noise=noise,
         samples=samples,
-        warm_start=start.told if start is not None else None,
+        warm_start=start.origin if start is not None else None,
         trace=module.trace,
     )
 
 
 def _by_adam(
     rows: Rows | Blocks, summary: Summary, shape: Shape, config: TrainConfig, progress: Progress, device: str,
-    share: Share = ALONE,
+    share: Shard = ALONE,
 ) -> descent.Descent:  # fmt: skip
     kind = sharded.ShardedDescent if config.processes.shard_embeddings else descent.Descent
     return descent.descent(rows, summary, shape, config, progress, device, share, kind)

@@ -29,7 +29,7 @@ class TrainedModel:
         link: how a score becomes a rating, see :class:`cfcli.core.models.scoring.Predictor`.
         noise: variance of a rating around its expectation; for adam, the mean squared error of the
             training rows.
-        warm_start: of an earlier run, see :class:`cfcli.core.models.warm_start.Start`.
+        warm_start: of an earlier run, see :class:`cfcli.core.models.warm_start.WarmStart`.
         samples: what :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples` has, where the
             solver has some.
     """

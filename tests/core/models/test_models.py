@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models import MODELS, build, gradients
-from cfcli.core.models.base import Factors, Known, Shape
+from cfcli.core.models import build, gradients
+from cfcli.core.models.base import Factors, Shape, TrainingStatistics
 from cfcli.core.models.biases import BiasModel
+from cfcli.core.models.kinds import KINDS
 from cfcli.core.models.mf import MF
 from cfcli.core.models.ncf import NCF
+from cfcli.core.models.pair import Pair
 from cfcli.core.models.scoring import Predictor
 
 U, I, D = 7, 5, 3  # noqa: E741
@@ -93,15 +95,13 @@ def test_what_a_run_keeps_predicts_as_the_model_does(
     link: str, keys: dict[str, object], features: bool
 ) -> None:
     generator = torch.Generator().manual_seed(3)
-    degrees = torch.tensor([3, 1, 0, 2, 2, 9, 1]), torch.tensor([4, 4, 0, 1, 9])
-    z = (
-        tuple(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees)
-        if features
-        else None
-    )
+    degrees = Pair(torch.tensor([3, 1, 0, 2, 2, 9, 1]), torch.tensor([4, 4, 0, 1, 9]))
+    z = None
+    if features:
+        z = Pair(*(torch.randn(len(d), 2, generator=generator) * (d > 0)[:, None] for d in degrees))
     torch.manual_seed(4)
     config = TrainConfig.of(dim=D, link=link, **keys)  # type: ignore[arg-type]
-    model = build(config, Shape(U, I, 1.0, 5.0, 3.5), Known(1.3, degrees, z))  # type: ignore[arg-type]
+    model = build(config, Shape(U, I, 1.0, 5.0, 3.5), TrainingStatistics(1.3, degrees, z))  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.4)
@@ -145,11 +145,13 @@ def test_the_fast_gradient_is_that_of_autograd(
 ) -> None:
     generator = torch.Generator().manual_seed(3)
     shape = Shape(90, 60, 1.0, 5.0, 3.5)
-    degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
-    z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60)) if features else None
+    degrees = Pair(*(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60)))
+    z = None
+    if features:
+        z = Pair(*(torch.randn(n, 4, generator=generator) for n in (90, 60)))
     torch.manual_seed(1)
     config = TrainConfig.of(dim=D, link=link, biases=biases, solver="adam", **keys)  # type: ignore[arg-type]
-    model = build(config, shape, Known(1.3, degrees, z))  # type: ignore[arg-type]
+    model = build(config, shape, TrainingStatistics(1.3, degrees, z))  # type: ignore[arg-type]
     user, item = (
         torch.randint(0, n, (size,), generator=generator, dtype=torch.int32) for n in (90, 60)
     )
@@ -190,10 +192,12 @@ def test_the_fast_gradient_is_that_of_autograd(
 )
 def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], way: Any) -> None:
     generator = torch.Generator().manual_seed(3)
-    degrees = tuple(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60))
-    z = tuple(torch.randn(n, 4, generator=generator) for n in (90, 60))
+    degrees = Pair(*(torch.randint(0, 9, (n,), generator=generator) for n in (90, 60)))
+    z = Pair(*(torch.randn(n, 4, generator=generator) for n in (90, 60)))
     model = build(
-        TrainConfig.of(dim=D, **keys), Shape(90, 60, 1.0, 5.0, 3.5), Known(1.3, degrees, z)
+        TrainConfig.of(dim=D, **keys),
+        Shape(90, 60, 1.0, 5.0, 3.5),
+        TrainingStatistics(1.3, degrees, z),
     )  # type: ignore[arg-type]
     user, item = (
         torch.randint(0, n, (100,), generator=generator, dtype=torch.int32) for n in (90, 60)
@@ -211,7 +215,7 @@ def test_gradients_of_parts_sum_up_to_that_of_the_step(keys: dict[str, object], 
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("scale", [(1, 5), (0, 10), (-10, 10), (1, 100)])
 def test_an_untrained_model_starts_at_the_start_and_none_leaves_the_range(
     name: str, scale: tuple[int, int]

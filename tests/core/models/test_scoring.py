@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models import build
-from cfcli.core.models import scoring as predictor
+from cfcli.core.models import build, heads
 from cfcli.core.models.base import Shape
 from cfcli.core.models.scoring import Predictor
 
@@ -30,7 +29,7 @@ from cfcli.core.models.scoring import Predictor
 def test_numpy_predicts_what_torch_does(
     keys: dict[str, object], biases: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "CHUNK", 7)
+    monkeypatch.setattr(heads, "CHUNK", 7)
     torch.manual_seed(0)
     config = TrainConfig.of(**{"biases": biases, "link": "sigmoid", **keys})  # type: ignore[arg-type]
     model = build(config, Shape(30, 20, 1, 5, 2.0)).eval()

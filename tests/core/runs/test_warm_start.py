@@ -12,7 +12,8 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
-from cfcli.core.models.base import Known, Shape
+from cfcli.core.models.base import Shape, TrainingStatistics
+from cfcli.core.models.pair import Pair
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import Run
@@ -57,12 +58,9 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
 ) -> None:
     run = runs[name]
     start = warm_start.start(run, nights[1], run.config)
-    assert start.told == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
-    ids = (
-        ("user", nights[1].users["userId"], run.users["userId"]),
-        ("item", nights[1].items["movieId"], run.items["movieId"]),
-    )
-    for entity, new, old in ids:
+    assert start.origin == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
+    for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
+                             ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
         vectors, former = (
             start.tensors[f"{entity}_embedding.weight"],
             run.tensors[f"{entity}_embedding.weight"],
@@ -86,7 +84,8 @@ def test_a_model_that_takes_what_a_run_keeps_predicts_the_same(
     torch.manual_seed(0)
     config = TrainConfig.of(model=model, link=link, dim=4, init_scale=0.5)  # type: ignore[arg-type]
     shape = Shape(7, 5, 1.0, 5.0, 3.2)
-    known = Known(1.3, None, (torch.randn(7, 2), torch.randn(5, 2)) if features else None)
+    z = Pair(torch.randn(7, 2), torch.randn(5, 2)) if features else None
+    known = TrainingStatistics(1.3, None, z)
     one, other = build(config, shape, known), build(config, shape, known)
     with torch.no_grad():
         for parameter in one.parameters():
@@ -145,7 +144,7 @@ def test_the_first_epoch_is_already_good(
     assert Run.load(cold).info["warm_start"] is None
     assert Run.load(warm).info["warm_start"]["run"] == name
     again = warm_start.start(Run.load(warm), nights[1], config)
-    assert again.told["generation"] == 2
+    assert again.origin["generation"] == 2
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """The best of all, however they are found."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from fake_run import make_run, text_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models import build, top
-from cfcli.core.models import scoring as predictors
+from cfcli.core.errors import InputError
+from cfcli.core.models import build, heads, top
 from cfcli.core.models.base import Shape
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving import recommend as recommendation
@@ -29,12 +32,22 @@ def model(kind: str, **keys: object) -> Predictor:
     )
 
 
-@pytest.mark.parametrize("keys", [{}, {"biases": False}, {"hidden": ()}, {"hidden": (5,)}], ids=str)
-@pytest.mark.parametrize("kind", ["mf", "ncf"])
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("mf", {}),
+        ("mf", {"biases": False}),
+        ("ncf", {}),
+        ("ncf", {"biases": False}),
+        ("ncf", {"hidden": ()}),
+        ("ncf", {"hidden": (5,)}),
+    ],
+    ids=str,
+)
 def test_scores_of_all_items_are_those_of_the_pairs(
     kind: str, keys: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[type-arg]
-    monkeypatch.setattr(predictors, "CHUNK", 128)
+    monkeypatch.setattr(heads, "CHUNK", 128)
     found = model(kind, **keys)
     scores = found.scores(found.user_vectors(np.array([3, 0])))
     for k, user in enumerate((3, 0)):
@@ -92,5 +105,28 @@ def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:
     for direction in np.eye(4):
         for step in (-0.05, 0.05):
             assert loss(best + step * direction) > loss(best)
-    with pytest.raises(ValueError, match="only mf"):
+    with pytest.raises(ValueError, match="linear space"):
         model("ncf").fold_in(item, rating, l2)
+
+
+def test_a_frame_has_the_best_items_of_the_users_asked_for(tmp_path: Path) -> None:
+    ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
+    run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 3], [2, 2], [3, 1]])
+    found = recommendation.recommend_frame(run, pl.Series(["2"]), n=2, include_seen=True)
+    assert found.columns == ["user", "item", "rank", "score"]
+    assert found.select("user", "item", "rank").rows() == [(2, 10, 1), (2, 20, 2)]
+    assert recommendation.recommend_frame(run)["item"].to_list() == [30, 20]  # those not rated
+    only = pl.Series(["20"])
+    assert recommendation.recommend_frame(run, items=only)["user"].to_list() == [2]
+    nobody = recommendation.recommend_frame(run, pl.Series([], dtype=pl.String))
+    assert (nobody.height, nobody.columns) == (0, found.columns)
+    with pytest.raises(InputError, match="user '7' is not in"):
+        recommendation.recommend_frame(run, pl.Series(["7"]))
+
+
+def test_new_users_are_folded_in_from_their_ratings(tmp_path: Path) -> None:
+    ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
+    run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]])
+    new = text_source("user,item,rating\n9,10,5\n8,30,5\n8,10,1\n")
+    found = recommendation.recommend_frame(run, ratings=new, n=1)
+    assert found.select("user", "item").rows() == [(9, 20), (8, 20)]

@@ -7,7 +7,7 @@ from fake_run import make_run
 from planted import checkerboard, dataset
 from planted import run as train
 
-from cfcli.core.errors import InputError
+from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import similar as neighbors
 
@@ -134,3 +134,18 @@ def test_without_titles_there_is_no_search(tmp_path: Path) -> None:
     run = make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[1, 0]] * 4)
     with pytest.raises(InputError, match="knows no titles"):
         neighbors.find_title(run, "toy")
+
+
+def test_a_frame_names_the_item_and_its_neighbours(run: Run) -> None:
+    by_id = neighbors.similar_frame(run, "1", n=2)
+    assert by_id.columns == ["query", "item", "rank", "score", "n_ratings", "title"]
+    assert by_id.drop("score").rows() == [
+        ("1", "2", 1, 2, "Toy Story 2"),
+        ("1", "3", 2, 1, "Heat [1995]"),
+    ]
+    assert neighbors.similar_frame(run, title="toy story", n=2).equals(by_id)
+    with pytest.raises(InputError, match="item '77' is not in"):
+        neighbors.similar_frame(run, "77")
+    for both_or_neither in ({}, {"item_id": "1", "title": "toy"}):
+        with pytest.raises(ConfigError, match="by its id or by its title"):
+            neighbors.similar_frame(run, **both_or_neither)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfcli.core.training.batches import Batch, Batches, Rows, Share
+from cfcli.core.training.batches import Batch, Batches, Rows, Shard
 from cfcli.core.training.benchmark import data_loader
 
 
@@ -68,7 +68,7 @@ def test_pytorchs_loader_yields_the_same_rows(rows: Rows) -> None:
 def test_ranks_share_each_step_of_one(n: int, ranks: int, size: int, steps: int) -> None:
     rows = Rows.of(pl.DataFrame({"user": range(n), "item": range(n), "rating": [0.0] * n}))
     alone = [step for user, _, _ in Batches(rows, size * steps, 7) for step in user.split(size)]
-    shares = [Share(rank, ranks) for rank in range(ranks)]
+    shares = [Shard(rank, ranks) for rank in range(ranks)]
     of = [share.of(n) for share in shares]
     assert [k for rows_of in of for k in rows_of] == list(range(n))
     assert max(map(len, of)) - min(map(len, of)) <= 1

@@ -21,11 +21,11 @@ from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.training.callbacks import SIGNALS
-from cfcli.core.training.descent import auto_batch_size
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Epoch, Silent, is_settled
 from cfcli.core.training.fit import fit
 from cfcli.core.training.gibbs.sampler import Sampler
+from cfcli.core.training.plan.sizing import auto_batch_size
 from cfcli.core.training.trained import TrainedModel
 
 Fit = Callable[..., TrainedModel]

@@ -18,7 +18,7 @@ from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.runs import writing
 from cfcli.core.runs.run import Run
-from cfcli.core.training.batches import Share
+from cfcli.core.training.batches import Shard
 from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.fit import fit
 from cfcli.core.training.streaming import InOrder, Stream
@@ -63,7 +63,7 @@ def test_a_pass_holds_each_row_once(
 ) -> None:
     blocks = written(folder / "rows.parquet", counted(n), group)
     streams = [
-        Stream(blocks, step, steps, 7, Share(rank, ranks), buffer=buffer) for rank in range(ranks)
+        Stream(blocks, step, steps, 7, Shard(rank, ranks), buffer=buffer) for rank in range(ranks)
     ]
     for _ in range(2):
         passes = [taken(stream) for stream in streams]
@@ -76,7 +76,7 @@ def test_a_pass_holds_each_row_once(
         totals = [total for *_, batch in stream for total in batch]
         assert totals == sizes
         assert len(stream) == len(list(stream))
-    held = [InOrder(blocks, step, Share(rank, ranks)) for rank in range(ranks)]
+    held = [InOrder(blocks, step, Shard(rank, ranks)) for rank in range(ranks)]
     assert [k for part in held for user, _, _ in part for k in user.tolist()] == list(range(n))
     assert all(len(part) == len(list(part)) for part in held)
 

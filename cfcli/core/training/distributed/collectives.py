@@ -11,7 +11,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from cfcli.core.errors import LostError
-from cfcli.core.training.batches import Share
+from cfcli.core.training.batches import Shard
 
 SMALL = 1 << 18  # entries
 
@@ -93,7 +93,7 @@ def _of_all(tensor: Tensor) -> list[Tensor]:
     return found
 
 
-def sums(values: Sequence[float], share: Share, device: torch.device) -> list[float]:
+def sums(values: Sequence[float], share: Shard, device: torch.device) -> list[float]:
     """Of each value over all ranks."""
     if share.ranks == 1:
         return list(values)

@@ -1,10 +1,7 @@
-"""Embedding tables spread over ranks by rows: tensor parallelism under Lightning's
-ModelParallelStrategy.
+"""Training a model whose tables are spread over ranks: tensor parallelism under Lightning's
+ModelParallelStrategy, and checkpoints that any number of ranks can read.
 
-All ranks take each step with the same ratings. Each looks for their vectors in its own rows, and
-what the others found is added; a gradient is only of the rank's own rows
-(:func:`cfcli.core.models.lookup.rows`). For Lightning and for checkpoints that any number of ranks
-can read, tables are PyTorch's DTensors.
+:mod:`cfcli.core.training.distributed.tables` has the tables themselves.
 """
 
 import os
@@ -21,20 +18,18 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Shard
 
 from cfcli.core.errors import ArtifactError
-from cfcli.core.models.lookup import is_spread, part_of, rows_of
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training.callbacks import Checkpoints
 from cfcli.core.training.descent import Descent
+from cfcli.core.training.distributed.tables import ShardedFactors, is_sharded, part_of, shard
 
-TABLES = ("user_embedding.weight", "item_embedding.weight", "user_bias", "item_bias")
 MANIFEST, FORMAT = "checkpoint.json", 1
-DRAWN = 1 << 14  # rows at once
-SENT = 1 << 22  # numbers at once, from a rank to the first
-METADATA = ".metadata"  # what torch's writer calls its list of parts
+SENT = 1 << 22  # numbers that a rank sends to the first at once
+METADATA = ".metadata"  # the name that torch's writer gives to its list of parts
+# What that list may consist of: plain values, nothing that runs code.
 PLAIN = {
     "torch": {"Size", "float32", "float64", "int32", "int64"},
     "torch.serialization": {"_get_layout"},
@@ -61,55 +56,37 @@ class TensorParallel(ModelParallelStrategy):
 
 
 class ShardedDescent(Descent):
-    """Gradient descent of a model whose tables, on the meta device until now, each rank gets a part
-    of; with a second one of each, which keeps the best epoch's."""
+    """Gradient descent of a model whose tables each rank gets a part of; they are on the meta
+    device until then. A second one of each table keeps the best epoch's."""
 
     def configure_model(self) -> None:
-        if is_spread(self.model.user_embedding.weight):
+        if isinstance(self.model, ShardedFactors):
             return
         mesh = self.device_mesh["tensor_parallel"]  # type: ignore[index]
-        for k, name in enumerate(TABLES if self.model.biases else TABLES[:2]):
-            whole = self.model.get_parameter(name)
-            place = rows_of(len(whole), mesh.get_local_rank(), mesh.size())
-            part = torch.zeros(len(place), *whole.shape[1:])
-            if whole.dim() > 1:
-                _draw(part, place, self.model.scale, 2 * self.config.seed + k)
-            table = DTensor.from_local(
-                part, mesh, [Shard(0)], run_check=False, shape=whole.shape, stride=whole.stride()
-            )  # fmt: skip
-            owner, _, attribute = name.rpartition(".")
-            setattr(self.model.get_submodule(owner), attribute, nn.Parameter(table))
-        self.kept = nn.Module()  # buffers, so that checkpoints have them by ranks, too
+        shard(self.model, mesh, self.config.seed)
+        # Buffers, so that checkpoints hold them by ranks, too. Their names may have no dots.
+        self.kept = nn.Module()
         for name, value in self.model.folded().items():
             self.kept.register_buffer(name.replace(".", "/"), torch.zeros_like(value))
 
     def keep(self) -> None:
         for name, value in self.model.folded().items():
             self.kept.get_buffer(name.replace(".", "/")).copy_(value)
-        self.best = {name.replace("/", "."): value for name, value in self.kept.named_buffers()}
+        self.best = self._kept_tensors()
+
+    def _kept_tensors(self) -> dict[str, Tensor]:
+        return {name.replace("/", "."): value for name, value in self.kept.named_buffers()}
 
     def state(self) -> dict[str, Any]:
         return {"best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.best = {name.replace("/", "."): value for name, value in self.kept.named_buffers()}
+        self.best = self._kept_tensors()
         self.go_on(state)
 
 
-def _draw(part: Tensor, place: range, scale: float, seed: int) -> None:
-    """Fills the rows ``place`` of a table with normal numbers that are the same for any number of
-    ranks."""
-    for block in range(place.start // DRAWN, -(-place.stop // DRAWN)):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + block)
-        rows = torch.empty(DRAWN, part.shape[1]).normal_(0, scale, generator=generator)
-        begin, end = max(place.start, block * DRAWN), min(place.stop, (block + 1) * DRAWN)
-        part[begin - place.start : end - place.start] = rows[
-            begin - block * DRAWN : end - block * DRAWN
-        ]
-
-
 class FolderCheckpoints(Checkpoints):
-    """Saves each checkpoint, parts of all ranks, as a folder of its own, and then points to it:
+    """Saves each checkpoint, the parts of all ranks, as a folder of its own, and then points to it:
     torch's own writer would overwrite the last one bit by bit."""
 
     def save(self, trainer: lightning.Trainer) -> None:
@@ -121,7 +98,7 @@ class FolderCheckpoints(Checkpoints):
             names = sorted(path.name for path in folder.iterdir())
             for name in names:
                 publishing.sync(folder / name)
-            names.remove(METADATA)  # which a manifest, as a hidden file, may not list
+            names.remove(METADATA)  # a hidden file, which a manifest may not list
             content = {"format": FORMAT, "metadata": manifests.sha256(folder / METADATA)}
             manifests.write(folder / MANIFEST, content, manifests.listing(folder, names))
             publishing.point(self.path, folder)
@@ -131,7 +108,7 @@ class FolderCheckpoints(Checkpoints):
 
 
 class _Plain(pickle.Unpickler):
-    """Reads what torch's distributed checkpoints say of themselves, and makes nothing but that."""
+    """Reads what torch's distributed checkpoints say about themselves, and makes nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name in PLAIN.get(module, ()):
@@ -164,11 +141,19 @@ def _check(path: Path) -> None:
 
 
 def gathered(tensors: dict[str, Tensor], folder: Path | None) -> dict[str, NDArray[np.float32]]:
-    """Tensors of all ranks on the first, where tables lie in files without a name in ``folder``; on
-    the others, where that is None, nothing."""
-    found = {}
+    """Collects the parts of all ranks on the first one.
+
+    Args:
+        tensors: by name; those in parts are asked for by all ranks in the same order.
+        folder: where the first rank keeps whole tables, in files without a name; None on the
+            others.
+
+    Returns:
+        The tensors by name. On ranks but the first, those in parts are left out.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
     for name, tensor in tensors.items():
-        if not is_spread(tensor):
+        if not is_sharded(tensor):
             found[name] = tensor.cpu().numpy()
             continue
         part, place = part_of(tensor)
@@ -176,9 +161,8 @@ def gathered(tensors: dict[str, Tensor], folder: Path | None) -> dict[str, NDArr
             _send(part)
             continue
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(
-                file.fileno(), 0, 4 * tensor.numel()
-            )  # a full disk is an error here, a crash later
+            # A full disk is an error here, and would be a crash later.
+            os.posix_fallocate(file.fileno(), 0, 4 * tensor.numel())
             table = np.memmap(file, np.float32, "r+", shape=tuple(tensor.shape))
         table[place] = part.cpu().numpy()
         size = len(part)
@@ -189,12 +173,14 @@ def gathered(tensors: dict[str, Tensor], folder: Path | None) -> dict[str, NDArr
 
 
 def _send(part: Tensor) -> None:
+    """Sends a part of a table to the first rank, piece by piece."""
     flat = part.reshape(-1)
     for begin in range(0, len(flat), SENT):
         dist.send(flat[begin : begin + SENT].contiguous(), 0)
 
 
 def _receive(into: NDArray[np.float32], rank: int, device: torch.device) -> None:
+    """Fills an array with the part that a rank sends."""
     for begin in range(0, len(into), SENT):
         piece = torch.empty(min(SENT, len(into) - begin), device=device)
         dist.recv(piece, rank)

@@ -13,19 +13,15 @@ from torch import Tensor
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.models.scoring import Predictor
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.training.epochs import Epoch, Progress
 from cfcli.core.training.gibbs.sampler import Sampler
+from cfcli.core.training.plan import sizing
 from cfcli.core.training.resuming import Resumable
 
 BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
 BURN_IN_SWEEPS = 6  # at least, without a warm start
 THIN = 5  # sweeps for each that is kept; at most one epoch
-MANY_ROWS = 500_000  # carry factors of a larger rank
-SWEEPS, ROWS = (
-    10,
-    2_000_000,
-)  # sweeps an epoch, and ratings from which there are fewer: they tell more of each vector
 LEAST_GAIN = 3e-3  # of the validation error, with such fewer sweeps
 
 
@@ -43,16 +39,16 @@ class Sampling(Resumable):
 
     def __init__(
         self, table: csr_matrix, val: pl.DataFrame, config: TrainConfig, progress: Progress,
-        bounds: tuple[float, float], device: str, start: Start | None = None,
+        bounds: tuple[float, float], device: str, start: WarmStart | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config, progress)
         self.automatic_optimization = False
         self.bounds = bounds
-        rank = rank_for(table.nnz, config)
-        self.steps = int(
-            np.clip(SWEEPS * ROWS // table.nnz, 2 if rank < 32 else 1, SWEEPS)
-        )  # an epoch
-        if self.steps < SWEEPS:  # the mean of samples gets better for ever, but by less and less
+        rank = sizing.sampler_rank(config, table.nnz)
+        self.steps = sizing.sweeps_per_epoch(table.nnz, rank)
+        if (
+            self.steps < sizing.SWEEPS
+        ):  # the mean of samples gets better for ever, but by less and less
             self.least_gain = LEAST_GAIN
         self.sampler = Sampler(table, rank, config.dim, config.seed, device)
         self.burn_in = max(BURN_IN, -(-BURN_IN_SWEEPS // self.steps))
@@ -135,15 +131,6 @@ class Sampling(Resumable):
 
     def _error(self, prediction: Tensor) -> Tensor:
         return prediction.clamp(*self.bounds) - self.val_rating
-
-
-def rank_for(rows: int, config: TrainConfig) -> int:
-    """Rank of the samples. The mean of many is of higher rank: ``dim`` asks for more only where
-    rows can tell it. One more, for the bias, makes a multiple of 8, which vector instructions
-    like."""
-    if config.gibbs.sampler_rank:
-        return config.gibbs.sampler_rank
-    return 15 if rows < MANY_ROWS else max(31, min(config.dim, 64) // 8 * 8 - 1)
 
 
 def _judged(row: Epoch, error: Tensor) -> Epoch:

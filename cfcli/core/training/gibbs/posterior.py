@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LEAST_RANK = 128  # to which a sum of products is cut while it grows
-ROWS = 1 << 14  # that are taken in double precision at once
-SAMPLES, SAMPLE_BYTES = 16, 256 << 20  # of the newest draws, at most
+from cfcli.core.training.plan import sizing
+
+GRAM_ROWS = 1 << 14  # rows that are taken in double precision at once
 
 
 class Posterior:
@@ -37,7 +37,7 @@ class Posterior:
 
     def __init__(self, degrees: list[Tensor], dim: int) -> None:
         self.roots = [degree.clamp(min=0.5).sqrt()[:, None] for degree in degrees]
-        self.rank = max(LEAST_RANK, 2 * dim)
+        self.rank = sizing.mean_rank(dim)
         self.n = self.kept = 0
         self.noise = 0.0
         self.sides = [root[:, :0] for root in self.roots]
@@ -59,9 +59,9 @@ class Posterior:
     def keep(self, vectors: list[Tensor], variances: list[Tensor], noise: float) -> None:
         """Keeps a draw as it is; with it the variances of users' and of items' ratings, and that of
         a rating."""
-        room = SAMPLE_BYTES // (2 * sum(side.numel() for side in vectors))
+        kept = sizing.samples_kept(sum(side.numel() for side in vectors))
         draws = [*self.draws, [side.half().cpu() for side in vectors]]
-        self.draws = draws[max(len(draws) - min(room, SAMPLES), 0) :]
+        self.draws = draws[max(len(draws) - kept, 0) :]
         self.variances = [total + new for total, new in zip(self.variances, variances, strict=True)]
         self.noise += noise
         self.kept += 1
@@ -129,7 +129,9 @@ def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]
 def _gram(side: Tensor, root: Tensor) -> Tensor:
     """Of the weighted rows, (K, K), in double precision on the CPU."""
     total = torch.zeros(side.shape[1], side.shape[1], dtype=torch.float64)
-    for part, weight in zip(torch.split(side, ROWS), torch.split(root, ROWS), strict=True):
+    for part, weight in zip(
+        torch.split(side, GRAM_ROWS), torch.split(root, GRAM_ROWS), strict=True
+    ):
         rows = (part * weight).cpu().double()
         total.addmm_(rows.T, rows)
     return total

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from cfcli.core.models.warm_start import Start
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
+from cfcli.core.training.plan.sizing import PADDED
 
-PADDED = 1 << 17  # ratings, with padding, that are worked on at once
 JITTER = 1e-4  # what is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
 NU = 25.0  # weight of the prior of w, in ratings
@@ -202,7 +202,7 @@ class Sampler:
         self.alpha, self.mse = 1.0, self.scale**2
         self.posterior = Posterior([self.users.degree, self.items.degree], dim)
 
-    def begin_from(self, start: Start) -> None:
+    def begin_from(self, start: WarmStart) -> None:
         """Takes an earlier sample in place of the random one, or else an earlier model's vectors:
         of another rank perhaps, then as near as this one gets, or with random columns beside
         them."""

@@ -1,124 +1,260 @@
-"""What makes a training fit."""
+"""What makes a training run fit a machine."""
 
 import contextlib
-import dataclasses
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from cfcli.core.config.fields import keys_of
-from cfcli.core.config.train import TrainConfig
+from cfcli.core.config.train import Optimizer, TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 from cfcli.core.training.plan.machine import Machine, available
-from cfcli.core.training.plan.memory import SURE, WORTH, Plan, plan, size
+from cfcli.core.training.plan.memory import SURE, WORTH_REFUSING, Plan, plan, size
 from cfcli.core.training.plan.sizing import Job
+
+# Optimizers that need less memory than adam, the second even less.
+SPARSE: tuple[Optimizer, ...] = ("sparse-adam", "rowwise-adagrad")
+MOST_DOUBLINGS = 6  # of the machines or devices that are advised
+
+Changes = dict[str, int | bool | str]  # of the configuration, by key
+
+
+class Way(NamedTuple):
+    """One way to make a training run fit.
+
+    Attributes:
+        flags: of the command line, word by word.
+        plan: what the training needs with them.
+    """
+
+    flags: list[str]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training run needs, in bytes.
+
+    Attributes:
+        memory: of all processes on this machine.
+        device: of a GPU.
+        disk: for checkpoints or the run.
+    """
+
+    memory: int
+    device: int
+    disk: int
+
+    @classmethod
+    def of(cls, found: Plan) -> "Needs":
+        """The sums of a plan."""
+        return cls(found.memory, found.device, found.disk)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Flags that make a training run fit.
+
+    Attributes:
+        flags: word by word.
+        needs: what the training needs with them.
+    """
+
+    flags: list[str]
+    needs: Needs
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a training run needs and what a machine has: what ``cfcli plan --json`` prints.
+
+    Attributes:
+        fits: whether there is enough of everything.
+        lacking: which of memory, device and disk do not suffice.
+        model: kind of the model.
+        solver: adam or gibbs.
+        optimizer: what adam steps by; None for gibbs.
+        dim: dimension of the embeddings.
+        devices: processes on each machine.
+        num_nodes: machines.
+        users: number of users.
+        items: number of items.
+        rows: ratings to train on.
+        val: ratings to validate on.
+        per_rank: bytes of memory that a process needs, by what they are for.
+        on_device: the names of those that a GPU holds.
+        needs: their sums, and the disk.
+        has: what this machine has.
+        suggestions: what would make it fit, where it does not.
+    """
+
+    fits: bool
+    lacking: list[str]
+    model: str
+    solver: str
+    optimizer: str | None
+    dim: int
+    devices: int
+    num_nodes: int
+    users: int
+    items: int
+    rows: int
+    val: int
+    per_rank: dict[str, int]
+    on_device: list[str]
+    needs: Needs
+    has: Machine
+    suggestions: list[Suggestion]
 
 
 def settled(config: TrainConfig, job: Job, machine: Machine) -> TrainConfig:
-    """The configuration with the optimizer that ``auto`` means here, where it is not adam: the
-    first that fits. Several ranks, which must agree, and what takes no other get adam."""
+    """The configuration with the optimizer that ``auto`` means here: adam, or where that does not
+    fit the first that does.
+
+    Several ranks, which must agree, and what takes no other optimizer get adam.
+
+    Args:
+        config: that is asked for.
+        job: the size of the data.
+        machine: what is there.
+    """
     asked = (
         config.adam.optimizer != "auto"
         or config.resolved_solver != "adam"
         or config.processes.ranks > 1
+        or config.device == "mps"
     )
-    if not asked and config.device != "mps" and plan(config, job, machine).lacking():
-        for name in ("sparse-adam", "rowwise-adagrad"):
-            other = config.replace(optimizer=name)
-            if not plan(other, job, machine).lacking():
-                return other
+    if asked or not plan(config, job, machine).lacking():
+        return config
+    for name in SPARSE:
+        other = config.replace(optimizer=name)
+        if not plan(other, job, machine).lacking():
+            return other
     return config
 
 
 def refuse(config: TrainConfig, job: Job, machine: Machine) -> None:
-    """Raises a MachineError where a training surely needs more than there is, which names what
-    would make it fit."""
+    """Refuses a training run that surely needs more than there is.
+
+    Args:
+        config: of the training.
+        job: the size of the data.
+        machine: what is there.
+
+    Raises:
+        MachineError: it does; the message names what would make it fit.
+    """
     found = plan(config, job, machine)
-    if lacking := [name for name in found.lacking(SURE) if getattr(found, name) > WORTH]:
-        of = ", ".join(
-            f"{size(getattr(found, name))} of {name} where {size(getattr(machine, name))} are free"
-            for name in lacking
-        )
-        ways = " or ".join(" ".join(flags) for flags, _ in fitting(config, job, machine))
-        raise MachineError(
-            f"training needs {of}; " + (f"it fits with {ways}" if ways else "see 'cfcli plan'")
-        )
-
-
-def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[tuple[list[str], Plan]]:
-    """Flags that make a training fit, each as few as do, with the plan by them: other ways to hold
-    the same model; a smaller dimension; tables shared with other machines. Where none of these
-    fits, all of them at once."""
-    solver = (
-        {"solver": "adam"} if config.solver != "auto" or config.resolved_solver == "gibbs" else {}
+    lacking = [name for name in found.lacking(SURE) if getattr(found, name) > WORTH_REFUSING]
+    if not lacking:
+        return
+    needs = ", ".join(
+        f"{size(getattr(found, name))} of {name} where {size(getattr(machine, name))} are free"
+        for name in lacking
     )
-    optimizers: list[dict[str, Any]] = [
-        {"optimizer": name} | solver for name in ("sparse-adam", "rowwise-adagrad")
+    ways = " or ".join(" ".join(way.flags) for way in fitting(config, job, machine))
+    advice = f"it fits with {ways}" if ways else "see 'cfcli plan'"
+    raise MachineError(f"training needs {needs}; {advice}")
+
+
+def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[Way]:
+    """Ways to make a training run fit, each with as few flags as do: to hold the same model in
+    another way, a smaller dimension, and tables shared with other machines. Where none of these
+    fits, all of them at once.
+
+    Args:
+        config: that does not fit.
+        job: the size of the data.
+        machine: what is there.
+    """
+    by_sampling = config.resolved_solver == "gibbs"
+    # Settings that gradient descent alone knows must not be given to the sampler.
+    solver: Changes = {"solver": "adam"} if by_sampling or config.solver != "auto" else {}
+    optimizers: list[Changes] = [solver | {"optimizer": name} for name in SPARSE]
+    choices: list[list[Changes]] = [
+        [{}, *optimizers],
+        [{}, solver | {"loader": "stream"}],
+        [{}, solver | {"implicit": False}],
+        [{}],
     ]
-    choices: list[list[dict[str, Any]]] = [
-        [{}, *([{"solver": "adam"}] if config.resolved_solver == "gibbs" else []), *optimizers],
-        [{}, {"loader": "stream"} | solver],
-        [{}, {"implicit": False} | solver],
-        [{}, *([{"batch_size": "auto"}] if config.adam.batch_size != "auto" else [])],
-    ]
-    same = [
-        {key: value for change in changes for key, value in change.items()}
-        for changes in itertools.product(*choices)
-    ]
-    same.sort(key=len)
-    dims = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
+    if by_sampling:
+        choices[0].insert(1, {"solver": "adam"})
+    if config.adam.batch_size != "auto":
+        choices[3].append({"batch_size": "auto"})
+    same_model = [_merged(changes) for changes in itertools.product(*choices)]
+    same_model.sort(key=len)
+    smaller: list[Changes] = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
     more = "devices" if machine.device is not None else "num_nodes"
-    shards = [
-        {more: getattr(config.processes, more) << k, "shard_embeddings": True} | solver
-        for k in range(1, 7)
+    shared: list[Changes] = [
+        solver | {more: getattr(config.processes, more) << k, "shard_embeddings": True}
+        for k in range(1, MOST_DOUBLINGS + 1)
     ]
-    found = [way for ways in (same, dims, shards) if (way := _first(config, ways, job, machine))]
-    if not found and (
-        way := _first(config, [same[-1] | change for change in (*dims, *shards)], job, machine)
-    ):
-        found = [way]
+    ways = [_first(config, tried, job, machine) for tried in (same_model, smaller, shared)]
+    found = [way for way in ways if way is not None]
+    if found:
+        return found
+    everything = [same_model[-1] | change for change in (*smaller, *shared)]
+    last = _first(config, everything, job, machine)
+    return [] if last is None else [last]
+
+
+def _merged(parts: tuple[Changes, ...]) -> Changes:
+    """Several changes as one."""
+    found: Changes = {}
+    for part in parts:
+        found |= part
     return found
 
 
-def _first(
-    config: TrainConfig, ways: list[dict[str, Any]], job: Job, machine: Machine
-) -> tuple[list[str], Plan] | None:
-    """The first of some changes that fits, as flags, and the plan by it."""
+def _first(config: TrainConfig, tried: list[Changes], job: Job, machine: Machine) -> Way | None:
+    """The first of some changes that makes it fit."""
     keys, values = keys_of(TrainConfig), config.values()
-    for changes in ways:
+    for changes in tried:
         names = sorted(changes, key=lambda name: name != "solver")
-        changes = {name: changes[name] for name in names if values[name] != changes[name]}
+        new = {name: changes[name] for name in names if values[name] != changes[name]}
+        if not new:
+            continue
         with contextlib.suppress(ConfigError):
-            found = plan(config.replace(**changes), job, machine)
-            if changes and not found.lacking():
-                words = [keys[name].words(value) for name, value in changes.items()]
-                return list(itertools.chain(*words)), found
+            found = plan(config.replace(**new), job, machine)
+            if not found.lacking():
+                words = [keys[name].words(value) for name, value in new.items()]
+                return Way(list(itertools.chain(*words)), found)
     return None
 
 
-def report(config: TrainConfig, job: Job, out: Path) -> dict[str, Any]:
-    """What a training needs and what this machine has, in bytes, and what would make it fit: plain
-    values."""
+def report(config: TrainConfig, job: Job, out: Path) -> Report:
+    """Compares what a training run needs with what this machine has.
+
+    Args:
+        config: of the training.
+        job: the size of the data.
+        out: the folder where the run would be.
+
+    Raises:
+        MachineError: there is no such device.
+    """
     machine = available(config, out)
     config = settled(config, job, machine)
     found = plan(config, job, machine)
-    names = ("memory", "device", "disk")
-    return {
-        "fits": not found.lacking(),
-        "lacking": found.lacking(),
-        "model": config.model,
-        "solver": config.resolved_solver,
-        "optimizer": config.resolved_optimizer,
-        "dim": config.dim,
-        "devices": config.processes.devices,
-        "num_nodes": config.processes.num_nodes,
-        **dataclasses.asdict(job),
-        "per_rank": found.parts,
-        "on_device": sorted(found.on_device),
-        "needs": {name: getattr(found, name) for name in names},
-        "has": {name: getattr(machine, name) for name in names},
-        "suggestions": [
-            {"flags": flags, "needs": {name: getattr(other, name) for name in names}}
-            for flags, other in (fitting(config, job, machine) if found.lacking() else [])
-        ],
-    }
+    lacking = found.lacking()
+    ways = fitting(config, job, machine) if lacking else []
+    return Report(
+        fits=not lacking,
+        lacking=lacking,
+        model=config.model,
+        solver=config.resolved_solver,
+        optimizer=config.resolved_optimizer,
+        dim=config.dim,
+        devices=config.processes.devices,
+        num_nodes=config.processes.num_nodes,
+        users=job.users,
+        items=job.items,
+        rows=job.rows,
+        val=job.val,
+        per_rank=found.parts,
+        on_device=sorted(found.on_device),
+        needs=Needs.of(found),
+        has=machine,
+        suggestions=[Suggestion(way.flags, Needs.of(way.plan)) for way in ways],
+    )

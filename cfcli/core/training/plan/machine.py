@@ -1,10 +1,11 @@
-"""What this machine has."""
+"""What this machine has free."""
 
 import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import MachineError
@@ -12,12 +13,12 @@ from cfcli.core.errors import MachineError
 
 @dataclass(frozen=True)
 class Machine:
-    """What is there, in bytes; None where nobody says.
+    """What a machine has free, in bytes; None where nothing says so.
 
     Attributes:
         memory: that a process can still get.
-        device: free memory of the GPU, where one is to be used.
-        disk: free where the run is to be.
+        device: memory of the GPU, where one is to be used.
+        disk: where the run is to be.
     """
 
     memory: int | None
@@ -26,11 +27,14 @@ class Machine:
 
 
 def available(config: TrainConfig, out: Path) -> Machine:
-    """What this machine has now, for a run in the folder ``out`` or, where it is not there, in the
-    nearest that is.
+    """What this machine has now.
+
+    Args:
+        config: ``device`` says whether a GPU is to be used.
+        out: the folder of the run; where it is not there, the nearest folder above it counts.
 
     Raises:
-        MachineError: no such device.
+        MachineError: there is no such device.
     """
     memory = min([*_of_system(), *left_by_groups()], default=None)
     folder = next((place for place in (out, *out.absolute().parents) if place.is_dir()), Path())
@@ -48,40 +52,55 @@ def available(config: TrainConfig, out: Path) -> Machine:
 
 
 def _of_system() -> Iterator[int]:
-    """What Linux says that a process can still get."""
+    """The bytes that a process can still get, as Linux says."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 yield int(line.split()[1]) << 10
 
 
+class _GroupFiles(NamedTuple):
+    """Names of a control group's files: its limit, what it uses, and the key in ``memory.stat`` of
+    the pages of files, which can be dropped."""
+
+    limit: str
+    used: str
+    pages: str
+
+
+VERSION_1 = _GroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+VERSION_2 = _GroupFiles("memory.max", "memory.current", "inactive_file")
+
+
 def left_by_groups(
     proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """What is left by the control groups that this process is in, of either version; files' pages
-    can be dropped."""
+    """The bytes that each control group of this process leaves, of either version.
+
+    Args:
+        proc: the file that names the groups.
+        mounted: where their files are.
+    """
     with contextlib.suppress(OSError):
         for line in proc.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
-                root, limit, used, pages = mounted, "memory.max", "memory.current", "inactive_file"
+                root, names = mounted, VERSION_2
             elif "memory" in controllers.split(","):
-                root, limit, used = (
-                    mounted / "memory",
-                    "memory.limit_in_bytes",
-                    "memory.usage_in_bytes",
-                )
-                pages = "total_inactive_file"
+                root, names = mounted / "memory", VERSION_1
             else:
                 continue
             place = root / path.lstrip("/")
-            for folder in (
-                place,
-                *(parent for parent in place.parents if parent.is_relative_to(root)),
-            ):
-                with contextlib.suppress(OSError, ValueError):  # no limit there is the word max
-                    left = int((folder / limit).read_text()) - int((folder / used).read_text())
-                    stat = dict(
-                        line.split() for line in (folder / "memory.stat").read_text().splitlines()
-                    )
-                    yield max(0, left + int(stat.get(pages, 0)))
+            above = [parent for parent in place.parents if parent.is_relative_to(root)]
+            for folder in (place, *above):
+                # A group without a limit has the word max there.
+                with contextlib.suppress(OSError, ValueError):
+                    yield _left_by(folder, names)
+
+
+def _left_by(folder: Path, names: _GroupFiles) -> int:
+    """The bytes that one control group leaves."""
+    left = int((folder / names.limit).read_text()) - int((folder / names.used).read_text())
+    lines = (folder / "memory.stat").read_text().splitlines()
+    stat = dict(line.split() for line in lines)
+    return max(0, left + int(stat.get(names.pages, 0)))

@@ -9,12 +9,7 @@ import pytest
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import MachineError
 from cfcli.core.runs import train as fitting
-from cfcli.core.training import cooccurrence as implicit
-from cfcli.core.training import descent as adam
-from cfcli.core.training.gibbs import module as sampling
-from cfcli.core.training.gibbs import posterior
-from cfcli.core.training.gibbs import sampler as gibbs
-from cfcli.core.training.plan import advice, machine, sizing
+from cfcli.core.training.plan import advice, machine
 from cfcli.core.training.plan.advice import refuse, settled
 from cfcli.core.training.plan.machine import Machine, available
 from cfcli.core.training.plan.memory import Plan, plan
@@ -72,20 +67,6 @@ def test_ranks_of_one_machine_add_up() -> None:
     on_gpu = plan(config, LARGE, Machine(10**18, 10**18))
     assert on_gpu.device + on_gpu.memory // 2 == sum(on_gpu.parts.values())
     assert on_gpu.device > 9 * GB
-
-
-def test_the_numbers_of_the_solvers_are_those_they_use() -> None:
-    for rows in (1_000, 70_000, 600_000, 30_000_000):
-        job = Job(3000, 2000, rows)
-        assert sizing.batch_size(TrainConfig(), rows) == min(rows, adam.auto_batch_size(rows))
-        assert sizing.sampled_rank(TrainConfig.of(dim=64), rows) == sampling.rank_for(
-            rows, TrainConfig.of(dim=64)
-        )
-        for most in (adam.FEATURES, implicit.MOST_FEATURES):
-            assert sizing.features(job, most) == implicit.helpful(rows, (3000, 2000), most)
-    ours = sizing.FEATURES, sizing.MOST_FEATURES, sizing.PADDED, sizing.KEPT_RANK, sizing.DRAWS
-    assert ours[:3] == (adam.FEATURES, implicit.MOST_FEATURES, gibbs.PADDED)
-    assert ours[3:] == (posterior.LEAST_RANK, posterior.SAMPLE_BYTES)
 
 
 def applied(config: TrainConfig, flags: list[str]) -> TrainConfig:

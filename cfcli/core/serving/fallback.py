@@ -9,12 +9,15 @@ from cfcli.core.runs.run import Run
 SOURCES = ("model", "user_bias", "item_bias", "mean")
 
 
-class Scorer:
-    """Predicts for users and items that the run may not know.
+class FallbackPredictor:
+    """Predicts ratings, also for users and items that the run may not know.
 
-    A pair that the run knows gets the model's rating. Of others, what is known is used: mean + user
-    bias, mean + item bias (damped biases of the training rows,
-    :class:`cfcli.core.models.biases.BiasModel`), or the mean.
+    A pair that the run knows gets the model's rating. For others it falls back on what is known:
+    mean + user bias, mean + item bias, or the mean. The biases are the damped ones of the training
+    rows, see :class:`cfcli.core.models.biases.BiasModel`.
+
+    Args:
+        run: whose model predicts.
     """
 
     def __init__(self, run: Run) -> None:
@@ -27,20 +30,24 @@ class Scorer:
         """Ratings (N,) and, for each, the place of its source in :data:`SOURCES`.
 
         Args:
-            user, item: indices (N,), null where unknown.
+            user: indices of the users, (N,), null where unknown.
+            item: indices of the items, (N,), null where unknown.
         """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
         rating = self.bias(user, item)
         known = knows_user & knows_item
         rating[known] = self.predictor.predict(users[known], items[known])
-        source = np.where(known, 0, np.where(knows_user, 1, np.where(knows_item, 2, 3))).astype(
-            np.uint8
-        )
+        source = np.select([known, knows_user, knows_item], [0, 1, 2], 3).astype(np.uint8)
         return np.clip(rating, self.low, self.high), source
 
     def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
-        """Ratings (N,) by the damped biases alone, of what is known."""
+        """Ratings (N,) by the damped biases alone, of what is known.
+
+        Args:
+            user: indices of the users, (N,), null where unknown.
+            item: indices of the items, (N,), null where unknown.
+        """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
         rating = self.base.mean + np.where(knows_user, self.base.user_bias[users], 0.0)
@@ -51,26 +58,33 @@ class Scorer:
 def standard_deviation(
     run: Run, user: NDArray[np.int64], item: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """How far ratings (N,) of user and item indices, each (N,), fall from their predictions: the
-    posterior predictive standard deviation, from the spread of the samples and the noise (Gelman et
-    al., Bayesian Data Analysis, ch. 14).
+    """How far ratings (N,) fall from their predictions, in ratings.
+
+    The posterior predictive standard deviation, from the spread of the samples and the noise
+    (Gelman et al., "Bayesian Data Analysis", ch. 14).
+
+    Args:
+        run: with samples of the posterior.
+        user: indices of the users, (N,).
+        item: indices of the items, (N,).
 
     Raises:
         ConfigError: the run keeps no samples.
     """
     users, items = run.samples["users"], run.samples["items"]
+    n = len(users)
     total, squares = np.zeros(len(user)), np.zeros(len(user))
     for p, q in zip(users, items, strict=True):
         a, b = p[user].astype(np.float32), q[item].astype(np.float32)
         rating = np.einsum("bd,bd->b", a[:, :-1], b[:, :-1]) + a[:, -1] + b[:, -1]
         total += rating
         squares += rating.astype(np.float64) ** 2
-    spread = (squares - total**2 / len(users)) / (len(users) - 1)
+    spread = (squares - total**2 / n) / (n - 1)
     noise = run.samples["user_noise"][user] * run.samples["item_noise"][item].astype(np.float64)
     found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + noise)
     return found
 
 
 def index_of(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Indices, 0 for null, and which are none."""
+    """Indices (N,), 0 for null, and which of them are not null, (N,)."""
     return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()
