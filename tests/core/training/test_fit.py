@@ -532,7 +532,7 @@ def test_samples_of_many_ratings_end_when_they_gain_little(
     """As if these were many: fewer sweeps an epoch, and what each adds to the mean is soon next to
     nothing."""
     keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": None}
-    monkeypatch.setattr("cfcli.core.training.gibbs.module.ROWS", sides[0].height // 2)
+    monkeypatch.setattr("cfcli.core.training.plan.sizing.SWEPT_RATINGS", sides[0].height // 2)
     monkeypatch.setattr("cfcli.core.training.gibbs.module.LEAST_GAIN", 0.01)
     watch = Watch()
     model = run(sides, watch, **keys)
