@@ -112,12 +112,14 @@ def notebook(users: int, items: int, rows: int, epochs: int) -> list[float]:
 def cfcli(users: int, items: int, rows: int, epochs: int, settings: dict[str, Any]) -> list[float]:
     """Seconds of its epochs."""
     from cfcli.core.config.train import TrainConfig
-    from cfcli.core.training import fit as training
+    from cfcli.core.training.fit import fit
+    from cfcli.core.training.job import TrainingData
 
     config = TrainConfig.of(solver="adam", epochs=epochs, device="cpu", **settings)
     with tempfile.TemporaryDirectory() as folder:
         empty = make(users, items, 1).clear()
-        fitted = training.fit(make(users, items, rows), empty, users, items, config, Path(folder))
+        data = TrainingData(make(users, items, rows), empty, users, items)
+        fitted = fit(data, config, Path(folder))
     return [row.seconds for row in fitted.history]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
 from cfcli.core.config.names import known_key
 from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
@@ -78,6 +78,8 @@ def bench(
 
     from cfcli.core.reporting import charts, png
     from cfcli.core.training import benchmark
+
+    leave_no_compiler_cache()
 
     def watch(timing: "Timing") -> None:
         if not is_live():

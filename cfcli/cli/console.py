@@ -35,6 +35,14 @@ def _hex(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
 
 
+def leave_no_compiler_cache() -> None:
+    """Keeps PyTorch's compiler, which Lightning imports, from making a folder for its cache in
+    $TMPDIR: it takes one that is there already. To be called before a training."""
+    import tempfile  # late, as it takes time and few commands need it
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
+
+
 def is_live() -> bool:
     """Whether moving progress may be drawn: only for a person at a terminal."""
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"

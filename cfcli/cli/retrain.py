@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, safe
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
 from cfcli.cli.train import Progress
 from cfcli.core.config.resolve import resolve_both
 from cfcli.core.errors import CfcliError, GateError, LockedError
@@ -84,6 +84,7 @@ def retrain(
     from cfcli.core.retraining.retrain import retrain as run
     from cfcli.core.retraining.store import Store
 
+    leave_no_compiler_cache()
     policy = Policy(tolerance, min_gain_over, keep, full_every)
     begin, code, report = time.time(), 1, {}
     try:

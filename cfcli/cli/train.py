@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config.resolve import resolve, resolve_resumed
 from cfcli.core.config.train import TrainConfig
@@ -70,6 +70,7 @@ def train(
     if resume:
         console.say(f"goes on with {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
+    leave_no_compiler_cache()
     with Progress(console, settings, chosen_by) as progress:
         trained = fitting.train(
             dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over

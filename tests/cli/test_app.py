@@ -48,6 +48,20 @@ def test_help_loads_no_heavy_library(command: str) -> None:
     assert done.stdout == "[]\n"
 
 
+def test_training_by_default_loads_no_library_that_only_gradients_need(project: Path) -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom cfcli.cli.app import app\n"
+        "args = ['train', '--epochs', '2', '--out', 'light', '--no-plots', '-q']\n"
+        "assert CliRunner().invoke(app, args).exit_code == 0\n"
+        "heavy = {'pytorch_lightning', 'torchmetrics', 'torch._dynamo', 'sklearn', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_root_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
     done = run_cfcli(cwd=tmp_path)
     text = " ".join(done.stdout.replace("│", " ").split())

@@ -110,7 +110,8 @@ from cfcli.core.training.distributed import ranks
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.training.distributed import collectives as together
-from cfcli.core.training import fit as training
+from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
 config = ranks.launched(TrainConfig.of(model="ncf", dim=4, dropout=0.5, epochs=1, batch_size=111))
 rank, found = ranks.rank(config), []
 summed = together.sum_gradients
@@ -122,7 +123,8 @@ together.sum_gradients = noted
 data = Dataset.load(Path("data"))
 shape = data.info["users"], data.info["items"]
 place = None if rank else Path("checkpoints")
-fitted = training.fit(data.split("train"), data.split("val"), *shape, config, place)
+data = TrainingData(data.split("train"), data.split("val"), *shape)
+fitted = fit(data, config, place)
 parameters = torch.cat([torch.from_numpy(tensor).flatten() for tensor in fitted.tensors.values()])
 torch.save([torch.stack(found), parameters], f"{rank}.pt")
 """
@@ -320,7 +322,8 @@ def test_ranks_with_parts_of_the_tables_train_what_one_with_all_does(place: Path
 PARTS = """
 import torch
 from pathlib import Path
-from cfcli.core.training import fit as training
+from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
 from cfcli.core.training.distributed import ranks
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
@@ -343,7 +346,8 @@ place = Path("parts") / "checkpoints"
 place.parent.mkdir(exist_ok=True)
 shape = data.info["users"], data.info["items"]
 place = None if rank else place
-fitted = training.fit(data.split("train"), data.split("val"), *shape, config, place)
+data = TrainingData(data.split("train"), data.split("val"), *shape)
+fitted = fit(data, config, place)
 found = {name: tensor.shape for name, tensor in fitted.tensors.items()}
 torch.save([shapes, found], f"parts{rank}.pt")
 """

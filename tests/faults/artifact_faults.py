@@ -17,7 +17,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError
 from cfcli.core.runs.run import Run
 from cfcli.core.storage import manifests
-from cfcli.core.training import fit as training
+from cfcli.core.training import checkpoints
 
 KINDS = {"dataset": "data", "mf run": "mf", "ncf run": "ncf", "checkpoint": "stopped/checkpoints"}
 MANIFESTS = {"dataset": "dataset.json", "mf run": "run.json", "ncf run": "run.json"}
@@ -31,7 +31,7 @@ def load(folder: Path, kind: str) -> object:
     if kind == "dataset":
         return Dataset.load(where)
     if kind == "checkpoint":
-        return training.CheckpointFiles().load_checkpoint(where / "last.ckpt")
+        return checkpoints.read(where / "last.ckpt")
     return Run.load(where)
 
 

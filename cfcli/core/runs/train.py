@@ -1,8 +1,6 @@
 """From a dataset to a run on disk."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,6 @@ from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import CHECKPOINT, RUNS, Run
 from cfcli.core.runs.writing import create_run, write_run
-from cfcli.core.training import lightly
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.plan.advice import refuse, settled
@@ -37,7 +34,7 @@ def train(
         out: its folder; by default one in ``runs``.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
-        whole: write_run no run that a signal stopped early, but leave what is there to be resumed;
+        whole: write no run that a signal stopped early, but leave what is there to be resumed;
             keep no checkpoint in one that was ended by ``max_time``.
 
     Returns:
@@ -74,7 +71,7 @@ def train(
         return None
     with create_run(out, config, keep=keep) as (path, folder):
         try:
-            _, fitted = _fit(dataset, config, (folder / CHECKPOINT).parent, progress, start, resume)
+            model = _fit(dataset, config, (folder / CHECKPOINT).parent, progress, start, resume)
         except LostError as error:
             there = (folder / CHECKPOINT).exists()
             hint = (
@@ -84,14 +81,14 @@ def train(
         from cfcli.core.training import resources  # imports torch, which is loaded by now
 
         resources.free()
-        if whole and fitted.stopped_by:
+        if whole and model.stopped_by:
             raise StoppedError(
-                "stopped by a signal; the next training goes on from there", fitted.stopped_by
+                "stopped by a signal; the next training goes on from there", model.stopped_by
             )
         if whole:
             shutil.rmtree((folder / CHECKPOINT).parent, ignore_errors=True)
-        info = write_run(folder, path, dataset, config, fitted)
-    return path, info, fitted.stopped_by
+        info = write_run(folder, path, dataset, config, model)
+    return path, info, model.stopped_by
 
 
 def affordable(
@@ -110,26 +107,26 @@ def affordable(
 
 
 def _fit(
-    dataset: Dataset, config: TrainConfig, folder: Path | None, progress: Progress | None, start: WarmStart | None,
+    dataset: Dataset,
+    config: TrainConfig,
+    folder: Path | None,
+    progress: Progress | None,
+    start: WarmStart | None,
     resume: Path | None,
-) -> "tuple[Any, TrainedModel]":  # fmt: skip
-    """The module of training, and what it made of the dataset."""
-    # Torch makes its compiler's cache when it is imported, used or not: let it take a folder that
-    # is there.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
-    training = lightly.training()  # after all that can fail fast: PyTorch takes a second to import
-    scale = dataset.info["rating_scale"]
+) -> "TrainedModel":
+    """Trains on the dataset."""
+    # Imported after all that can fail fast: PyTorch takes a second.
+    from cfcli.core.training.fit import fit
+    from cfcli.core.training.job import TrainingData
+
     rows = dataset.blocks if config.adam.loader == "stream" else dataset.split
-    return training, training.fit(
+    scale = dataset.info["rating_scale"]
+    data = TrainingData(
         rows("train"),
         rows("val"),
         dataset.info["users"],
         dataset.info["items"],
-        config,
-        folder,
-        progress,
-        start=start,
-        resume=resume,
-        fingerprint=dataset.info["fingerprint"],
         rating_range=(scale["min"], scale["max"]),
+        fingerprint=dataset.info["fingerprint"],
     )
+    return fit(data, config, folder, progress, warm_start=start, resume=resume)

@@ -13,7 +13,6 @@ from cfcli.core.config.resolve import toml_table
 from cfcli.core.config.train import Algorithm, TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.storage import publishing
-from cfcli.core.training import lightly
 from cfcli.core.training.plan import sizing
 
 if TYPE_CHECKING:
@@ -239,7 +238,6 @@ class _Stopwatch:
     def __init__(self, dataset: Dataset, train: pl.DataFrame, repeats: int) -> None:
         self.train, self.repeats = train, repeats
         self.shape = dataset.info["users"], dataset.info["items"]
-        self.training = lightly.training()
 
     def batch_size(self, config: TrainConfig) -> int:
         """The batch size of a configuration, once ``auto`` is resolved."""
@@ -270,13 +268,16 @@ class _Stopwatch:
 
     def _epochs(self, config: TrainConfig) -> tuple[list[float], str]:
         """Seconds of epochs as ``train`` runs them, and the device."""
+        from cfcli.core.training.fit import fit
+        from cfcli.core.training.job import TrainingData
+        from cfcli.core.training.signals import raise_stopped
+
         config = config.replace(epochs=WARM_UP + self.repeats)
+        data = TrainingData(self.train, self.train.clear(), *self.shape)
         with tempfile.TemporaryDirectory() as folder:
-            fitted = self.training.fit(
-                self.train, self.train.clear(), *self.shape, config, Path(folder)
-            )
+            fitted = fit(data, config, Path(folder))
         if fitted.stopped_by:
-            self.training.raise_stopped(fitted.stopped_by)
+            raise_stopped(fitted.stopped_by)
         return [row.seconds for row in fitted.history[WARM_UP:]], fitted.device
 
     def _by_adam(

@@ -6,17 +6,20 @@ from cfcli.core.errors import MachineError
 
 
 def devices() -> list[str]:
-    """Those of this machine, the fastest first."""
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    return [device for device, is_there in there.items() if is_there]
+    """The devices of this machine, the fastest first."""
+    found = []
+    if torch.cuda.is_available():
+        found.append("cuda")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` as CUDA, else MPS, else CPU; others as they are.
+    """The device to train on.
+
+    Args:
+        wanted: ``cuda``, ``mps``, ``cpu``, or ``auto`` for the fastest of this machine.
 
     Raises:
         MachineError: this machine has no such device.

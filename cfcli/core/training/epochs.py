@@ -3,13 +3,28 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from cfcli.core.errors import GateError
+
+TRACED = 100  # entries of the trace that an epoch adds, at most
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to. Errors are per rating, on the scale of the ratings, without the L2
-    term; those of the training rows are the mean over the epoch while the parameters moved."""
+    """The result of one epoch.
+
+    Errors are per rating, on the scale of the ratings, without the L2 term. Those of the training
+    rows are the mean over the epoch, while the parameters moved.
+
+    Attributes:
+        epoch: its number, from 1.
+        train_mse, train_rmse: of the training rows.
+        val_mse, val_rmse, val_mae: of the validation rows; None without any.
+        learning_rate: of the embeddings; 0 where nothing descends.
+        seconds: how long the epoch took.
+        ratings_per_second: training ratings by that time.
+    """
 
     epoch: int
     train_mse: float
@@ -22,25 +37,35 @@ class Epoch:
     ratings_per_second: float
 
 
-def is_settled(errors: Sequence[float], first: int, patience: int, least: float = 0.0) -> bool:
-    """Whether validation errors stopped falling: in ``patience`` epochs none was lower, by more
-    than the share ``least``, than the lowest before. Those before epoch ``first`` (from 1) do not
-    count: what validation does while a model settles tells little."""
-    best, waited = math.inf, 0
-    for error in errors[max(first, 1) - 1 :]:
-        if error < best * (1 - least) or best == math.inf:
-            best, waited = error, 0
-        else:
-            waited += 1
-    return waited >= patience
+class TracePoint(NamedTuple):
+    """The training error of some steps.
+
+    Attributes:
+        step: number of the last of them, from 1, over all epochs.
+        mse: mean squared error of the training rows that they used.
+    """
+
+    step: int
+    mse: float
 
 
 class Progress(Protocol):
-    """Whoever wants to watch a fit."""
+    """Whoever watches a training."""
 
-    def start(self, device: str, batches: int, epochs: int) -> None: ...
-    def batch(self, done: int) -> None: ...
-    def epoch(self, row: Epoch) -> None: ...
+    def start(self, device: str, batches: int, epochs: int) -> None:
+        """The training begins.
+
+        Args:
+            device: where it computes.
+            batches: steps of an epoch.
+            epochs: how many there may be, at most.
+        """
+
+    def batch(self, done: int) -> None:
+        """``done`` steps of the running epoch are over."""
+
+    def epoch(self, row: Epoch) -> None:
+        """An epoch is over."""
 
 
 class Silent:
@@ -49,3 +74,68 @@ class Silent:
     def start(self, device: str, batches: int, epochs: int) -> None: ...
     def batch(self, done: int) -> None: ...
     def epoch(self, row: Epoch) -> None: ...
+
+
+class History:
+    """The epochs of one training so far.
+
+    Args:
+        progress: hears of each epoch.
+
+    Attributes:
+        epochs: one row per epoch.
+        trace: the training error along the steps.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.epochs: list[Epoch] = []
+        self.trace: list[TracePoint] = []
+
+    def add(self, row: Epoch, steps: Sequence[TracePoint]) -> None:
+        """Takes an epoch that is over.
+
+        Args:
+            row: its result.
+            steps: its part of the trace; steps that follow on each other are averaged until at
+                most ``TRACED`` are left.
+
+        Raises:
+            GateError: the error of the epoch is not a finite number.
+        """
+        self.epochs.append(row)
+        size = max(1, math.ceil(len(steps) / TRACED))
+        for begin in range(0, len(steps), size):
+            part = steps[begin : begin + size]
+            mse = math.fsum(point.mse for point in part) / len(part)
+            self.trace.append(TracePoint(part[-1].step, mse))
+        self.progress.epoch(row)
+        error = row.train_mse if row.val_mse is None else row.val_mse
+        if not math.isfinite(error):
+            raise GateError(f"the loss diverged in epoch {row.epoch}; try a lower --learning-rate")
+
+    @property
+    def val_errors(self) -> list[float]:
+        """The validation MSE of each epoch; empty without validation rows."""
+        return [row.val_mse for row in self.epochs if row.val_mse is not None]
+
+
+def is_settled(errors: Sequence[float], first: int, patience: int, least: float = 0.0) -> bool:
+    """Whether validation errors stopped falling.
+
+    They did if none of the last ``patience`` epochs was better than the best before.
+
+    Args:
+        errors: one per epoch.
+        first: the epoch, from 1, at which counting begins. What validation does while a model
+            settles says little.
+        patience: epochs to wait for a better one.
+        least: how much lower an error must be to count as better, as a share of the best.
+    """
+    best, waited = math.inf, 0
+    for error in errors[max(first, 1) - 1 :]:
+        if best == math.inf or error < best * (1 - least):
+            best, waited = error, 0
+        else:
+            waited += 1
+    return waited >= patience

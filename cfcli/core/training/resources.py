@@ -1,4 +1,4 @@
-"""What a training sets in its process while it computes."""
+"""What a training sets in its process while it computes, and puts back when it is over."""
 
 import contextlib
 import ctypes
@@ -10,17 +10,19 @@ import torch
 from cfcli.core.config.train import TrainConfig
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # of malloc.h
-LARGE, KEPT = (
-    32 << 20,
-    1 << 30,
-)  # bytes of a block that is returned when it is freed: by default, and in steps
+LARGE = 32 << 20  # bytes from which a freed block is returned to the kernel: glibc's own most
+KEPT = 1 << 30  # the same while steps are taken
 SMALL_STEP = 1 << 16  # ratings times dimensions
 
 
 @contextlib.contextmanager
 def fast(config: TrainConfig, entries: int) -> Iterator[None]:
-    """With the processor set up for training by steps that each work on so many ``entries`` of
-    vectors."""
+    """Sets threads, arithmetic and memory for training, and puts them back at the end.
+
+    Args:
+        config: ``threads``, ``devices``, ``shard_embeddings``.
+        entries: numbers of vectors that a step works on: its ratings times the dimension.
+    """
     # Keeps large blocks that are freed, for the next step: glibc would return them to the kernel,
     # and to get them again costs as much as the step itself. Tables in parts are there to save
     # memory.
@@ -33,9 +35,12 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
     before = torch.get_num_threads()
     # On small steps two threads win little, and lose much where other processes want the
     # processors, too.
-    small = config.threads == "auto" and entries < SMALL_STEP
-    share = max(1, before // config.processes.devices)
-    torch.set_num_threads(1 if small else share if config.threads == "auto" else config.threads)
+    if config.threads != "auto":
+        torch.set_num_threads(config.threads)
+    elif entries < SMALL_STEP:
+        torch.set_num_threads(1)
+    else:
+        torch.set_num_threads(max(1, before // config.processes.devices))
     try:
         yield
     finally:
@@ -48,8 +53,12 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sparing(config: TrainConfig) -> Iterator[None]:
-    """Within :func:`fast`, for what is done once: large blocks that are freed do go back to the
-    kernel."""
+    """Within :func:`fast`, lets large blocks that are freed go back to the kernel: for what is done
+    once.
+
+    Args:
+        config: ``shard_embeddings``.
+    """
     _glibc("mallopt", M_MMAP_THRESHOLD, LARGE)
     try:
         yield
@@ -59,12 +68,12 @@ def sparing(config: TrainConfig) -> Iterator[None]:
 
 
 def free() -> None:
-    """Gives back what a fit that is over still holds: Lightning's Trainer and the module name each
-    other."""
+    """Gives back the memory of a training that is over. Lightning's Trainer and the module refer to
+    each other, so that only the collector frees them."""
     gc.collect()
     _glibc("malloc_trim", 0)
 
 
 def _glibc(function: str, *arguments: int) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
+    with contextlib.suppress(OSError, AttributeError):  # not with another C library
         getattr(ctypes.CDLL("libc.so.6"), function)(*arguments)

@@ -1,7 +1,6 @@
-"""Adagrad with one accumulator a row, for tables of which a step is on few rows."""
+"""Adagrad with one accumulator per row, for tables of which a step moves few rows."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +9,11 @@ EPS = 1e-10  # so that a gradient of zeros divides by something
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
-    """Adagrad (Duchi et al. 2011, "Adaptive Subgradient Methods"), but a row shares the mean of its
-    squared gradients, as in TorchRec: the state of a table (N, D) is (N,).
+    """Adagrad (Duchi et al. 2011, "Adaptive Subgradient Methods") whose accumulator is the mean over
+    a row, as in TorchRec: the state of a table (N, D) is (N,).
 
     Args:
-        tables: whose gradients are sparse in the first dimension, and coalesced.
+        tables: (N, D) or (N,), whose gradients are sparse in the first dimension, and coalesced.
         lr: learning rate.
     """
 
@@ -22,20 +21,24 @@ class RowwiseAdagrad(torch.optim.Optimizer):
         super().__init__(tables, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Moves the rows that have a gradient.
+
+        Args:
+            closure: not used.
+        """
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is None:
                     continue
                 state = self.state[table]
                 if not state:
-                    state["squares"] = torch.zeros(
-                        len(table), dtype=table.dtype, device=table.device
-                    )
+                    state["squares"] = table.new_zeros(len(table))
                 ids, rows = table.grad.indices()[0], table.grad.values()
-                squares = state["squares"].index_select(0, ids) + rows.square().view(
-                    len(ids), -1
-                ).mean(1)
+                new = rows.square().view(len(ids), -1).mean(1)
+                squares = state["squares"].index_select(0, ids) + new
                 state["squares"].index_copy_(0, ids, squares)
-                size = squares.sqrt_().add_(EPS).view(-1, *[1] * (rows.dim() - 1))
+                size = squares.sqrt_().add_(EPS)
+                if rows.dim() > 1:
+                    size = size[:, None]
                 table.index_add_(0, ids, rows / size, alpha=-group["lr"])

@@ -1,19 +1,19 @@
 """The seconds that the parts of an epoch of gradient descent take, without Lightning."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import polars as pl
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.data.blocks import Summary
-from cfcli.core.models.base import Shape
 from cfcli.core.training import resources
-from cfcli.core.training.batches import Batch, Rows
+from cfcli.core.training.batches import Batch, SharedBatch
 from cfcli.core.training.descent import Descent
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Silent
-from cfcli.core.training.fit import _by_adam, _quiet
+from cfcli.core.training.fit import job_of
+from cfcli.core.training.gradient_descent import GradientDescent, quiet
+from cfcli.core.training.job import TrainingData
 
 
 def untrained(train: pl.DataFrame, users: int, items: int, config: TrainConfig) -> Descent:
@@ -29,13 +29,12 @@ def untrained(train: pl.DataFrame, users: int, items: int, config: TrainConfig) 
         MachineError: no such device.
     """
     device = choose_device(config.device)
-    summary = Summary.of(train, users, items)
-    shape = Shape(users, items, summary.low, summary.high, summary.mean)
-    return _by_adam(Rows.of(train), summary, shape, config, Silent(), device).to(device)
+    job = job_of(TrainingData(train, train.clear(), users, items), config, Silent())
+    return GradientDescent().module(job, device).to(device)
 
 
 def time_parts(
-    descent: Descent, batches: Iterable[Batch], passes: int
+    descent: Descent, batches: Iterable[Batch | SharedBatch], passes: int
 ) -> tuple[list[float], list[float]]:
     """Seconds of each pass over the loader alone, and of the steps alone, with batches that are
     there already.
@@ -47,19 +46,21 @@ def time_parts(
     """
     loader, steps = [], []
     step = _Steps(descent)
-    with _quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
+    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
         for _ in range(1 + passes):
             begin = time.perf_counter()
             found = list(batches)
             loader.append(time.perf_counter() - begin)
-            ready = [tuple(column.to(descent.device) for column in batch) for batch in found]
+            ready = [_on_device(batch, descent) for batch in found]
             begin = time.perf_counter()
             step.learn(ready)
             steps.append(time.perf_counter() - begin)
     return loader[1:], steps[1:]
 
 
-def time_epochs(descent: Descent, batches: Iterable[Batch], passes: int) -> list[float]:
+def time_epochs(
+    descent: Descent, batches: Iterable[Batch | SharedBatch], passes: int
+) -> list[float]:
     """Seconds of each pass in which batches are made and learned from.
 
     Args:
@@ -69,10 +70,10 @@ def time_epochs(descent: Descent, batches: Iterable[Batch], passes: int) -> list
     """
     seconds = []
     step = _Steps(descent)
-    with _quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
+    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
         for _ in range(1 + passes):
             begin = time.perf_counter()
-            step.learn(tuple(column.to(descent.device) for column in batch) for batch in batches)
+            step.learn(_on_device(batch, descent) for batch in batches)
             seconds.append(time.perf_counter() - begin)
     return seconds[1:]
 
@@ -84,8 +85,14 @@ class _Steps:
         descent.on_train_epoch_start()
         self.descent, self.optimizers = descent, descent.configure_optimizers()
 
-    def learn(self, batches: Iterable[Sequence[object]]) -> None:
+    def learn(self, batches: Iterable[Batch]) -> None:
         """Learns from all batches, and waits for a device that works beside this process."""
         for batch in batches:
             self.descent.learn(self.optimizers, batch)
         float(self.descent.learned[-1][1])
+
+
+def _on_device(batch: Batch | SharedBatch, descent: Descent) -> Batch:
+    """Users, items and ratings of a batch of a training by one process."""
+    user, item, rating = batch[:3]
+    return user.to(descent.device), item.to(descent.device), rating.to(descent.device)

@@ -1,14 +1,16 @@
-"""What a training leaves."""
+"""The result of a training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
-from cfcli.core.training.epochs import Epoch
+from cfcli.core.training.epochs import Epoch, TracePoint
+
+Samples = dict[str, NDArray[np.float16] | NDArray[np.float32]]  # by name, see Posterior.samples
 
 
 @dataclass(frozen=True)
@@ -16,22 +18,23 @@ class TrainedModel:
     """The parameters of the best epoch and how they came about.
 
     Attributes:
-        tensors: parameters by name, float32; rows of users and items that no training row has are
-            the mean of the others, so that a prediction for them falls back on what is known of
-            their partner.
+        tensors: parameters by name, float32. Users and items without a training row have the mean
+            of the others, so that a prediction for them rests on their partner alone.
         shape: of the data.
         history: one row per epoch.
-        trace: the training error by step, see :class:`cfcli.core.training.resuming.Resumable`.
-        best: the row whose parameters these are.
-        device, batch_size, seconds: what was used, and how long the fit took.
+        best: the epoch that the parameters are of.
+        device: where the training computed.
+        batch_size: ratings of a step.
+        seconds: how long the training took.
         stopped_by: number of the signal that ended it early, or None.
-        solver: adam or gibbs.
+        solver: name of the solver.
         link: how a score becomes a rating, see :class:`cfcli.core.models.scoring.Predictor`.
-        noise: variance of a rating around its expectation; for adam, the mean squared error of the
-            training rows.
-        warm_start: of an earlier run, see :class:`cfcli.core.models.warm_start.WarmStart`.
-        samples: what :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples` has, where the
-            solver has some.
+        noise: variance of a rating around its expectation; for gradient descent, the mean squared
+            error of the training rows.
+        samples: a few draws of the posterior, where the solver draws; see
+            :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples`.
+        warm_start: what the run's manifest says of the earlier run that this began with, if any.
+        trace: the training error along the steps.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -45,6 +48,6 @@ class TrainedModel:
     solver: str = "adam"
     link: Link = "sigmoid"
     noise: float = 1.0
-    samples: dict[str, NDArray[Any]] | None = None
-    warm_start: dict[str, Any] | None = None
-    trace: list[tuple[int, float]] = field(default_factory=list)
+    samples: Samples | None = None
+    warm_start: Mapping[str, str | int] | None = None
+    trace: list[TracePoint] = field(default_factory=list)

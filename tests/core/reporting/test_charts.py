@@ -8,7 +8,7 @@ import pytest
 from cfcli.core.evaluation.diagnostics import ActivityGroup, Coverage, Diagnosis, RatingGroup
 from cfcli.core.metrics.intervals import Interval
 from cfcli.core.reporting import charts
-from cfcli.core.training import resuming
+from cfcli.core.training import epochs
 
 HISTORY = pl.DataFrame(
     {"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]}
@@ -44,16 +44,15 @@ def test_steps_have_a_running_mean_and_the_validation_where_epochs_end() -> None
 
 
 def test_a_trace_of_many_steps_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cfcli.core.config.train import TrainConfig
-    from cfcli.core.training.epochs import Epoch, Silent
+    from cfcli.core.training.epochs import Epoch, History, Silent, TracePoint
 
-    monkeypatch.setattr(resuming, "TRACED", 2)
-    module = resuming.Resumable(TrainConfig(), Silent())
+    monkeypatch.setattr(epochs, "TRACED", 2)
+    history = History(Silent())
     row = Epoch(1, 1.0, 1.0, None, None, None, 0.1, 1.0, 1.0)
-    module.finish(row, [(1, 4.0), (2, 2.0), (3, 1.0)])
-    assert module.trace == [(2, 3.0), (3, 1.0)]
-    module.finish(row, [])
-    assert module.trace == [(2, 3.0), (3, 1.0)]
+    history.add(row, [TracePoint(1, 4.0), TracePoint(2, 2.0), TracePoint(3, 1.0)])
+    assert history.trace == [(2, 3.0), (3, 1.0)]
+    history.add(row, [])
+    assert history.trace == [(2, 3.0), (3, 1.0)]
 
 
 def test_ratings_without_rows_have_no_error() -> None:

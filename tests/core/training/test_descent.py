@@ -11,7 +11,9 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
 from cfcli.core.models.base import Shape
+from cfcli.core.training.checkpoints import Identity
 from cfcli.core.training.descent import Descent
+from cfcli.core.training.epochs import History, Silent
 from cfcli.core.training.rowwise import RowwiseAdagrad
 
 STEPS = [([0, 2], [[3.0, 4.0], [0.0, 0.0]]), ([0, 1], [[0.0, -5.0], [6.0, 8.0]])]
@@ -61,7 +63,7 @@ def test_the_state_of_the_tables_is_as_large_as_it_says(
 ) -> None:
     config = TrainConfig.of(optimizer=name, dim=8, solver="adam", **keys)  # type: ignore[arg-type]
     model = build(config, Shape(500, 400, 1, 5, 3))
-    descent = Descent(model, config, None, [], 32)  # type: ignore[arg-type]
+    descent = Descent(model, config, [], 32, History(Silent()), Identity("", ""))
     optimizers = descent.configure_optimizers()
     user, item, rating = torch.arange(64).int(), torch.arange(64).int(), torch.rand(64)
     descent.on_train_epoch_start()

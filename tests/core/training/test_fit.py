@@ -20,12 +20,13 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError, GateError, InputError, MachineError, StoppedError
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.scoring import Predictor
-from cfcli.core.training.callbacks import SIGNALS
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Epoch, Silent, is_settled
 from cfcli.core.training.fit import fit
 from cfcli.core.training.gibbs.sampler import Sampler
+from cfcli.core.training.job import TrainingData
 from cfcli.core.training.plan.sizing import auto_batch_size
+from cfcli.core.training.signals import SIGNALS
 from cfcli.core.training.trained import TrainedModel
 
 Fit = Callable[..., TrainedModel]
@@ -55,7 +56,7 @@ def run(tmp_path: Path) -> Fit:
         **keys: Any,
     ) -> Any:
         config = TrainConfig.of(**{"device": "cpu", "learning_rate": 0.02, "epochs": 3, **keys})
-        return fit(*sides, *shape, config, tmp_path / "checkpoints", progress)
+        return fit(TrainingData(*sides, *shape), config, tmp_path / "checkpoints", progress)
 
     return run
 
@@ -439,8 +440,11 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
         **{"device": "cpu", "epochs": 6, "min_epochs": 1, "patience": 9, **keys}
     )
 
+    def ratings(fingerprint: str) -> TrainingData:
+        return TrainingData(*sides, 40, 24, fingerprint=fingerprint)
+
     def go(name: str, config: TrainConfig = config, **more: Any) -> TrainedModel:
-        return fit(*sides, 40, 24, config, tmp_path / name, fingerprint="this", **more)
+        return fit(ratings("this"), config, tmp_path / name, **more)
 
     whole = go("whole")
     with pytest.raises(Killed):
@@ -461,7 +465,7 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_happened(
     with pytest.raises(Killed):
         go("cut", progress=die_in_epoch(4))
     with pytest.raises(ArtifactError, match="another dataset"):
-        fit(*sides, 40, 24, config, tmp_path / "other", fingerprint="that", resume=checkpoint)
+        fit(ratings("that"), config, tmp_path / "other", resume=checkpoint)
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
@@ -474,13 +478,30 @@ def test_what_a_limit_of_time_ended_may_go_on(
 ) -> None:
     config = TrainConfig.of(device="cpu", learning_rate=0.02, epochs=50, patience=50, max_time="1s")
     watch = Watch(batch=lambda done: time.sleep(0.01))
-    first = fit(*sides, 40, 24, config, tmp_path / "first", watch)
+    first = fit(TrainingData(*sides, 40, 24), config, tmp_path / "first", watch)
     assert len(first.history) < 50
     config = config.replace(max_time="1h", epochs=len(first.history) + 2)
-    second = fit(
-        *sides, 40, 24, config, tmp_path / "second", resume=tmp_path / "first" / "last.ckpt"
-    )
+    checkpoint = tmp_path / "first" / "last.ckpt"
+    second = fit(TrainingData(*sides, 40, 24), config, tmp_path / "second", resume=checkpoint)
     assert len(second.history) == config.epochs
+
+
+def test_patience_may_change_on_resume(
+    noise: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"device": "cpu", "l2": 0, "learning_rate": 0.05, "min_epochs": 9}
+    patient = TrainConfig.of(**keys, epochs=99, patience=99)
+    with pytest.raises(Killed):
+        fit(TrainingData(*noise, 20, 15), patient, tmp_path / "cut", die_in_epoch(11))
+    model = fit(
+        TrainingData(*noise, 20, 15),
+        patient.replace(patience=2),
+        tmp_path / "cut",
+        resume=tmp_path / "cut" / "last.ckpt",
+    )
+    errors = [row.val_mse or 0 for row in model.history]
+    settled = [is_settled(errors[:n], 9, 2) for n in range(1, len(errors) + 1)]
+    assert len(errors) == max(settled.index(True) + 1, 11)
 
 
 def test_ratings_of_any_scale_are_learned_alike(
@@ -533,7 +554,7 @@ def test_samples_of_many_ratings_end_when_they_gain_little(
     nothing."""
     keys: dict[str, Any] = {"solver": "gibbs", "epochs": 40, "min_epochs": 1, "learning_rate": None}
     monkeypatch.setattr("cfcli.core.training.plan.sizing.SWEPT_RATINGS", sides[0].height // 2)
-    monkeypatch.setattr("cfcli.core.training.gibbs.module.LEAST_GAIN", 0.01)
+    monkeypatch.setattr("cfcli.core.training.gibbs.solver.LEAST_GAIN", 0.01)
     watch = Watch()
     model = run(sides, watch, **keys)
     assert watch.started == ("cpu", 4, 40) or watch.started == ("cpu", 5, 40)

@@ -20,8 +20,9 @@ from cfcli.core.inputs.ratings import Source
 from cfcli.core.models import build
 from cfcli.core.models.base import Shape
 from cfcli.core.runs.run import Run
-from cfcli.core.training import fit as training
 from cfcli.core.training.batches import Batches, Rows
+from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 NOTEBOOK = next(path for path in CONFIGS if path.stem == "notebook")
@@ -63,7 +64,7 @@ def test_training_is_the_notebooks_loop(tmp_path: Path) -> None:
     rating = np.clip(np.round(generator.normal(3.5, 1, 15_000) * 2) / 2, 0.5, 5)
     train, val = planted.halves(planted.frame(user, movie, rating))
     config = resolve(TrainConfig, file=NOTEBOOK, flags={"epochs": 3, "device": "cpu"})
-    model = training.fit(train, val, 300, 50, config, tmp_path / "checkpoints")
+    model = fit(TrainingData(train, val, 300, 50), config, tmp_path / "checkpoints")
 
     torch.manual_seed(42)
     hand = Notebook(300, 50)

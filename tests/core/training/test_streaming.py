@@ -21,6 +21,7 @@ from cfcli.core.runs.run import Run
 from cfcli.core.training.batches import Shard
 from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
 from cfcli.core.training.streaming import InOrder, Stream
 
 
@@ -145,8 +146,10 @@ def test_streamed_ratings_train_as_well_as_resident_ones(tmp_path: Path) -> None
         for name, rows in (("train", train), ("val", val))
     ]
     config = TrainConfig.of(solver="adam", learning_rate=0.02, epochs=15, device="cpu")
-    resident = fit(train, val, 120, 60, config, tmp_path / "checkpoints")
-    streaming = fit(*sides, 120, 60, config.replace(loader="stream"), tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints"
+    resident = fit(TrainingData(train, val, 120, 60), config, folder)
+    config = config.replace(loader="stream")
+    streaming = fit(TrainingData(*sides, 120, 60), config, folder)
     assert (resident.best.val_rmse or 9) < 0.4
     assert streaming.best.val_rmse == pytest.approx(resident.best.val_rmse, rel=0.2)
     assert streaming.batch_size == resident.batch_size

@@ -169,5 +169,5 @@ def test_each_danger_is_found(code: str, tmp_path: Path) -> None:
 
 def test_torch_reads_files_in_one_place() -> None:
     calls = [path.name for path in SOURCES for _ in range(path.read_text().count("torch.load("))]
-    assert calls == ["callbacks.py"]
+    assert calls == ["checkpoints.py"]
     assert not any("from torch import load" in path.read_text() for path in SOURCES)

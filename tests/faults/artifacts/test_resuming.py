@@ -90,6 +90,8 @@ CHECKPOINTS: dict[str, Callable[[bytes], bytes]] = {
     "a number": lambda whole: saved(1),
     "no keys": lambda whole: saved({}),
     "nothing of cfcli's": changed_checkpoint(lambda c: c.pop("cfcli")),
+    "version 0.1's": changed_checkpoint(lambda c: c["cfcli"].pop("format")),
+    "a later version's": changed_checkpoint(lambda c: c["cfcli"].update(format=99)),
     "no state": changed_checkpoint(lambda c: c["cfcli"].pop("state")),
     "no history": changed_checkpoint(lambda c: c["cfcli"].pop("history")),
     "a history of another form": changed_checkpoint(
@@ -131,6 +133,17 @@ def test_a_checkpoint_that_is_none_is_refused(what: str, copy: Path) -> None:
     path.write_bytes(with_sum(CHECKPOINTS[what](path.read_bytes()[:-32])))
     assert_refused(resume(copy, "--epochs", 10**6), "last.ckpt")
     assert not (copy / "new").exists()
+
+
+@pytest.mark.parametrize("solver", ["adam", "gibbs"])
+def test_a_checkpoint_of_version_01_says_what_to_do(solver: str, copy: Path) -> None:
+    keys: dict[str, Any] = {"max_time": "0.3s", "epochs": 10**6, "patience": 10**6}
+    shutil.rmtree(copy / "stopped")
+    planted.run(Dataset.load(copy / "data"), copy / "stopped", solver=solver, **keys)
+    path = copy / "stopped" / runs.CHECKPOINT
+    older = changed_checkpoint(lambda c: c["cfcli"].pop("format"))
+    path.write_bytes(with_sum(older(path.read_bytes()[:-32])))
+    assert_refused(resume(copy), "made by version 0.1 cannot be resumed; train again without")
 
 
 def test_weights_that_are_no_numbers_come_to_no_run(copy: Path) -> None:

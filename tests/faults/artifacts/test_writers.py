@@ -3,14 +3,13 @@
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 from artifact_faults import KINDS, MANIFESTS, Use, assert_refused, command, flaw, load, resume
 from shell import run_cfcli
 
 from cfcli.core.storage import manifests
-from cfcli.core.training import fit as training
+from cfcli.core.training import checkpoints
 
 
 @pytest.mark.parametrize("kind", MANIFESTS)
@@ -52,16 +51,16 @@ def test_folders_are_not_for_all_to_write_to_whatever_the_umask(
 ) -> None:
     """Those above a dataset or a run neither: who may write there may put another in its place."""
     seen: dict[str, int] = {}
-    write = training.CheckpointFiles.save_checkpoint
+    write = checkpoints.write
 
-    def watched(self: Any, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        write(self, checkpoint, path, storage_options)
-        for folder in (Path(path).parent, Path(path).parent.parent):
+    def watched(checkpoint: checkpoints.State, path: Path) -> None:
+        write(checkpoint, path)
+        for folder in (path.parent, path.parent.parent):
             seen["staging" if folder.name.startswith(".") else folder.name] = stat.S_IMODE(
                 folder.stat().st_mode
             )
 
-    monkeypatch.setattr(training.CheckpointFiles, "save_checkpoint", watched)
+    monkeypatch.setattr(checkpoints, "write", watched)
     before = set(copy.rglob("*"))
     former = os.umask(0)
     try:

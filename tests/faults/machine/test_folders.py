@@ -33,7 +33,6 @@ def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def test_tmpdir_may_be_anything_and_nothing_stays_in_it(
     here: Path, scratch: Path, tried: Tried
 ) -> None:
-    """But for an empty folder that PyTorch makes when it is imported."""
     pl.read_csv(here / "new.csv").write_parquet(here / "new.parquet")
     env = {"TMPDIR": str(scratch)}
     lost = []
@@ -41,6 +40,7 @@ def test_tmpdir_may_be_anything_and_nothing_stays_in_it(
         "prepare new.csv --force",
         "prepare - --out piped",
         "train --epochs 4 --out run",
+        "train --solver adam --epochs 2 --out steps",
         "evaluate run",
         "predict run pairs.csv --out predicted.parquet",
         "export-embeddings run --entity both",

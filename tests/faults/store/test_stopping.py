@@ -29,7 +29,7 @@ from store_faults import (
 
 from cfcli.core.retraining.store import Store
 from cfcli.core.runs.run import CHECKPOINT, Run
-from cfcli.core.training.fit import CheckpointFiles
+from cfcli.core.training import checkpoints
 
 
 def wait_for(found: Callable[[], object], process: Process, seconds: float = 60) -> Any:
@@ -47,7 +47,7 @@ def checkpoint_of(folder: Path) -> Path | None:
 
 
 def history_of(checkpoint: Path) -> list[dict[str, Any]]:
-    return list(CheckpointFiles().load_checkpoint(checkpoint)["cfcli"]["history"])
+    return list(checkpoints.read(checkpoint)["cfcli"]["history"])
 
 
 def assert_went_on(store: Store, history: list[dict[str, Any]], epochs: int = 8) -> None:

@@ -1,34 +1,41 @@
-"""What the ranks of one training do together, with torch.distributed under Lightning's
-strategies."""
+"""What the ranks of one training do together by torch.distributed, under Lightning's strategies."""
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.overrides.distributed import _sync_module_states
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from cfcli.core.errors import LostError
 from cfcli.core.training.batches import Shard
 
-SMALL = 1 << 18  # entries
+SMALL = 1 << 18  # entries of a gradient that is sent together with others
 
 
 class Replicas(DDPStrategy):
-    """Lightning's data-parallel strategy: each rank has the whole model. It is not wrapped in
-    DistributedDataParallel, which sums what autograd computes, and holds all gradients a second
-    time for that: see :func:`sum_gradients`."""
+    """Lightning's data-parallel strategy: each rank has the whole model.
+
+    It is not wrapped in DistributedDataParallel, which sums what autograd computes, and holds all
+    gradients a second time for that: see :func:`sum_gradients`.
+    """
 
     def configure_ddp(self) -> None:
+        """Gives all ranks the first one's parameters and buffers."""
         assert self.model is not None
-        _sync_module_states(self.model)
+        for tensor in itertools.chain(self.model.parameters(), self.model.buffers()):
+            dist.broadcast(tensor.detach(), 0)
 
 
 @contextlib.contextmanager
 def losses() -> Iterator[None]:
-    """Turns what a rank meets when another is gone into a LostError."""
+    """Turns what a rank meets when another is gone into an error of ours.
+
+    Raises:
+        LostError: another rank ended before its time.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -40,36 +47,41 @@ def losses() -> Iterator[None]:
 
 
 def sum_gradients(parameters: Iterable[Tensor], sparse: Collection[Tensor] = ()) -> None:
-    """Makes each gradient the sum of those of all ranks; none counts as zeros. Those of ``sparse``
-    are sparse, in their first dimension."""
+    """Makes each gradient the sum of those of all ranks; a missing one counts as zeros.
+
+    Args:
+        parameters: all that have gradients.
+        sparse: those of them whose gradients are sparse, in their first dimension.
+    """
+    _sum_sparse(sparse)
+    apart = set(sparse)
     small: list[Tensor] = []
     parts: list[Tensor] = []
-    apart = set(sparse)
-    _sum_sparse(sparse)
     for parameter in parameters:
-        if parameter.requires_grad and parameter not in apart:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            (small if parameter.numel() < SMALL else parts).append(parameter.grad)
+        if not parameter.requires_grad or parameter in apart:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if parameter.numel() < SMALL:
+            small.append(parameter.grad)
+        else:
+            parts.append(parameter.grad)
     if small:  # to ask the others once takes longer than to copy these
         parts.append(torch.cat([grad.flatten() for grad in small]))
     for work in [dist.all_reduce(part, async_op=True) for part in parts]:
         work.wait()
     if small:
-        for grad, part in zip(
-            small, torch.split(parts[-1], [grad.numel() for grad in small]), strict=True
-        ):
-            grad.copy_(part.view_as(grad))
+        sums_of_small = torch.split(parts[-1], [grad.numel() for grad in small])
+        for grad, total in zip(small, sums_of_small, strict=True):
+            grad.copy_(total.view_as(grad))
 
 
 def _sum_sparse(parameters: Collection[Tensor]) -> None:
     """By the rows of all ranks, one after the other: NCCL sums no sparse tensors."""
     for parameter in parameters:
         if parameter.grad is None:
-            ids, rows = (
-                torch.zeros(0, dtype=torch.long, device=parameter.device),
-                parameter.detach()[:0],
-            )
+            ids = torch.zeros(0, dtype=torch.long, device=parameter.device)
+            rows = parameter.detach()[:0]
         else:
             ids, rows = parameter.grad.indices()[0], parameter.grad.values()
         sizes = [int(size) for size in _of_all(torch.tensor([len(ids)], device=ids.device))]
@@ -81,9 +93,8 @@ def _sum_sparse(parameters: Collection[Tensor]) -> None:
 
 def _joined(part: Tensor, sizes: list[int]) -> Tensor:
     """The parts of all ranks, of so many rows."""
-    padded = torch.cat(
-        [part, part.new_zeros(max(sizes) - len(part), *part.shape[1:])]
-    )  # all have to be of one shape
+    padding = part.new_zeros(max(sizes) - len(part), *part.shape[1:])
+    padded = torch.cat([part, padding])  # all have to be of one shape
     return torch.cat([found[:size] for found, size in zip(_of_all(padded), sizes, strict=True)])
 
 
@@ -93,9 +104,15 @@ def _of_all(tensor: Tensor) -> list[Tensor]:
     return found
 
 
-def sums(values: Sequence[float], share: Shard, device: torch.device) -> list[float]:
-    """Of each value over all ranks."""
-    if share.ranks == 1:
+def sums(values: Sequence[float], shard: Shard, device: torch.device) -> list[float]:
+    """Adds up each value over all ranks.
+
+    Args:
+        values: this rank's.
+        shard: of this rank.
+        device: that the ranks exchange tensors on.
+    """
+    if shard.ranks == 1:
         return list(values)
     tensor = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(tensor)
@@ -103,7 +120,12 @@ def sums(values: Sequence[float], share: Shard, device: torch.device) -> list[fl
 
 
 def largest(value: int, device: torch.device) -> int:
-    """Of the values of all ranks."""
+    """The largest of the values of all ranks.
+
+    Args:
+        value: this rank's.
+        device: that the ranks exchange tensors on.
+    """
     if not dist.is_initialized():
         return value
     tensor = torch.tensor(value, device=device)

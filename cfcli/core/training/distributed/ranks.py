@@ -1,4 +1,4 @@
-"""Which process of a training this one is, as Lightning's launcher, torchrun or srun say in the
+"""Which process of a training this one is: Lightning's launcher, torchrun or srun say so in the
 environment."""
 
 import os
@@ -8,11 +8,13 @@ from cfcli.core.errors import ConfigError
 
 
 def launched(config: TrainConfig) -> TrainConfig:
-    """The configuration with the numbers of processes that torchrun or srun started, where none are
-    asked for.
+    """The configuration with as many processes as torchrun or srun started.
+
+    Args:
+        config: that may ask for the same numbers, or for none.
 
     Raises:
-        ConfigError: others are asked for.
+        ConfigError: it asks for other numbers.
     """
     found = _started()
     if found is None or found == (config.processes.devices, config.processes.num_nodes):
@@ -20,27 +22,30 @@ def launched(config: TrainConfig) -> TrainConfig:
     if config.processes.ranks == 1:
         return config.replace(devices=found[0], num_nodes=found[1])
     raise ConfigError(
-        f"devices and num_nodes are {config.processes.devices} and {config.processes.num_nodes}, but {found[0]} processes were started on "
-        f"each of {found[1]} machines; leave both out, and what started them is asked"
+        f"devices and num_nodes are {config.processes.devices} and {config.processes.num_nodes}, but "
+        f"{found[0]} processes were started on each of {found[1]} machines; leave both out"
     )
 
 
 def rank(config: TrainConfig) -> int:
-    """The number of this process among those that train together; 0 writes, prints and judges for
-    all."""
+    """The number of this process among those that train together, from 0. The first writes and
+    prints for all.
+
+    Args:
+        config: ``devices``, ``num_nodes``.
+    """
     if config.processes.ranks == 1:
         return 0
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["RANK"])
     if _under_srun():
         return int(os.environ["SLURM_PROCID"])
-    return int(os.environ.get("NODE_RANK", "0")) * config.processes.devices + int(
-        os.environ.get("LOCAL_RANK", "0")
-    )
+    node, local = os.environ.get("NODE_RANK", "0"), os.environ.get("LOCAL_RANK", "0")
+    return int(node) * config.processes.devices + int(local)
 
 
 def _started() -> tuple[int, int] | None:
-    """Processes a machine, and machines, where something else than this program starts them."""
+    """How many processes on each of how many machines another program started; None if none did."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here = int(os.environ["LOCAL_WORLD_SIZE"])
         return here, int(os.environ["WORLD_SIZE"]) // here

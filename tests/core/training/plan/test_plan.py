@@ -161,7 +161,7 @@ def test_train_refuses_what_cannot_fit_before_any_work(
 ) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
     monkeypatch.setattr(fitting, "available", lambda config, out: Machine(50_000_000))
-    monkeypatch.setattr("cfcli.core.training.lightly.training", None)
+    monkeypatch.setattr("cfcli.core.runs.train._fit", None)
     with pytest.raises(MachineError, match=r"training needs .* of memory where 50 MB are free"):
         fitting.train(data, TrainConfig(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

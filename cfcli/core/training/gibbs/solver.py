@@ -1,0 +1,309 @@
+"""The solver ``gibbs``: a sweep of the sampler is a step, some sweeps are an epoch."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.errors import ArtifactError, GateError
+from cfcli.core.models.scoring import Predictor
+from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.storage.publishing import machine_errors
+from cfcli.core.training import checkpoints, resources
+from cfcli.core.training.checkpoints import State
+from cfcli.core.training.device import choose_device
+from cfcli.core.training.epochs import Epoch, History, TracePoint, is_settled
+from cfcli.core.training.gibbs.sampler import Sampler, table_of
+from cfcli.core.training.job import TrainingData, TrainingJob
+from cfcli.core.training.plan import sizing
+from cfcli.core.training.signals import SignalWatch
+from cfcli.core.training.trained import TrainedModel
+
+BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
+BURN_IN_SWEEPS = 6  # at least, without a warm start
+THIN = 5  # sweeps for each that is kept; at most one epoch
+LEAST_GAIN = 3e-3  # of the validation error, with such fewer sweeps
+
+
+class Ending(NamedTuple):
+    """How the sampling ended.
+
+    Attributes:
+        stopped_by: number of the signal that came, or 0.
+        is_settled: whether the validation error stopped falling.
+    """
+
+    stopped_by: int
+    is_settled: bool
+
+
+class GibbsSampling:
+    """Bayesian matrix factorisation by Gibbs sampling, see
+    :mod:`cfcli.core.training.gibbs.sampler`. The model is the mean of the samples."""
+
+    def fit(self, job: TrainingJob) -> TrainedModel:
+        """Draws samples until their mean stops getting better, see
+        :meth:`cfcli.core.training.job.Solver.fit`.
+
+        Args:
+            job: what to train, and how.
+
+        Raises:
+            MachineError: no such device, no space.
+            ArtifactError: the checkpoint is damaged, or belongs to another training.
+            GateError: the sampling diverged.
+        """
+        config, rows = job.config, job.summary.n
+        device = _choose_device(config)
+        history = History(job.progress)
+        with _divergence(), machine_errors(job.folder or Path()):
+            with resources.fast(config, rows * config.dim):
+                chain = _chain(job, device)
+                if job.resume is not None:
+                    _resume(job, job.resume, chain, history)
+                job.progress.start(device, chain.steps, config.epochs)
+                ending = _run(job, chain, history)
+            is_done = not ending.stopped_by and len(history.epochs) >= config.epochs
+            if ending.is_settled or is_done:
+                checkpoints.remove(job.folder)
+            tensors = chain.tensors()
+            best = chain.judged(history.epochs[-1], tensors)
+        posterior = chain.sampler.posterior
+        return TrainedModel(
+            tensors=tensors,
+            shape=job.shape,
+            history=history.epochs,
+            best=best,
+            device=device,
+            batch_size=rows,
+            seconds=time.perf_counter() - job.begin,
+            stopped_by=ending.stopped_by or None,
+            solver="gibbs",
+            link="identity",
+            noise=posterior.noise / posterior.kept,
+            samples=posterior.samples(),
+            warm_start=job.warm_start.origin if job.warm_start else None,
+            trace=history.trace,
+        )
+
+
+class Chain:
+    """The sampler together with the running mean of its predictions for the validation rows.
+
+    Args:
+        table: ratings of the training rows, see
+            :func:`cfcli.core.training.gibbs.sampler.table_of`; left standardised.
+        val: columns ``user``, ``item``, ``rating``.
+        config: ``dim``, ``sampler_rank``, ``seed``.
+        bounds: lowest and highest rating that is predicted.
+        device: for the tensors.
+        warm_start: the earlier model to begin with, or None to begin at random.
+
+    Attributes:
+        steps: sweeps of an epoch.
+        least_gain: share of the validation error that counts as an improvement.
+        burn_in: epochs before samples are kept.
+    """
+
+    def __init__(
+        self,
+        table: csr_matrix,
+        val: pl.DataFrame,
+        config: TrainConfig,
+        bounds: tuple[float, float],
+        device: str,
+        warm_start: WarmStart | None = None,
+    ) -> None:
+        self.dim, self.bounds = config.dim, bounds
+        rank = sizing.sampler_rank(config, table.nnz)
+        self.steps = sizing.sweeps_per_epoch(table.nnz, rank)
+        # The mean of samples gets better for ever, but by less and less.
+        self.least_gain = LEAST_GAIN if self.steps < sizing.SWEEPS else 0.0
+        self.sampler = Sampler(table, rank, config.dim, config.seed, device)
+        if warm_start is None:
+            self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
+        else:
+            self.sampler.begin_from(warm_start)
+            self.burn_in = WARM_BURN_IN
+        user, item = (val[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+        self.val = torch.from_numpy(user).to(device), torch.from_numpy(item).to(device)
+        self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
+        self.val_sum = torch.zeros_like(self.val_rating)
+
+    def sweep(self, epoch: int, step: int) -> float:
+        """Draws one sample, and keeps every ``THIN``-th once the chain has burnt in.
+
+        Args:
+            epoch: the running one, from 1.
+            step: of the epoch, from 1.
+
+        Returns:
+            The mean squared error of the training rows by that sample.
+        """
+        self.sampler.sweep()
+        if epoch > self.burn_in and step % min(THIN, self.steps) == 0:
+            products = self.sampler.keep()
+            for product in products:
+                self.val_sum += self.sampler.predict(product, *self.val) / len(products)
+        return self.sampler.mse
+
+    def with_validation(self, row: Epoch) -> Epoch:
+        """The row with the validation errors of the mean so far, or of the sample before any is
+        kept; the row itself without validation rows."""
+        if not len(self.val_rating):
+            return row
+        sampler = self.sampler
+        if sampler.posterior.kept:
+            prediction = self.val_sum / sampler.posterior.kept
+        else:
+            vectors = sampler.users.vectors, sampler.items.vectors
+            prediction = sampler.predict(vectors, *self.val)
+        return self._with_errors(row, prediction)
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The posterior mean as one MF. Ends the sampling."""
+        # Room for the decomposition of the products.
+        self.sampler.users.blocks = []
+        self.sampler.items.blocks = []
+        return self.sampler.tensors(self.dim)
+
+    def judged(self, row: Epoch, tensors: dict[str, NDArray[np.float32]]) -> Epoch:
+        """The row with the validation errors of the MF that :meth:`tensors` gave."""
+        if not len(self.val_rating):
+            return row
+        user, item = (column.cpu().numpy() for column in self.val)
+        predictor = Predictor("mf", tensors, *self.bounds, "identity")
+        prediction = torch.from_numpy(predictor.predict(user, item))
+        return self._with_errors(row, prediction.to(self.val_rating))
+
+    def state(self) -> State:
+        """What a checkpoint must hold."""
+        return {"sampler": self.sampler.state(), "val_sum": self.val_sum}
+
+    def load_state(self, state: State) -> None:
+        """Goes on from a :meth:`state`.
+
+        Raises:
+            ArtifactError: it does not belong to this data.
+        """
+        own = self.sampler.state()
+        for side in ("users", "items"):
+            if state["sampler"][side]["vectors"].shape != own[side]["vectors"].shape:
+                raise ArtifactError(f"damaged: its vectors of {side} are not those of the data")
+        self.sampler.load_state(state["sampler"])
+        self.val_sum = state["val_sum"].to(self.val_sum)
+
+    def _with_errors(self, row: Epoch, prediction: Tensor) -> Epoch:
+        error = prediction.clamp(*self.bounds) - self.val_rating
+        mse = float(error.square().mean())
+        return replace(row, val_mse=mse, val_rmse=mse**0.5, val_mae=float(error.abs().mean()))
+
+
+def _choose_device(config: TrainConfig) -> str:
+    """CUDA or the CPU for ``auto``: not every decomposition is there on MPS."""
+    if config.device == "auto" and not torch.cuda.is_available():
+        return choose_device("cpu")
+    return choose_device(config.device)
+
+
+def _chain(job: TrainingJob, device: str) -> Chain:
+    val = job.data.take_val()
+    assert isinstance(val, pl.DataFrame)
+    bounds = job.shape.low, job.shape.high
+    table = _table(job.data)
+    with resources.sparing(job.config):  # features take several times their size on the way
+        return Chain(table, val, job.config, bounds, device, job.warm_start)
+
+
+def _table(data: TrainingData) -> csr_matrix:
+    """The training ratings by user and item."""
+    train = data.take_train()
+    assert isinstance(train, pl.DataFrame)
+    user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
+    return table_of(user, item, rating, data.users, data.items)
+
+
+def _resume(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:
+    with checkpoints.resuming(path):
+        state = checkpoints.restore(checkpoints.read(path), job.identity, history)
+        chain.load_state(state)
+
+
+def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
+    """Samples, epoch by epoch, until an end is reached."""
+    config = job.config
+    limit = config.max_seconds()
+    end = math.inf if limit is None else time.monotonic() + limit
+    pace = checkpoints.Pace()
+    settled = False
+    with SignalWatch() as signals:
+        for epoch in range(len(history.epochs) + 1, config.epochs + 1):
+            begin = time.perf_counter()
+            drawn: list[TracePoint] = []
+            must_stop = False
+            while len(drawn) < chain.steps and not must_stop:
+                step = len(drawn) + 1
+                mse = chain.sweep(epoch, step)
+                drawn.append(TracePoint((epoch - 1) * chain.steps + step, mse))
+                job.progress.batch(step)
+                must_stop = signals.number > 0 or time.monotonic() >= end
+            row = chain.with_validation(_row(epoch, drawn))
+            history.add(_timed(row, begin, job.summary.n * len(drawn)), drawn)
+            is_whole = len(drawn) == chain.steps
+            if is_whole and job.checkpoint is not None and pace.is_due():
+                with pace.saving():
+                    _save(job, job.checkpoint, chain, history)
+            settled = is_settled(
+                history.val_errors, config.min_epochs, config.patience, chain.least_gain
+            )
+            if settled or must_stop or signals.number:
+                break
+        return Ending(signals.number, settled)
+
+
+def _save(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:
+    checkpoints.make_folder(path)
+    content = checkpoints.record(job.identity, history, chain.state())
+    checkpoints.write({checkpoints.KEY: content}, path)
+
+
+def _row(epoch: int, drawn: list[TracePoint]) -> Epoch:
+    """An epoch's row, without time and validation errors."""
+    mse = sum(point.mse for point in drawn) / len(drawn)
+    return Epoch(
+        epoch=epoch,
+        train_mse=mse,
+        train_rmse=mse**0.5,
+        val_mse=None,
+        val_rmse=None,
+        val_mae=None,
+        learning_rate=0.0,
+        seconds=0.0,
+        ratings_per_second=0.0,
+    )
+
+
+def _timed(row: Epoch, begin: float, ratings: int) -> Epoch:
+    seconds = time.perf_counter() - begin
+    return replace(row, seconds=seconds, ratings_per_second=ratings / seconds)
+
+
+@contextmanager
+def _divergence() -> Iterator[None]:
+    """Decompositions fail where numbers are no longer finite."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        reason = str(error).partition("\n")[0]
+        raise GateError(f"the training diverged: {reason}") from None
