@@ -32,7 +32,7 @@ SCHEMA = {
     "dim": int, "shape": {"users": int, "items": int, "low": float, "high": float}, "train_mean": float,
     "columns": {"user": str, "item": str}, "integer_ids": {"user": bool, "item": bool},
     "dataset": {"path": str, "fingerprint": str}, "warm_start": dict | None,
-    "config": dict,
+    "config": {"model": get_args(Model), "dim": int, "seed": int},
 }  # fmt: skip
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
