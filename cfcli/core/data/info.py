@@ -7,7 +7,7 @@ from cfcli.core.storage.manifests import File
 from cfcli.core.storage.schema import left_out
 
 FORMAT = 2
-Settings = dict[str, object]  # a configuration as plain values
+PlainConfig = dict[str, object]  # numbers, texts, booleans, lists and tables of them by key
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class DatasetInfo:
     fingerprint: str
     sources: list[InputFile]
     input: Inputs | None = left_out()
-    config: Settings
+    config: PlainConfig
     columns: Columns
     integer_ids: Pair[bool]
     ratings: int

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -70,11 +69,6 @@ def prepare(
         MachineError: no permission, no space.
     """
     given = {splits.VAL: val, splits.TEST: test}
-    side_inputs = {
-        "items": items if items and not items.dataset else None,
-        "val_file": val,
-        "test_file": test,
-    }
     parts = [(splits.TRAIN, source) for source in sources] + [
         (name, s) for name, s in given.items() if s
     ]
@@ -143,12 +137,11 @@ def prepare(
         settings = as_dict(config)
         key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)
-        given_files = {name: source.name for name, source in side_inputs.items() if source}
         info = DatasetInfo(
             cfcli=cfcli.__version__,
             fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
             sources=[InputFile(**source) for source in reader.sources],
-            input=replace(_named(sources), **given_files),
+            input=_inputs(sources, items, val, test),
             config=settings,
             columns=Columns(**columns),
             integer_ids=Pair(are_integers(users.map.ids), are_integers(item_ids.map.ids)),
@@ -177,11 +170,19 @@ HINT = "if that is right, replace it with --accept-shrink"
 NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
 
 
-def _named(sources: Sequence[Source]) -> Inputs:
-    """What was named to get the sources: files, folders, or a known dataset."""
-    if sources[0].dataset:
-        return Inputs(dataset=sources[0].dataset)
-    return Inputs(ratings=list(dict.fromkeys(str(source.path or source.name) for source in sources)))
+def _inputs(
+    sources: Sequence[Source], items: Source | None, val: Source | None, test: Source | None
+) -> Inputs:
+    """What was named to get the ratings and what is beside them."""
+    known = sources[0].dataset
+    files = dict.fromkeys(str(source.path or source.name) for source in sources)
+    return Inputs(
+        dataset=known,
+        ratings=None if known else list(files),
+        items=items.name if items and not items.dataset else None,
+        val_file=val.name if val else None,
+        test_file=test.name if test else None,
+    )
 
 
 def _check_out(out: Path, sources: Sequence[Source]) -> None:

@@ -1,9 +1,37 @@
 """Intervals by resampling."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.metrics.ratings import Floats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and a 95 % interval around it.
+
+    Attributes:
+        value: the value.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_with_interval(values: Floats, group: NDArray[np.uint32]) -> Interval:
+    """The mean of values with the interval of :func:`paired_bootstrap`.
+
+    Args:
+        values: one per row, such as differences of squared errors, (N,).
+        group: the user of each row, (N,).
+    """
+    low, high = paired_bootstrap(values, group)
+    return Interval(float(values.mean()), low, high)
 
 
 def paired_bootstrap(

@@ -2,10 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cfcli.core.pair import Pair
+
+
+@dataclass(frozen=True)
+class WarmStartInfo:
+    """What the manifest of a run says of the run that it began with.
+
+    Attributes:
+        run: name of that run.
+        generation: how many trainings went on from each other, this one included.
+        new_users: users that the run did not know.
+        new_items: items that the run did not know.
+    """
+
+    run: str
+    generation: int
+    new_users: int
+    new_items: int
 
 
 @dataclass(frozen=True)
@@ -18,10 +36,10 @@ class Start:
         draw: a sample of its posterior, of users (U, K) and of items (I, K), the bias last, if it
             has one.
         noise: variance of a rating around its expectation.
-        told: what a run's manifest says of it.
+        metadata: for the manifest of the new run.
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
-    draw: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    draw: Pair[NDArray[np.float32]] | None
     noise: float
-    told: dict[str, Any]
+    metadata: WarmStartInfo

@@ -127,4 +127,4 @@ def _is_plain(kind: object, value: object) -> bool:
         return isinstance(value, int | float) and abs(value) <= sys.float_info.max
     if kind is int:
         return isinstance(value, int) and value >= 0
-    return kind in (str, bool) and isinstance(value, kind)  # type: ignore[arg-type]
+    return isinstance(value, str) if kind is str else kind is bool and isinstance(value, bool)

@@ -53,9 +53,7 @@ def read_table(
         found = scanned.select(pl.len()).collect().item()
         if (rows is not None and found != rows) or (most is not None and found > most):
             wanted = most if rows is None else rows
-            raise ArtifactError(
-                f"{path}: damaged: {path.name} has {found} rows, not {wanted}"
-            )
+            raise ArtifactError(f"{path}: damaged: {path.name} has {found} rows, not {wanted}")
         chosen = [name for name in columns if name in names] if only else None
         table = pl.read_parquet(path, columns=chosen, glob=False)  # a folder may be called [a]
     except (PolarsError, PanicException, OSError, MemoryError) as error:

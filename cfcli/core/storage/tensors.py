@@ -31,7 +31,15 @@ def save_tensors(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
             file.write(np.ascontiguousarray(value).data)
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
+def load_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the tensors of a file by their names.
+
+    Args:
+        path: of a file in the safetensors format.
+
+    Raises:
+        ArtifactError: it is damaged, or not there.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -125,7 +125,7 @@ def write_config(result: dict[str, Any], path: Path) -> None:
 def _timed(
     training: Any, dataset: Dataset, train: pl.DataFrame, config: TrainConfig, repeats: int
 ) -> dict[str, Any]:
-    shape = dataset.info["users"], dataset.info["items"]
+    shape = dataset.info.users, dataset.info.items
     with tempfile.TemporaryDirectory() as folder:
         fitted = training.fit(train, train.clear(), *shape, config, Path(folder))
     if fitted.stopped_by:

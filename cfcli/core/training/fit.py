@@ -193,7 +193,7 @@ def fit(
         link=link,
         noise=noise,
         samples=samples,
-        warm_start=start.told if start is not None else None,
+        warm_start=start.metadata if start is not None else None,
         trace=module.trace,
     )
 

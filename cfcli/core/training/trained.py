@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
+from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.training.epochs import Epoch
 
 
@@ -46,5 +47,5 @@ class TrainedModel:
     link: Link = "sigmoid"
     noise: float = 1.0
     samples: dict[str, NDArray[Any]] | None = None
-    warm_start: dict[str, Any] | None = None
+    warm_start: WarmStartInfo | None = None
     trace: list[tuple[int, float]] = field(default_factory=list)
