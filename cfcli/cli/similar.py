@@ -65,13 +65,13 @@ def similar(
 
     loaded = Run.load(run)
     console = Out(json, quiet)
-    name = loaded.info["columns"]["item"]
+    name = loaded.info.columns.item
     if title:
         indices = [_by_title(loaded, title, console)]
     else:
         import polars as pl
 
-        found = loaded.id_maps()[1].index(pl.Series(items, dtype=pl.String))
+        found = loaded.ids.item.index(pl.Series(items, dtype=pl.String))
         if found.null_count():
             unknown = next(i for i, k in zip(items, found, strict=True) if k is None)
             raise InputError(

@@ -73,11 +73,11 @@ def train(
     if trained is None:  # the first process says what came of it
         return
     path, info, stopped_by = trained
-    if info["val"]["mse"] is None:
+    if info.val.mse is None:
         console.note("no validation rows: the last epoch was kept, and no early stopping")
     best = (
         f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}"
-        if info["val"]["mse"]
+        if info.val.mse
         else "done"
     )
     console.say(
@@ -97,7 +97,7 @@ def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     """The losses: as pictures, and on a terminal."""
     from cfcli.core.reporting import charts
 
-    loss = charts.loss(run.history, run.info["best_epoch"])
+    loss = charts.loss(run.history, run.info.best_epoch)
     if is_live() and can_draw(sys.stderr):
         console.say(chart(loss))
     if not no_plots:

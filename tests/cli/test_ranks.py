@@ -120,7 +120,7 @@ def noted(parameters, sparse):
     found.append(torch.cat([p.grad.flatten() for p in parameters]))
 together.sum_gradients = noted
 data = Dataset.load(Path("data"))
-shape = data.info["users"], data.info["items"]
+shape = data.info.users, data.info.items
 fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else Path("checkpoints"))
 parameters = torch.cat([torch.from_numpy(tensor).flatten() for tensor in fitted.tensors.values()])
 torch.save([torch.stack(found), parameters], f"{rank}.pt")
@@ -336,7 +336,7 @@ sharded.ShardedDescent.learn = noted
 data = Dataset.load(Path("data"))
 place = Path("parts") / "checkpoints"
 place.parent.mkdir(exist_ok=True)
-shape = data.info["users"], data.info["items"]
+shape = data.info.users, data.info.items
 fitted = training.fit(data.split("train"), data.split("val"), *shape, config, None if rank else place)
 torch.save([shapes, {name: tensor.shape for name, tensor in fitted.tensors.items()}], f"parts{rank}.pt")
 """

@@ -35,7 +35,7 @@ def item_map(run: Run, most: int, n: int = 10) -> dict[str, Any]:
     items = items[ratings[items] > 0]
     table = run.items[items]
     x, y = _plane(run.tensors["item_embedding.weight"][items])
-    found: dict[str, Any] = {"id": table[run.info["columns"]["item"]].to_list()}
+    found: dict[str, Any] = {"id": table[run.info.columns.item].to_list()}
     if "title" in table.columns:
         found["title"] = table["title"].fill_null("").to_list()
     if "genres" in table.columns:
@@ -88,7 +88,7 @@ def nearest_to_all(
 
 def _rated_by(run: Run, items: NDArray[np.int64]) -> csr_matrix | None:
     """Which users rated which of the items, (U, M)."""
-    if SEEN not in run.info["files"]:
+    if SEEN not in run.info.files:
         return None
     place = np.full(run.items.height, -1)
     place[items] = np.arange(len(items))

@@ -129,7 +129,7 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
 
 def _same_rows(parts: Sequence[Part]) -> bool:
     """Whether all runs are of the same dataset, so that their errors compare."""
-    return len({part.run.info["dataset"]["fingerprint"] for part in parts}) == 1
+    return len({part.run.info.dataset.fingerprint for part in parts}) == 1
 
 
 def _groups(parts: Sequence[Part]) -> list[list[Part]]:
@@ -160,7 +160,7 @@ def _figures(groups: Sequence[Sequence[Part]], one: bool) -> list[Chart]:
 
 def _losses(part: Part) -> list[Chart]:
     history, trace = part.run.history, part.run.trace
-    found = [charts.loss(history, part.run.info["best_epoch"])]
+    found = [charts.loss(history, part.run.info.best_epoch)]
     if trace.height:
         found.append(charts.steps(trace.gather_every(-(-trace.height // MOST_STEPS)), history))
     return found
@@ -169,7 +169,7 @@ def _losses(part: Part) -> list[Chart]:
 def _histogram(part: Part) -> Chart:
     """The ratings of the dataset."""
     assert part.dataset
-    bars = part.dataset.info["histogram"]
+    bars = part.dataset.info.histogram
     series = charts.Series("ratings", [bar["n"] for bar in bars], kind="bars")
     return Chart(
         "histogram",
@@ -190,7 +190,7 @@ def _differences(parts: Sequence[Part]) -> list[dict[str, float]]:
     found, first = [], parts[0]
     assert first.table is not None
     group = (
-        first.table[first.run.info["columns"]["user"]].cast(pl.Categorical).to_physical().to_numpy()
+        first.table[first.run.info.columns.user].cast(pl.Categorical).to_physical().to_numpy()
     )
     rating = first.table["rating"].to_numpy()
     squares = [
@@ -208,10 +208,10 @@ def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool, bool]]:
     """Each setting of training, its value in each run, whether those differ, and whether all are
     the default."""
     default = as_dict(TrainConfig())
-    names = list(dict.fromkeys(name for part in parts for name in part.run.info["config"]))
+    names = list(dict.fromkeys(name for part in parts for name in part.run.info.config))
     rows = []
     for name in names:
-        values = [_shown(part.run.info["config"].get(name, default.get(name))) for part in parts]
+        values = [_shown(part.run.info.config.get(name, default.get(name))) for part in parts]
         rows.append(
             (name, values, len(set(values)) > 1, set(values) == {_shown(default.get(name))})
         )

@@ -48,7 +48,7 @@ def table(
     """
     singular = entity[:-1]
     frame = run.items if entity == "items" else run.users
-    name = run.info["columns"][singular]
+    name = run.info.columns[singular]
     vectors = run.tensors[f"{singular}_embedding.weight"]
     if rotation is not None:
         vectors = (vectors.astype(np.float64) @ rotation).astype(np.float32)
@@ -76,7 +76,7 @@ def table(
             f"{run.path}: the ids of {entity} stand in a column '{name}', as others would; rename it"
         )
     ids = frame.select(
-        pl.col(name).cast(pl.Int64) if run.info["integer_ids"][singular] else pl.col(name)
+        pl.col(name).cast(pl.Int64) if run.info.integer_ids[singular] else pl.col(name)
     )
     return ids.with_columns(columns).sort(name)
 
@@ -162,12 +162,12 @@ def alignment(run: Run, path: Path) -> Rotation:
         InputError: no such file, no such columns, values missing, no item in both.
         ArtifactError: the file is damaged.
     """
-    if run.info["model"] != "mf":
+    if run.info.model != "mf":
         raise ConfigError(
-            f"--align-to: {run.path} is an {run.info['model']}, whose dense network reads the coordinates one by one: "
+            f"--align-to: {run.path} is an {run.info.model}, whose dense network reads the coordinates one by one: "
             "a rotation changes its predictions, and its space has no inner product to keep; only an mf can be turned"
         )
-    name = run.info["columns"]["item"]
+    name = run.info.columns.item
     frame = _read_vectors(path, name)
     now, dim = (
         run.tensors["item_embedding.weight"],

@@ -41,7 +41,7 @@ def predict(
     score = Scorer(run)
     if std:
         _ = run.samples  # or say at once that there are none
-    maps = run.id_maps()
+    maps = run.ids
     names = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))
     with pairs.opened() as opened:
         head = opened.read(HEAD)
@@ -88,7 +88,7 @@ def find_pair_columns(names: list[str], run: Run, where: str) -> tuple[str, str]
     """
     found = []
     for role in ("user", "item"):
-        own = run.info["columns"][role]
+        own = run.info.columns[role]
         hits = [name for name in names if name == own] or [
             name for name in names if key_of(name) in ALIASES[role]
         ]

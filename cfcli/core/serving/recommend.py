@@ -46,10 +46,10 @@ def known_users(
         InputError: a user that the run does not know.
         ArtifactError: the run keeps no record of what they rated.
     """
-    name = run.info["columns"]["user"]
+    name = run.info.columns.user
     index = np.arange(run.users.height)
     if ids is not None:
-        found = run.id_maps()[0].index(ids)
+        found = run.ids.user.index(ids)
         if found.null_count():
             unknown = ids.filter(found.is_null())
             more = f" (+{len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
@@ -62,7 +62,7 @@ def known_users(
         if seen is None:
             starts, items = run.seen()
         else:
-            maps = run.id_maps()
+            maps = run.ids
             pairs = pl.DataFrame(
                 {"user": maps[0].index(seen["user_id"]), "item": maps[1].index(seen["item_id"])}
             )
@@ -85,15 +85,15 @@ def folded_users(
         ConfigError: the model is not an MF.
         InputError: a user without a rating of an item that the run knows.
     """
-    if run.info["model"] != "mf":
+    if run.info.model != "mf":
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info['model']}, whose network has no closed form; use an mf"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; use an mf"
         )
     wanted = ratings["user_id"].unique(maintain_order=True) if ids is None else ids
-    item = run.id_maps()[1].index(ratings["item_id"])
+    item = run.ids.item.index(ratings["item_id"])
     table = ratings.with_columns(item=item).drop_nulls("item")
     groups = {key[0]: part for key, part in table.group_by("user_id", maintain_order=True)}
-    predictor, l2 = run.predictor(), run.info["config"]["l2"]
+    predictor, l2 = run.predictor(), run.settings.l2
     vectors, starts, items = [], [0], []
     for user in wanted:
         if user not in groups:
@@ -123,14 +123,14 @@ def recommend(
     """
     allowed = run.items["n_ratings"].to_numpy() > 0
     if candidates is not None:
-        index = run.id_maps()[1].index(candidates).drop_nulls()
+        index = run.ids.item.index(candidates).drop_nulls()
         if not len(index):
             raise InputError(f"no item to choose from is in {run.path}")
         chosen = np.zeros(len(allowed), bool)
         chosen[index.to_numpy()] = True
         allowed &= chosen
     predictor = run.predictor()
-    name = run.info["columns"]["item"]
+    name = run.info.columns.item
     item_ids, user_ids = _typed(run.items[name]), _typed(users.ids)
     titles = run.items["title"] if "title" in run.items.columns else None
     for start, items, scores in top_items(predictor, users, n, allowed):
@@ -139,7 +139,7 @@ def recommend(
         rank = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[is_there]
         who = np.broadcast_to(np.arange(start, start + len(items))[:, None], items.shape)[is_there]
         columns: dict[str, Any] = {
-            run.info["columns"]["user"]: user_ids.gather(who),
+            run.info.columns.user: user_ids.gather(who),
             name: item_ids.gather(flat),
             "rank": rank.astype(np.uint32),
             "score": predictor.rating(scores[is_there]),

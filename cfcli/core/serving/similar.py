@@ -57,7 +57,7 @@ def overlap(run: Run, item: int) -> NDArray[np.float64]:
     """How far item i and each of all items j were rated by the same people, (I,): see
     :func:`shrunk`."""
     ratings, both = run.items["n_ratings"].to_numpy(), None
-    if SEEN in run.info["files"]:
+    if SEEN in run.info.files:
         starts, items = run.seen()
         rows = np.flatnonzero(items == item)
         raters = np.zeros(len(starts) - 1, dtype=bool)

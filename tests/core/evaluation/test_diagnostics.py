@@ -28,34 +28,34 @@ def judged(run: Run) -> pl.DataFrame:
 def test_rows_are_counted_by_rating_and_by_the_nearest_prediction(run: Run) -> None:
     # Predictions: b,2: 1 + 4 s(2) = 4.52; a,3: 1 + 4 s(-1) = 2.08; c,1: 1 + 4 s(0) = 3. Ratings: 2,
     # 4, 5.
-    rows = diagnostics.diagnose(run, judged(run))["by_rating"]
-    assert [(row["label"], row["ratings"], row["predictions"]) for row in rows] == [
+    rows = diagnostics.diagnose(run, judged(run)).by_rating
+    assert [(row.label, row.ratings, row.predictions) for row in rows] == [
         ("2", 1, 1),
         ("4", 1, 1),
         ("5", 1, 1),
     ]
     prediction = 1 + 4 / (1 + np.exp(-np.array([2.0, -1.0, 0.0])))
-    np.testing.assert_allclose([row["prediction"] for row in rows], prediction, rtol=1e-6)
+    np.testing.assert_allclose([row.prediction for row in rows], prediction, rtol=1e-6)
     np.testing.assert_allclose(
-        [row["rmse"] for row in rows], np.abs([2, 4, 5] - prediction), rtol=1e-6
+        [row.rmse for row in rows], np.abs([2, 4, 5] - prediction), rtol=1e-6
     )
 
 
 def test_rows_are_grouped_by_training_ratings_of_users_and_items(run: Run) -> None:
     found = diagnostics.diagnose(run, judged(run))
-    assert [(row["label"], row["n"]) for row in found["by_user"]] == [
+    assert [(row.label, row.n) for row in found.by_user] == [
         ("0", 1),
         ("1+", 2),
     ]  # c; a and b
-    assert [(row["label"], row["n"]) for row in found["by_item"]] == [
+    assert [(row.label, row.n) for row in found.by_item] == [
         ("0", 1),
         ("1+", 2),
     ]  # 3; 1 and 2
     prediction, rating = 1 + 4 / (1 + np.exp(-np.array([2.0, -1.0, 0.0]))), np.array([2.0, 4, 5])
     squares = (rating - prediction) ** 2
-    assert found["by_user"][1]["rmse"] == pytest.approx(squares[:2].mean() ** 0.5, rel=1e-6)
-    assert found["by_item"][1]["rmse"] == pytest.approx(squares[[0, 2]].mean() ** 0.5, rel=1e-6)
-    assert found["by_user"][0]["bias_rmse"] == pytest.approx(
+    assert found.by_user[1]["rmse"] == pytest.approx(squares[:2].mean() ** 0.5, rel=1e-6)
+    assert found.by_item[1]["rmse"] == pytest.approx(squares[[0, 2]].mean() ** 0.5, rel=1e-6)
+    assert found.by_user[0]["bias_rmse"] == pytest.approx(
         abs(5 - (4 + 1 / 27))
     )  # as test_evaluation works it out
 
@@ -63,8 +63,8 @@ def test_rows_are_grouped_by_training_ratings_of_users_and_items(run: Run) -> No
 def test_ids_that_the_run_does_not_know_have_no_ratings(run: Run) -> None:
     _, table = evaluation.evaluate(run, source=text_source("user,item,rating\nzz,1,3\na,yy,3\n"))
     found = diagnostics.diagnose(run, table)
-    assert [(row["label"], row["n"]) for row in found["by_user"]] == [("0", 1), ("1+", 1)]
-    assert found["calibration"] is None
+    assert [(row.label, row.n) for row in found.by_user] == [("0", 1), ("1+", 1)]
+    assert found.calibration is None
 
 
 def test_many_different_ratings_are_put_into_bins(run: Run) -> None:
@@ -72,10 +72,10 @@ def test_many_different_ratings_are_put_into_bins(run: Run) -> None:
     source = text_source(
         "user,item,rating\n" + "".join(f"u{k},1,{r:.3f}\n" for k, r in enumerate(ratings))
     )
-    rows = diagnostics.diagnose(run, evaluation.evaluate(run, source=source)[1])["by_rating"]
+    rows = diagnostics.diagnose(run, evaluation.evaluate(run, source=source)[1]).by_rating
     assert len(rows) == diagnostics.VALUES
-    assert sum(row["ratings"] for row in rows) == sum(row["predictions"] for row in rows) == 101
-    assert rows[0]["label"] == "1 to 1.2"
+    assert sum(row.ratings for row in rows) == sum(row.predictions for row in rows) == 101
+    assert rows[0].label == "1 to 1.2"
 
 
 def test_every_row_is_in_one_group_of_each_kind(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_every_row_is_in_one_group_of_each_kind(tmp_path: Path) -> None:
         ("by_item", "n"),
     ):
         assert sum(row[n] for row in found[key]) == table.height, (key, n)
-    squares = sum(row["n"] * row["rmse"] ** 2 for row in found["by_user"])
-    rmse = evaluation.evaluate(run)[0]["model"]["rmse"]
+    squares = sum(row.n * row.rmse ** 2 for row in found.by_user)
+    rmse = evaluation.evaluate(run)[0].model.rmse
     assert squares / table.height == pytest.approx(rmse**2)
 
 
@@ -104,9 +104,9 @@ def test_intervals_hold_what_they_are_of(tmp_path: Path) -> None:
     found = diagnostics.intervals(run, table)
     assert list(found) == [*evaluation.BASELINES, "model"]
     for name, rung in found.items():
-        own = result["model"] if name == "model" else result["baselines"][name]
-        assert rung["rmse"] == pytest.approx(own["rmse"])
-        assert rung["low"] <= rung["rmse"] <= rung["high"]
+        own = result.model if name == "model" else result.baselines[name]
+        assert rung.rmse == pytest.approx(own.rmse)
+        assert rung.low <= rung.rmse <= rung.high
 
 
 def test_intervals_of_a_run_with_samples_hold_what_they_promise(tmp_path: Path) -> None:
@@ -122,6 +122,6 @@ def test_intervals_of_a_run_with_samples_hold_what_they_promise(tmp_path: Path) 
     )
     data = planted.dataset(tmp_path, planted.frame(user, item, truth))
     run = Run.load(planted.run(data, tmp_path / "run", solver="gibbs", dim=2))
-    levels = diagnostics.diagnose(run, judged(run))["calibration"]
-    assert [row["level"] for row in levels] == list(diagnostics.LEVELS)
-    np.testing.assert_allclose([row["share"] for row in levels], diagnostics.LEVELS, atol=0.07)
+    levels = diagnostics.diagnose(run, judged(run)).calibration
+    assert [row.level for row in levels] == list(diagnostics.LEVELS)
+    np.testing.assert_allclose([row.share for row in levels], diagnostics.LEVELS, atol=0.07)

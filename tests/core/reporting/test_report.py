@@ -89,7 +89,7 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
     for name in evaluation.BASELINES:
         assert f"{result['baselines'][name]['rmse']:.4f}" in page.sections["errors"]
     assert f"{result['model']['rmse']:.4f}" in page.sections["errors"]
-    assert f"{run.info['epochs']}, best {run.info['best_epoch']}" in page.sections["training"]
+    assert f"{run.info.epochs}, best {run.info.best_epoch}" in page.sections["training"]
     assert "--solver gibbs --dim 3" in page.sections["again"]
     by_default = page.sections["training"].partition("As by default")[2]
     assert "patience 3, " in by_default
@@ -144,7 +144,7 @@ def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> No
     errors = page.sections["errors"]
     for run in made.values():
         assert f"{evaluation.evaluate(run)[0]['model']['rmse']:.4f}" in errors
-    difference = [evaluation.evaluate(made[name])[0]["model"]["mse"] for name in ("adam", "gibbs")]
+    difference = [evaluation.evaluate(made[name])[0].model.mse for name in ("adam", "gibbs")]
     assert f"against gibbs, MSE on the same rows:\n{difference[0] - difference[1]:+.4f}" in errors
     assert (
         sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags)

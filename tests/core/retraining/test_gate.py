@@ -47,12 +47,12 @@ def test_a_new_model_may_be_worse_by_the_tolerance(
     (candidate, champion), data = runs(tmp_path, new, old)
     why, found = gate.compare(candidate, champion, [], data, Policy(tolerance, "none"))
     assert why == reason
-    assert found["n"] == 4
-    assert found["model"]["rmse"] == pytest.approx(new, rel=1e-5)
-    assert found["champion"]["mse"] == pytest.approx(old**2, rel=1e-5)
-    assert found["mse_difference"]["value"] == pytest.approx(new**2 - old**2, abs=1e-6)
-    assert found["mse_difference"]["low"] <= found["mse_difference"]["value"] + 1e-9
-    assert found["best"] == {"run": "run-1", "rmse": found["champion"]["rmse"]}
+    assert found.n == 4
+    assert found.model.rmse == pytest.approx(new, rel=1e-5)
+    assert found.champion.mse == pytest.approx(old**2, rel=1e-5)
+    assert found.mse_difference.value == pytest.approx(new**2 - old**2, abs=1e-6)
+    assert found.mse_difference.low <= found.mse_difference.value + 1e-9
+    assert found.best == {"run": "run-1", "rmse": found.champion.rmse}
 
 
 def test_many_small_steps_are_one_large(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_many_small_steps_are_one_large(tmp_path: Path) -> None:
     assert gate.compare(new, champion, [], data, ANY)[0] == ""
     why, found = gate.compare(new, champion, [first], data, ANY)
     assert why == "RMSE 0.5080 is more than 1.0% above that of run-2, in use before, 0.5000"
-    assert found["best"]["run"] == "run-2"
+    assert found.best.run == "run-2"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_it_must_be_better_than_a_baseline(
     (new,), data = runs(tmp_path, error)
     reason, found = gate.compare(new, None, [], data, Policy(min_gain_over=baseline))
     assert reason == why
-    assert found["champion"] is found["best"] is None
+    assert found.champion is found.best is None
 
 
 def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
     train, test = TRAIN.replace("5,2,3", "1,2,3"), TEST.replace("1,2,3", "5,2,1")
     other = make_run(tmp_path / "other", train, [[0.1]] * 5, [[1.0]] * 2, test=test)
     data = Dataset.load(tmp_path / "other" / "data")
-    assert data.info["test"] == 4
+    assert data.info.test == 4
     why, found = gate.compare(new, champion, [], data, ANY)
-    assert (why, found["n"]) == ("", 3)
-    assert found["model"]["rmse"] == pytest.approx(0.1, rel=1e-5)  # user 5's would be far off
+    assert (why, found.n) == ("", 3)
+    assert found.model.rmse == pytest.approx(0.1, rel=1e-5)  # user 5's would be far off
     assert gate.compare(new, other, [], data, ANY)[1]["n"] == 3
     assert gate.compare(other, None, [], data, ANY)[1]["n"] == 4
     alone = make_run(
@@ -115,7 +115,7 @@ def test_a_model_that_knows_fewer_is_refused(tmp_path: Path) -> None:
     )  # without user 4
     new = make_run(tmp_path / "fewer", fewer, [[0.1]] * 4, [[1.0]] * 2)
     why, found = gate.compare(new, champion, [], data, ANY)
-    assert (found["model"]["coverage"], found["champion"]["coverage"], found["n"]) == (
+    assert (found.model.coverage, found.champion.coverage, found.n) == (
         pytest.approx(2 / 3),
         1.0,
         3,

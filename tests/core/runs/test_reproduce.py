@@ -47,10 +47,10 @@ def test_they_make_the_same_files(prepare: str, train: str, tmp_path: Path) -> N
     assert again[0][0] == again[1][0] == "cfcli"
     give(*again[0][1:])
     give(*again[1][1:], "--out", "two", "--no-plots")
-    assert Dataset.load(tmp_path / "again").info["fingerprint"] == dataset.info["fingerprint"]
+    assert Dataset.load(tmp_path / "again").info.fingerprint == dataset.info.fingerprint
     two = Run.load(tmp_path / "two")
-    assert two.info["config"] == run.info["config"]
-    assert two.info["files"]["model.safetensors"] == run.info["files"]["model.safetensors"]
+    assert two.info.config == run.info.config
+    assert two.info.files["model.safetensors"] == run.info.files["model.safetensors"]
 
 
 def test_settings_by_default_are_left_out(tmp_path: Path) -> None:
@@ -73,5 +73,5 @@ def test_inputs_are_named_as_they_were(
     given: dict[str, object], words: str, tmp_path: Path
 ) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
-    data.info["input"] = given
+    data.info.input = given
     assert prepare_command(data) == f"cfcli prepare {words} --out {tmp_path}/data"

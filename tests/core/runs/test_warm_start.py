@@ -56,8 +56,8 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
     name: str, nights: list[Dataset], runs: dict[str, Run]
 ) -> None:
     run = runs[name]
-    start = warm_start.start(run, nights[1], TrainConfig(**run.info["config"]))
-    assert start.told == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
+    start = warm_start.start(run, nights[1], TrainConfig(**run.info.config))
+    assert start.metadata == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
     for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
                              ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
         vectors, former = (
@@ -109,7 +109,7 @@ def test_a_sampler_begins_where_another_stood(
     user, item = train["user"].to_numpy(), train["item"].to_numpy()
     rating = train["rating"].to_numpy()
     known = (user >= 6) & (item >= 4)  # their ids fall with their numbers
-    ratings = table_of(user, item, rating, nights[1].info["users"], nights[1].info["items"])
+    ratings = table_of(user, item, rating, nights[1].info.users, nights[1].info.items)
     sampler = Sampler(ratings, rank, 3, 0)
     sampler.known_items = sampler.items.vectors
     pairs = (
@@ -130,17 +130,17 @@ def test_a_sampler_begins_where_another_stood(
 def test_the_first_epoch_is_already_good(
     name: str, nights: list[Dataset], runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    config = {**runs[name].info["config"], "epochs": 2}
+    config = {**runs[name].info.config, "epochs": 2}
     cold = fitting.train(nights[1], TrainConfig(**config), tmp_path / "cold")[0]
     warm = fitting.train(
         nights[1], TrainConfig(**config | {"warm_start": str(runs[name].path)}), tmp_path / "warm"
     )[0]
     first = [Run.load(path).history["val_mse"][0] for path in (cold, warm)]
     assert first[1] < 0.8 * first[0]
-    assert Run.load(cold).info["warm_start"] is None
-    assert Run.load(warm).info["warm_start"]["run"] == name
+    assert Run.load(cold).info.warm_start is None
+    assert Run.load(warm).info.warm_start.run == name
     again = warm_start.start(Run.load(warm), nights[1], TrainConfig(**config))
-    assert again.told["generation"] == 2
+    assert again.metadata["generation"] == 2
 
 
 @pytest.mark.parametrize(

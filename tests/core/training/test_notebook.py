@@ -130,4 +130,4 @@ def test_every_config_trains_and_saves_itself(path: Path, tmp_path: Path) -> Non
     )
     run = Run.load(out)
     assert resolve(TrainConfig, file=out / "config.toml") == config
-    assert (run.info["epochs"], run.info["model"], run.info["dim"]) == (2, config.model, config.dim)
+    assert (run.info.epochs, run.info.model, run.info.dim) == (2, config.model, config.dim)

@@ -96,7 +96,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
     )
     n = {
         f"{name}_embedding.weight": len(map_)
-        for name, map_ in zip(("user", "item"), data.id_maps(), strict=True)
+        for name, map_ in zip(("user", "item"), data.ids, strict=True)
     }
     tensors = {name: np.zeros((height, 64), np.float32) for name, height in n.items()}
     model = TrainedModel(
