@@ -1,8 +1,9 @@
 """``cfcli evaluate``."""
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +11,13 @@ from cfcli.cli import options
 from cfcli.cli.console import Out, safe
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from cfcli.core.evaluation.evaluate import Evaluation
+    from cfcli.core.metrics.intervals import Interval
+    from cfcli.core.metrics.ratings import Errors
 
 
 def evaluate(
@@ -52,16 +60,17 @@ def evaluate(
     from cfcli.core.inputs.sources import Source
     from cfcli.core.reporting import charts
     from cfcli.core.runs.run import Run
+    from cfcli.core.storage.schema import to_json
 
     source = Source.of(ratings) if ratings else None
     console = Out(json, quiet)
     loaded = Run.load(run)
-    result, rows = evaluation.evaluate(loaded, split=split, source=source, data=data)
+    evaluated, rows = evaluation.evaluate(loaded, split=split, source=source, data=data)
     if per_row:
         from cfcli.core.serving import outputs
 
         outputs.write([rows], str(per_row))
-    console.table(_table(result), result)
+    console.table(_table(evaluated), to_json(evaluated))
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:
         found = charts.of_judgement(diagnostics.diagnose(loaded, rows))
@@ -69,45 +78,45 @@ def evaluate(
             console.stdout.print(chart(found[0]))
         if not no_plots:
             console.pictures(found, loaded.path / "plots")
-    evaluation.check_bars(result, min_gain_over, max_mse)
+    evaluation.check_bars(evaluated, min_gain_over, max_mse)
 
 
-def _table(result: dict[str, Any]) -> Any:
+def _table(found: "Evaluation") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
     from cfcli.core.reporting.charts import LABELS
 
-    table = Table(
-        title=f"{safe(result['run'])} on {result['n']:,} rows of {safe(result['split'])}",
-        title_justify="left",
-    )
-    for name in ("", "MSE", "RMSE", "MAE", "R²", "rows"):
-        table.add_column(name, justify="left" if not name else "right")
-
-    def row(name: str, part: dict[str, Any], n: int, **style: Any) -> None:
-        cells = [
-            "-" if part.get(key) is None else f"{part[key]:.4f}" for key in ("mse", "rmse", "mae")
-        ]
-        table.add_row(
-            name, *cells, "" if part.get("r2") is None else f"{part['r2']:.4f}", f"{n:,}", **style
-        )
-
-    for name, part in result["baselines"].items():
-        row(LABELS[name], part, result["n"], end_section=name == "bias")
-    row("model", result["model"], result["n"], style="bold")
-    for name, text in (("warm", "  warm rows"), ("cold", "  cold rows")):
-        row(text, result[name], result[name]["n"])
-    difference = result["mse_difference_to_bias"]
-    verdict = (
-        "better"
-        if difference["high"] < 0
-        else "worse"
-        if difference["low"] > 0
-        else "not told apart"
-    )
+    title = f"{safe(found.run)} on {found.n:,} rows of {safe(found.split)}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in ("MSE", "RMSE", "MAE", "R²", "rows"):
+        table.add_column(name, justify="right")
+    for name, errors in found.baselines.items():
+        cells = [*_cells(errors), "", f"{found.n:,}"]
+        table.add_row(LABELS[name], *cells, end_section=name == "bias")
+    model = found.model
+    table.add_row("model", *_cells(model), _shown(model.r2, ""), f"{found.n:,}", style="bold")
+    for text, group in (("  warm rows", found.warm), ("  cold rows", found.cold)):
+        table.add_row(text, *_cells(group), "", f"{group.n:,}")
+    difference = found.mse_difference_to_bias
     return Group(
         table,
-        f"MSE against damped biases: {difference['value']:+.4f} "
-        f"(95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}: {verdict})",
+        f"MSE against damped biases: {difference.value:+.4f} (95 % interval "
+        f"{difference.low:+.4f} to {difference.high:+.4f}: {_verdict(difference)})",
     )
+
+
+def _cells(errors: "Errors") -> list[str]:
+    return [_shown(value, "-") for value in (errors.mse, errors.rmse, errors.mae)]
+
+
+def _shown(value: float, nothing: str) -> str:
+    """A number with four digits; other text where there is none."""
+    return nothing if math.isnan(value) else f"{value:.4f}"
+
+
+def _verdict(difference: "Interval") -> str:
+    if difference.high < 0:
+        return "better"
+    return "worse" if difference.low > 0 else "no clear difference"

@@ -75,11 +75,11 @@ def export_embeddings(
     written = heights if entity == "both" else {entity: heights[entity]}
     console = Out(json, quiet)
     for name, rows in written.items():
-        console.say(f"{rows:,} {name} of dimension {loaded.info['dim']}")
+        console.say(f"{rows:,} {name} of dimension {loaded.info.dim}")
     data = {
         "files": [str(path) for path in paths],
         "rows": sum(written.values()),
-        "dim": loaded.info["dim"],
+        "dim": loaded.info.dim,
         "entity": entity,
     }
     console.result("\n".join(str(path) for path in paths[: len(written)]), data)

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,16 @@ from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cfcli.core.data.info import DatasetInfo
     from cfcli.core.inputs.sources import Source
+
+# Of the manifest, what --json prints.
+KEYS = (
+    "ratings", "users", "items", "train", "val", "test", "rejected", "duplicates", "rating_scale",
+    "mean", "fingerprint", "cold",
+)  # fmt: skip
 
 
 @options.takes(options.PREPARE)
@@ -74,6 +83,7 @@ def prepare(
 
     from cfcli.core.data import prepare as preparation
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     begin = time.perf_counter()
@@ -99,12 +109,11 @@ def prepare(
     for note in notes:
         console.note(note)
     console.say(_summary(made.info))
-    keys = "ratings users items train val test rejected duplicates rating_scale mean fingerprint cold".split()
-    data = {
-        "dataset": str(out),
-        **{k: made.info[k] for k in keys},
-        "seconds": round(time.perf_counter() - begin, 3),
-    }
+    info = to_json(made.info)
+    data: dict[str, object] = {"dataset": str(out)}
+    for key in KEYS:
+        data[key] = info[key]
+    data["seconds"] = round(time.perf_counter() - begin, 3)
     console.result(str(out), data)
 
 
@@ -136,29 +145,29 @@ def _movielens(name: str, console: Out) -> "tuple[list[Source], Source | None]":
     return movielens.sources(name, archive)
 
 
-def _summary(info: dict[str, Any]) -> Any:
+def _summary(info: "DatasetInfo") -> "Table":
     from rich.table import Table
+
+    from cfcli.core.storage.schema import to_json
 
     table = Table(
         title="Dataset", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0)
     )
-    columns = ", ".join(f"{role} = {safe(name)}" for role, name in info["columns"].items())
-    table.add_row("columns", columns)
-    table.add_row(
-        "ratings", f"{info['ratings']:,} by {info['users']:,} users of {info['items']:,} items"
-    )
-    table.add_row("density", f"{info['ratings'] / info['users'] / info['items']:.3%}")
-    scale = info["rating_scale"]
-    step = f" by {scale['step']:g}" if scale["step"] else ""
-    table.add_row("scale", f"{scale['min']:g} to {scale['max']:g}{step}, mean {info['mean']:.4f}")
-    most = max(bar["n"] for bar in info["histogram"])
-    for k, bar in enumerate(info["histogram"]):
-        bars = "█" * round(30 * bar["n"] / most)
-        table.add_row("histogram" if k == 0 else "", f"{bar['rating']:>6g} {bars} {bar['n']:,}")
-    for name in ("train", "val", "test"):
-        cold = info["cold"].get(name)
+    names = to_json(info.columns)
+    table.add_row("columns", ", ".join(f"{role} = {safe(name)}" for role, name in names.items()))
+    table.add_row("ratings", f"{info.ratings:,} by {info.users:,} users of {info.items:,} items")
+    table.add_row("density", f"{info.ratings / info.users / info.items:.3%}")
+    scale = info.rating_scale
+    step = f" by {scale.step:g}" if scale.step else ""
+    table.add_row("scale", f"{scale.min:g} to {scale.max:g}{step}, mean {info.mean:.4f}")
+    most = max(bar.n for bar in info.histogram)
+    for k, bar in enumerate(info.histogram):
+        drawn = "█" * round(30 * bar.n / most)
+        table.add_row("histogram" if k == 0 else "", f"{bar.rating:>6g} {drawn} {bar.n:,}")
+    for side in ("train", "val", "test"):
+        rows, cold = info.rows(side), info.cold.get(side)
         part = f", {cold:,} cold (user or item not in train)" if cold else ""
-        table.add_row(name, f"{info[name]:,} ({info[name] / info['ratings']:.1%}){part}")
-    for reason, n in info["rejected"].items():
+        table.add_row(side, f"{rows:,} ({rows / info.ratings:.1%}){part}")
+    for reason, n in info.rejected.items():
         table.add_row("rejected", f"{n:,}: {safe(reason)}")
     return table

@@ -76,7 +76,7 @@ def recommend(
 
     console = Out(json, quiet)
     loaded = Run.load(run)
-    columns = loaded.info["columns"]
+    columns = loaded.info.columns
     ids = pl.Series(user, dtype=pl.String) if user else None
     if users:
         ids = read_ids(Source.of(users), "user", columns["user"])

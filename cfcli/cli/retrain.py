@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -80,23 +80,24 @@ def retrain(
     import time
 
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.retraining import prometheus
     from cfcli.core.retraining.gate import Policy
     from cfcli.core.retraining.retrain import retrain as run
     from cfcli.core.retraining.store import Store
+    from cfcli.core.storage.schema import to_json
 
     leave_no_compiler_cache()
+    place = Store(store)
     policy = Policy(tolerance, min_gain_over, keep, full_every)
-    begin, code, report = time.time(), 1, {}
+    begin, code, night = time.perf_counter(), 1, None
     try:
         with contextlib.ExitStack() as stack:
-            progress = (
-                stack.enter_context(Progress(console, train, train.chosen_by))
-                if is_live() and not quiet
-                else None
-            )
-            report = run(
+            progress = None
+            if is_live() and not quiet:
+                progress = stack.enter_context(Progress(console, train, train.chosen_by))
+            night = run(
                 [source for path in ratings for source in Source.all_of(path)],
-                Store(store),
+                place,
                 prepare,
                 train,
                 policy,
@@ -105,7 +106,7 @@ def retrain(
                 accept_shrink=accept_shrink,
                 progress=progress,
             )
-        code = 6 if report["status"] == "refused" else 0
+        code = GateError.exit_code if night.status == "refused" else 0
     except CfcliError as error:
         code = error.exit_code
         if isinstance(error, LockedError):
@@ -116,60 +117,15 @@ def retrain(
         raise
     finally:
         if metrics_file:
-            _write_metrics(metrics_file, Store(store), begin, code, report)
+            seconds = time.perf_counter() - begin
+            values = prometheus.gauges(place, night, code, seconds)
+            prometheus.write(metrics_file, store, values)
     if is_live():
-        for note in report["notes"]:
+        for note in night.notes:
             console.note(note)
-    console.say(safe(_line(report)))
-    console.result(str(Store(store).current()), report)
+    console.say(safe(night.line()))
+    console.result(str(place.current()), to_json(night))
     if code:
         if quiet:
-            raise GateError(f"{report['run']}: not published: {report['reason']}")
+            raise GateError(f"{night.run}: not published: {night.reason}")
         raise typer.Exit(code)
-
-
-def _line(report: dict[str, Any]) -> str:
-    """All that happened as ``key=value``, for people and for grep."""
-    from cfcli.core.runs.verdict import now
-
-    def rmse(part: str) -> str:
-        return f"{report[part]['rmse']:.4f}" if report.get(part) else "-"
-
-    bias = f"{report['baselines']['bias']['rmse']:.4f}" if report.get("baselines") else "-"
-    text = f"{now()} retrain status={report['status']} run={Path(report['run']).name} rmse={rmse('model')} "
-    text += f"champion_rmse={rmse('champion')} bias_rmse={bias} rows={report.get('n', '-')} "
-    text += " ".join(
-        f"{name}={report[name]}" for name in "ratings rejected new_users new_items".split()
-    )
-    start = (report["start"] or "-").partition(":")[0]
-    return f'{text} start={start} seconds={report["seconds"]:.1f} reason="{report["reason"]}"'
-
-
-def _write_metrics(path: Path, store: Any, begin: float, code: int, report: dict[str, Any]) -> None:
-    import time
-    from datetime import datetime
-
-    from cfcli.core.errors import ArtifactError
-    from cfcli.core.retraining import prometheus
-
-    created, in_use = None, dict[str, Any]()
-    with contextlib.suppress(ArtifactError):
-        state = store.status()
-        created = datetime.fromisoformat(state["created"]).timestamp()
-        in_use = next((row for row in state["runs"] if row["run"] == state["current"]), {})
-    values = {
-        "retrain_timestamp_seconds": time.time(),
-        "retrain_exit_code": code,
-        "retrain_duration_seconds": time.time() - begin,
-        "retrain_published": report.get("published", False),
-        "current_created_timestamp_seconds": created,
-        "current_rmse": (in_use.get("model") or {}).get("rmse"),
-        "model_rmse": (report.get("model") or {}).get("rmse"),
-        "champion_rmse": (report.get("champion") or {}).get("rmse"),
-        "baseline_rmse": (report.get("baselines") or {}).get("bias", {}).get("rmse"),
-        **{
-            name: report.get(name)
-            for name in "ratings rejected users items new_users new_items".split()
-        },
-    }
-    prometheus.write(path, store.path, values)

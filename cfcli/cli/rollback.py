@@ -27,8 +27,9 @@ def rollback(
     Example: cfcli rollback --store models
     """
     from cfcli.core.retraining.store import Store
+    from cfcli.core.storage.schema import to_json
 
-    run, former = Store(store).rollback(to, wait)
+    found = Store(store).rollback(to, wait)
     console = Out(json, quiet)
-    console.say(f"in use: {run.name}, before: {former.name}")
-    console.result(str(run), {"run": str(run), "previous": str(former)})
+    console.say(f"in use: {found.run.name}, before: {found.previous.name}")
+    console.result(str(found.run), to_json(found))

@@ -67,7 +67,7 @@ def similar(
 
     loaded = Run.load(run)
     console = Out(json, quiet)
-    name = loaded.info["columns"]["item"]
+    name = loaded.info.columns.item
     if title:
         items = [_by_title(loaded, title, console)]
     else:

@@ -1,12 +1,18 @@
 """``cfcli status``."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, safe
 from cfcli.core.config.fields import seconds_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cfcli.core.retraining.store import StoreStatus
+    from cfcli.core.runs.verdict import Verdict
 
 
 def status(
@@ -30,36 +36,46 @@ def status(
     limit = seconds_of(max_age, "--max-age") if max_age else None
 
     from cfcli.core.retraining.store import Store, check_age
+    from cfcli.core.storage.schema import to_json
 
-    state = Store(store).status()
-    Out(json, quiet).table(_table(state), state)
+    found = Store(store).status()
+    Out(json, quiet).table(_table(found), to_json(found))
     if limit:
-        check_age(state, limit)
+        check_age(found, limit)
 
 
-def _table(state: dict[str, Any]) -> Any:
+def _table(status: "StoreStatus") -> "Table":
     from rich.table import Table
 
     from cfcli.core.retraining.store import hours
 
-    title = f"{safe(state['store'])}: {safe(state['current'])} in use, {hours(state['age_seconds'])} old"
+    age = hours(status.age_seconds)
+    title = f"{safe(status.store)}: {safe(status.current)} in use, {age} old"
     table = Table(title=title, title_justify="left")
-    for name in ("run", "decided", "RMSE", "in use", "biases", "verdict"):
-        table.add_column(name, justify="right" if name in ("RMSE", "in use", "biases") else "left")
-    for row in reversed(state["runs"]):
-        errors = [row.get("model"), row.get("champion"), (row.get("baselines") or {}).get("bias")]
-        cells = [f"{part['rmse']:.4f}" if part else "-" for part in errors]
-        verdict = (
-            "not judged yet"
-            if "published" not in row
-            else "published"
-            if row["published"]
-            else "refused"
-        )
-        if reason := row.get("reason"):
-            verdict = reason if reason.startswith("rolled back") else f"{verdict}: {reason}"
-        style = "bold" if row["run"] == state["current"] else ""
-        table.add_row(
-            safe(row["run"]), safe(row.get("decided", ""))[:16], *cells, safe(verdict), style=style
-        )
+    for name in ("run", "decided"):
+        table.add_column(name)
+    for name in ("RMSE", "in use", "biases"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in reversed(status.runs):
+        style = "bold" if row.run == status.current else ""
+        table.add_row(safe(row.run), *_cells(row.verdict), style=style)
     return table
+
+
+def _cells(verdict: "Verdict | None") -> list[str]:
+    """When a run was judged, three errors, and what was decided."""
+    if verdict is None:
+        return ["", "-", "-", "-", "not judged yet"]
+    bias = verdict.baselines["bias"] if verdict.baselines else None
+    errors = [
+        f"{part.rmse:.4f}" if part else "-" for part in (verdict.model, verdict.champion, bias)
+    ]
+    return [safe(verdict.decided)[:16], *errors, safe(_decision(verdict))]
+
+
+def _decision(verdict: "Verdict") -> str:
+    if verdict.reason.startswith("rolled back"):
+        return verdict.reason
+    word = "published" if verdict.published else "refused"
+    return f"{word}: {verdict.reason}" if verdict.reason else word

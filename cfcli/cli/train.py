@@ -1,6 +1,7 @@
 """``cfcli train``."""
 
 import sys
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,12 @@ from cfcli.core.config.train import TrainConfig
 if TYPE_CHECKING:
     from cfcli.core.runs.run import Run
     from cfcli.core.training.epochs import Epoch
+
+
+KEYS = (
+    "model", "solver", "optimizer", "dim", "epochs", "best_epoch", "val", "seconds",
+    "ratings_per_second", "device", "peak_rss_mb", "status",
+)  # fmt: skip
 
 
 @options.takes(options.TRAIN | options.PROCESSES)
@@ -49,14 +56,16 @@ def train(
     from cfcli.core.runs import run as runs
     from cfcli.core.runs import train as fitting
     from cfcli.core.runs.writing import resumable
+    from cfcli.core.storage.schema import to_json
     from cfcli.core.training.distributed import ranks
 
     checkpoint, killed = None, None
     notes: list[str] = []
     if resume:
-        begun, killed = resumable(resume)
-        settings = resolve_resumed(begun / "config.toml", config, set or (), flags, notes.append)
-        checkpoint = begun / runs.CHECKPOINT
+        begun = resumable(resume)
+        killed, file = begun.out, begun.folder / "config.toml"
+        settings = resolve_resumed(file, config, set or (), flags, notes.append)
+        checkpoint = begun.folder / runs.CHECKPOINT
     else:
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=notes.append)
     chosen_by = settings.chosen_by
@@ -77,32 +86,27 @@ def train(
         )
     if trained is None:  # the first process says what came of it
         return
-    path, info, stopped_by = trained
-    if info["val"]["mse"] is None:
+    path, info = trained.path, trained.info
+    best = f"val RMSE {info.val.rmse:.4f}, MAE {info.val.mae:.4f}"
+    if isnan(info.val.mse):
         console.note("no validation rows: the last epoch was kept, and no early stopping")
-    best = (
-        f"val RMSE {info['val']['rmse']:.4f}, MAE {info['val']['mae']:.4f}"
-        if info["val"]["mse"]
-        else "done"
-    )
-    console.say(
-        f"best epoch {info['best_epoch']} of {info['epochs']}: {best}, {info['seconds']:.1f} s"
-    )
+        best = "done"
+    console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
     _draw(console, runs.Run(path, info), no_plots)
-    keys = "model solver optimizer dim epochs best_epoch val seconds ratings_per_second device peak_rss_mb status".split()
-    console.result(str(path), {"run": str(path), **{k: info[k] for k in keys}})
+    content = to_json(info)
+    console.result(str(path), {"run": str(path), **{key: content[key] for key in KEYS}})
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
-    if stopped_by:
-        console.note(f"stopped by signal {stopped_by}; the best epoch so far was kept")
-        raise typer.Exit(128 + stopped_by)
+    if trained.stopped_by:
+        console.note(f"stopped by signal {trained.stopped_by}; the best epoch so far was kept")
+        raise typer.Exit(128 + trained.stopped_by)
 
 
 def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     """The losses: as pictures, and on a terminal."""
     from cfcli.core.reporting import charts
 
-    loss = charts.loss(run.history, run.info["best_epoch"])
+    loss = charts.loss(run.history, run.info.best_epoch)
     if is_live() and can_draw(sys.stderr):
         console.say(chart(loss))
     if not no_plots:

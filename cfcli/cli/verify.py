@@ -30,10 +30,9 @@ def verify(
     Example: cfcli verify models/current
     """
     from cfcli.core.runs.verify import verify as check
+    from cfcli.core.storage.schema import to_json
 
     found = check(run, expect_sha256)
     console = Out(json, quiet)
-    console.say(
-        f"{found['kind']} of {found['files']} files, {found['bytes']:,} bytes: as its manifest says"
-    )
-    console.result(found["sha256"], found)
+    console.say(f"verified: all {found.files} files match the manifest ({found.bytes:,} bytes)")
+    console.result(found.sha256, to_json(found))

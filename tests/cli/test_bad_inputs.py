@@ -59,7 +59,7 @@ class Done:
 
     def ratings(self) -> list[tuple[str, str, float]]:
         dataset = Dataset.load(self.folder / "data")
-        users, items = dataset.id_maps()
+        users, items = dataset.ids
         rows = pl.concat(
             [
                 dataset.split(name).select("user", "item", "rating")
@@ -111,7 +111,7 @@ def refused_elsewhere(done: Done, *words: str) -> None:
 
 def taken(done: Done, n: int = N, *words: str) -> None:
     assert done.code == 0, done.err
-    assert done.info["ratings"] == n
+    assert done.info.ratings == n
     for word in words:
         assert word in done.err, done.err
 
@@ -123,7 +123,7 @@ def bad_row(prepare: Prepare, row: str, words: str, reason: str, *flags: str) ->
     refused(prepare(content, *flags), f"r.csv:{N + 2}: ", words)
     done = prepare(content, "--max-bad-rows", 1, *flags)
     taken(done, N + 1)
-    assert done.info["rejected"] == {reason: 1}
+    assert done.info.rejected == {reason: 1}
     assert done.rejects.select("source", "line", "reason").rows() == [("r.csv", str(N + 2), reason)]
     assert done.rejects["raw"][0].split(",")[0] == row.split(",")[0].strip('"')
 
@@ -165,7 +165,7 @@ def test_case_04_no_header(prepare: Prepare) -> None:
         "data2",
     ]
     assert prepare(content, "--no-header", *mapped).code == 0
-    assert Dataset.load(Path("data2")).info["columns"] == {
+    assert Dataset.load(Path("data2")).info.columns == {
         "user": "column_1",
         "item": "column_0",
         "rating": "column_2",
@@ -188,7 +188,7 @@ def test_case_06_column_twice(prepare: Prepare) -> None:
 def test_case_07_case_and_blanks_in_names(prepare: Prepare) -> None:
     done = prepare(CSV.replace(HEAD, "User_ID, item_id ,RATING\n"))
     taken(done, N, "blanks around the names of columns were left out")
-    assert done.info["columns"] == {"user": "User_ID", "item": "item_id", "rating": "RATING"}
+    assert done.info.columns == {"user": "User_ID", "item": "item_id", "rating": "RATING"}
     assert done.out == "data\n"
     done.folder.joinpath("data", "dataset.json").unlink()
 
@@ -203,13 +203,13 @@ def test_case_07_names_that_are_the_same_but_for_case(prepare: Prepare) -> None:
 def test_case_08_byte_order_mark(prepare: Prepare) -> None:
     done = prepare("\ufeff" + CSV)
     taken(done)
-    assert done.info["columns"]["user"] == "user"
+    assert done.info.columns.user == "user"
 
 
 def test_case_09_crlf(prepare: Prepare) -> None:
     done = prepare(CSV.replace("\n", "\r\n"))
     taken(done)
-    assert done.info["rating_scale"]["max"] == 5
+    assert done.info.rating_scale.max == 5
 
 
 def test_case_10_cr_only(prepare: Prepare) -> None:
@@ -411,7 +411,7 @@ def test_case_33_text_far_down(prepare: Prepare) -> None:
 def test_case_34_exact_duplicates(prepare: Prepare) -> None:
     done = prepare(CSV + CSV.removeprefix(HEAD))
     taken(done, N, f"{N} ratings of pairs rated before")
-    assert done.info["duplicates"] == N
+    assert done.info.duplicates == N
 
 
 @pytest.mark.parametrize(("policy", "rating"), [("last", 1.0), ("first", 4.0), ("mean", 2.5)])
@@ -710,7 +710,7 @@ def test_case_54_pipes(tmp_path: Path) -> None:
     )
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
     for name in "abcdef":
-        assert Dataset.load(tmp_path / name).info["ratings"] == N
+        assert Dataset.load(tmp_path / name).info.ratings == N
 
 
 def test_case_55_links(prepare: Prepare) -> None:
@@ -720,7 +720,7 @@ def test_case_55_links(prepare: Prepare) -> None:
     Path("r.csv").write_text(CSV)
     taken(prepare(None, "link.csv"))
     assert Path("data").is_symlink()
-    assert Dataset.load(Path("real")).info["ratings"] == N
+    assert Dataset.load(Path("real")).info.ratings == N
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "..", ".hidden", ""])
@@ -766,7 +766,7 @@ def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
         [CFCLI, "prepare", "--max-bad-rows", "1", "--", name], cwd=tmp_path, capture_output=True
     )
     assert done.returncode == 0
-    assert Dataset.load(tmp_path / "data").info["sources"][0]["name"] == os.fsdecode(name)
+    assert Dataset.load(tmp_path / "data").info.sources[0]["name"] == os.fsdecode(name)
 
 
 def test_case_59_locale_that_cannot_show_an_id(tmp_path: Path) -> None:
@@ -807,7 +807,7 @@ def test_case_61_two_at_once(tmp_path: Path) -> None:
         assert second.returncode == 5
         assert f"process {first.pid} is writing it" in second.stderr
     assert first.wait(timeout=60) == 0
-    assert Dataset.load(tmp_path / "data").info["ratings"] == N
+    assert Dataset.load(tmp_path / "data").info.ratings == N
 
 
 def test_case_62_cold_rows(prepare: Prepare) -> None:
@@ -829,7 +829,7 @@ def test_case_63_far_fewer_rows_or_other_ids_than_before(prepare: Prepare) -> No
     assert "--accept-shrink" in done.err
     other = HEAD + "".join(f"u{u},{i},{r}\n" for u, i, r in ROWS)
     assert "only 0% of its users" in prepare(other, "--force").err
-    assert Dataset.load(Path("data")).info["ratings"] == N
+    assert Dataset.load(Path("data")).info.ratings == N
     taken(prepare(fewer, "--force", "--accept-shrink"), fewer.count("\n") - 1)
 
 

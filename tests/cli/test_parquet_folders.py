@@ -86,7 +86,7 @@ def rows(path: Path | str, *args: str) -> pl.DataFrame:
     result = prepare(path, *args)
     assert result.exit_code == 0, result.stderr
     dataset = Dataset.load(Path("data"))
-    users, items = dataset.id_maps()
+    users, items = dataset.ids
     sides = [
         dataset.split(side, times=True).with_columns(side=pl.lit(side))
         for side in ("train", "val", "test")
@@ -208,8 +208,8 @@ def test_the_folder_of_rows_without_a_value_is_no_value(name: str) -> None:
     assert "(+19 more rows)" in result.stderr
     assert prepare("ratings", "--max-bad-rows", "20").exit_code == 0
     info = Dataset.load(Path("data")).info
-    assert info["ratings"] + info["duplicates"] == 100
-    assert sum(info["rejected"].values()) == 20
+    assert info.ratings + info.duplicates == 100
+    assert sum(info.rejected.values()) == 20
 
 
 @pytest.mark.parametrize(

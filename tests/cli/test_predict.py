@@ -51,7 +51,7 @@ def test_rows_come_back_in_order_with_all_their_columns(run: Run) -> None:
         "nothing"),
     ]  # fmt: skip
     assert [r["source"] for r in found] == ["model", "item_bias", "user_bias", "mean"]
-    users, items = run.id_maps()
+    users, items = run.ids
     index = [m.index(pl.Series([i])).to_numpy() for m, i in ((users, "1"), (items, "10"))]
     base = run.baseline()
     expected = [
@@ -199,7 +199,7 @@ def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> N
     assert list(found[0]) == ["userId", "movieId", "rank", "score", "title"]
     assert [r["userId"] for r in found] == ["7"] * 5 + ["3"] * 5
     starts, seen = run.seen()
-    users, items = run.id_maps()
+    users, items = run.ids
     for k, who in enumerate(("7", "3")):
         index = int(users.index(pl.Series([who]))[0])
         rating = run.predictor().predict(np.full(len(items), index), np.arange(len(items)))

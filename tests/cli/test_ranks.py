@@ -121,7 +121,7 @@ def noted(parameters, sparse):
     found.append(torch.cat([p.grad.flatten() for p in parameters]))
 together.sum_gradients = noted
 data = Dataset.load(Path("data"))
-shape = data.info["users"], data.info["items"]
+shape = data.info.users, data.info.items
 place = None if rank else Path("checkpoints")
 data = TrainingData(data.split("train"), data.split("val"), *shape)
 fitted = fit(data, config, place)
@@ -344,7 +344,7 @@ sharded.ShardedDescent.learn = noted
 data = Dataset.load(Path("data"))
 place = Path("parts") / "checkpoints"
 place.parent.mkdir(exist_ok=True)
-shape = data.info["users"], data.info["items"]
+shape = data.info.users, data.info.items
 place = None if rank else place
 data = TrainingData(data.split("train"), data.split("val"), *shape)
 fitted = fit(data, config, place)

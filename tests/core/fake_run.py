@@ -50,6 +50,6 @@ def make_run(
         tensors, Shape(len(p), len(q), 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
     )
     config = TrainConfig.of(dim=p.shape[1], biases=False)
-    with writing.create_run(folder / "run", config) as (path, staging):
-        writing.write_run(staging, path, dataset, config, model)
+    with writing.create_run(folder / "run", config) as new:
+        writing.write_run(new, dataset, config, model)
     return Run.load(folder / "run")

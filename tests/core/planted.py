@@ -86,4 +86,4 @@ def run(data: Dataset, out: Path, **keys: Any) -> Path:
             **keys,
         }
     )
-    return fitting.train(data, config, out)[0]
+    return fitting.train(data, config, out).path

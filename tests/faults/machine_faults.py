@@ -33,7 +33,7 @@ def until(process: "subprocess.Popen[str]", text: str) -> bool:
 
 
 def fingerprint(dataset: Path) -> str:
-    return str(Dataset.load(dataset).info["fingerprint"])
+    return str(Dataset.load(dataset).info.fingerprint)
 
 
 def parts(folder: Path) -> list[str]:

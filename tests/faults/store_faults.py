@@ -20,7 +20,7 @@ from soak import Count
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.retraining.store import Store
 from cfcli.core.runs.run import Run
-from cfcli.core.runs.verdict import gate_of, write_gate
+from cfcli.core.runs.verdict import Verdict, gate_of, now, write_gate
 
 Process = subprocess.Popen[str]
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | {"OMP_NUM_THREADS": "1"}
@@ -36,7 +36,7 @@ from pathlib import Path
 from cfcli.core.storage import publishing
 from cfcli.core.errors import CfcliError
 from cfcli.core.retraining.store import Store
-from cfcli.core.runs.verdict import gate_of, write_gate
+from cfcli.core.runs.verdict import gate_of, write_gate, Verdict, now
 
 assert not {"torch", "pytorch_lightning"} & set(sys.modules)  # a start is to be cheap
 place, nights, keep, pause, *made = sys.argv[1:]
@@ -63,7 +63,7 @@ try:
                 store.sweep(spare=publishing.staging_of(newest))
                 with publishing.directory(newest, keep=True) as part:
                     copy(folder / "run", part, "run.json")
-            write_gate(newest, published=True, reason="", key="")
+            write_gate(newest, Verdict(decided=now(), published=True, reason="", key=""))
             store.publish(newest)
             if os.environ.get("ALOUD"):
                 print(newest.name, flush=True)
@@ -96,7 +96,7 @@ def fill(store: Store, made: list[Path], *published: bool) -> None:
         run = Path(
             shutil.copytree(made[k % len(made)] / "run", store.new_path(made[k % len(made)].name))
         )
-        write_gate(run, published=is_published, reason="", key="")
+        write_gate(run, Verdict(decided=now(), published=is_published, reason="", key=""))
         if is_published:
             store.publish(run)
 
@@ -133,7 +133,7 @@ def assert_recovers(store: Store, least: int = 0) -> int:
     assert_whole(store, least)
     with store.locked():
         store.recover()
-        if (runs := store.runs()) and (gate := gate_of(runs[-1])) and gate["published"]:
+        if (runs := store.runs()) and (gate := gate_of(runs[-1])) and gate.published:
             assert store.current() == runs[-1]
         store.sweep()
     left = [

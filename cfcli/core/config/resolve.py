@@ -8,7 +8,7 @@ An unknown key is an error that names the nearest known one.
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from cfcli.core.config import legacy
 from cfcli.core.config.fields import Key, Value, keys_of
@@ -130,7 +130,7 @@ def resolve_both(
     return own(PrepareConfig), own(TrainConfig)
 
 
-def from_dict(cls: type[Config], values: Table) -> Config:
+def from_dict(cls: type[Config], values: Mapping[str, object]) -> Config:
     """A configuration as :func:`as_dict` gives it; one of 0.1, without topics, is taken too.
 
     Args:
@@ -140,7 +140,8 @@ def from_dict(cls: type[Config], values: Table) -> Config:
     Raises:
         ConfigError: an unknown key, a wrong type or value.
     """
-    found, outside = _flattened(cls, values, "configuration", "")
+    # The keys say what their values may be, and refuse all else.
+    found, outside = _flattened(cls, cast(Table, values), "configuration", "")
     if cls is TrainConfig and legacy.is_legacy(found, outside):
         found = legacy.upgraded(found, outside, {}).values
     return cls.of(**found)

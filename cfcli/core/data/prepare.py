@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,9 +14,10 @@ import cfcli
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
-from cfcli.core.data.dataset import FILES, FORMAT, MANIFEST, Dataset
+from cfcli.core.data.dataset import FILES, MANIFEST, Dataset
 from cfcli.core.data.entities import RESERVED
 from cfcli.core.data.ids import are_integers
+from cfcli.core.data.info import FORMAT, Columns, DatasetInfo, InputFile, Inputs, Scale
 from cfcli.core.data.selection import filter_rows, settle_duplicates
 from cfcli.core.data.spool import Spool
 from cfcli.core.data.writing import Entities, write_sides
@@ -27,7 +27,9 @@ from cfcli.core.inputs.checks import id_notes
 from cfcli.core.inputs.intake import REJECTS, Intake
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.titles import read_titles
+from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage.schema import plain, to_json
 from cfcli.core.storage.tables import write_table
 
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
@@ -69,11 +71,6 @@ def prepare(
         MachineError: no permission, no space.
     """
     given = {splits.VAL: val, splits.TEST: test}
-    side_inputs = {
-        "items": items if items and not items.dataset else None,
-        "val_file": val,
-        "test_file": test,
-    }
     parts = [(splits.TRAIN, source) for source in sources] + [
         (name, s) for name, s in given.items() if s
     ]
@@ -112,7 +109,7 @@ def prepare(
             notes += id_notes(entities.map.ids, columns[role])
         former = _former(out)
         if former and force and not accept_shrink:
-            _refuse_to_shrink(former, spool.rows, (users, item_ids))
+            _refuse_to_shrink(former, spool.rows, Pair(users, item_ids))
         found = write_sides(spool, folder, given, users, item_ids, intake.has_times, config)
         shutil.rmtree(folder / "spool")
         if not found.n[splits.TRAIN]:
@@ -134,44 +131,40 @@ def prepare(
         scale = found.scale(config.rating_range)
         if former and force and not accept_shrink:
             _refuse_another_scale(former, scale)
-        if scale["min"] == scale["max"]:
+        if scale.min == scale.max:
             notes.append(
-                f"all training ratings are {scale['min']:g}; there is nothing to learn from them"
+                f"all training ratings are {scale.min:g}; there is nothing to learn from them"
             )
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
         key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
-        info: dict[str, Any] = {
-            "format": FORMAT,
-            "cfcli": cfcli.__version__,
-            "fingerprint": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[
-                :16
-            ],
-            "sources": [dataclasses.asdict(record) for record in intake.sources],
-            "input": _named(sources)
-            | {name: source.name for name, source in side_inputs.items() if source},
-            "config": settings,
-            "columns": columns,
-            "integer_ids": {
-                "user": are_integers(users.map.ids),
-                "item": are_integers(item_ids.map.ids),
-            },
-            "ratings": sum(found.n.values()),
-            "users": len(users.map),
-            "items": len(item_ids.map),
+        text = json.dumps(plain(key), sort_keys=True)
+        info = DatasetInfo(
+            cfcli=cfcli.__version__,
+            fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+            sources=[InputFile(**dataclasses.asdict(record)) for record in intake.sources],
+            input=_inputs(sources, items, val, test),
+            config={**settings},
+            columns=Columns(**columns),
+            integer_ids=Pair(are_integers(users.map.ids), are_integers(item_ids.map.ids)),
+            ratings=sum(found.n.values()),
+            users=len(users.map),
+            items=len(item_ids.map),
             **found.n,
-            "cold": {name: found.cold[name] for name in given},
-            "rejected": dict(intake.rejected.most_common()),
-            "duplicates": duplicates,
-            "rating_scale": scale,
-            "mean": found.train.total / found.n[splits.TRAIN],
-            "histogram": found.histogram,
-        }
-        if former and former.info["fingerprint"] != info["fingerprint"] and not force:
+            cold={name: found.cold[name] for name in given},
+            rejected=dict(intake.rejected.most_common()),
+            duplicates=duplicates,
+            rating_scale=scale,
+            mean=found.train.total / found.n[splits.TRAIN],
+            histogram=found.histogram,
+            files=listed,
+        )
+        is_other = former is None or former.info.fingerprint != info.fingerprint
+        if (out / MANIFEST).exists() and is_other and not force:
             raise ConfigError(
                 f"{out}: holds another dataset; replace it with --force, or choose another --out"
             )
-        info = manifests.write(folder / MANIFEST, info, listed)
+        manifests.write(folder / MANIFEST, to_json(info), listed)
     return Dataset(out, info), notes
 
 
@@ -179,11 +172,19 @@ HINT = "if that is right, replace it with --accept-shrink"
 NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
 
 
-def _named(sources: Sequence[Source]) -> dict[str, Any]:
-    """What was named to get the sources: files, folders, or a known dataset."""
-    if sources[0].dataset:
-        return {"dataset": sources[0].dataset}
-    return {"ratings": list(dict.fromkeys(str(source.path or source.name) for source in sources))}
+def _inputs(
+    sources: Sequence[Source], items: Source | None, val: Source | None, test: Source | None
+) -> Inputs:
+    """What was named to get the ratings and what is beside them."""
+    known = sources[0].dataset
+    files = dict.fromkeys(str(source.path or source.name) for source in sources)
+    return Inputs(
+        dataset=known,
+        ratings=None if known else list(files),
+        items=items.name if items and not items.dataset else None,
+        val_file=val.name if val else None,
+        test_file=test.name if test else None,
+    )
 
 
 def _check_out(out: Path, sources: Sequence[Source]) -> None:
@@ -216,43 +217,39 @@ def _real(path: Path) -> Path:
 
 
 def _former(out: Path) -> Dataset | None:
-    """The dataset that would be replaced; one that is damaged counts as another than any."""
-    if not (out / MANIFEST).exists():
-        return None
+    """The dataset that would be replaced; None where there is none, or it is damaged."""
     try:
         return Dataset.load(out)
     except ArtifactError:
-        return Dataset(out, {"fingerprint": None})
+        return None
 
 
-def _refuse_to_shrink(former: Dataset, rows: int, entities: tuple[Entities, Entities]) -> None:
+def _refuse_to_shrink(former: Dataset, rows: int, entities: Pair[Entities]) -> None:
     """Raises an InputError when what is to be replaced had far more rows, or most of its ids are
     gone: more often a broken export than the truth."""
-    if former.info["fingerprint"] is None:
-        return
-    if rows < SHRUNK * former.info["ratings"]:
+    if rows < SHRUNK * former.info.ratings:
         raise InputError(
-            f"{former.path}: has {former.info['ratings']:,} ratings, the new input {rows:,}; {HINT}"
+            f"{former.path}: has {former.info.ratings:,} ratings, the new input {rows:,}; {HINT}"
         )
-    for known, new, what in zip(former.id_maps(), entities, ("users", "items"), strict=True):
+    for known, new, what in zip(former.ids, entities, ("users", "items"), strict=True):
         there = new.map.index(known.ids).is_not_null().mean()
         if isinstance(there, float) and there < SHRUNK:
             example = f"they were like '{known.ids[0]}' and are like '{new.map.ids[0]}'"
             raise InputError(
-                f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; {HINT}"
+                f"{former.path}: only {there:.0%} of its {what} are in the new input, {example}; "
+                f"{HINT}"
             )
 
 
-def _refuse_another_scale(former: Dataset, scale: dict[str, float | None]) -> None:
+def _refuse_another_scale(former: Dataset, new: Scale) -> None:
     """Raises an InputError when the ratings to be replaced were on another scale, such as stars
     against percent."""
-    old = former.info.get("rating_scale")
-    if not old or former.info["ratings"] < FEW:
+    old = former.info.rating_scale
+    if former.info.ratings < FEW:
         return
-    if max(abs((scale[end] or 0) - old[end]) for end in ("min", "max")) > MOVED * (
-        old["max"] - old["min"]
-    ):
-        ends = [f"{part['min']:g} to {part['max']:g}" for part in (old, scale)]
+    moved = max(abs(new.min - old.min), abs(new.max - old.max))
+    if moved > MOVED * (old.max - old.min):
         raise InputError(
-            f"{former.path}: its ratings go from {ends[0]}, those of the new input from {ends[1]}; {HINT}"
+            f"{former.path}: its ratings go from {old.min:g} to {old.max:g}, "
+            f"those of the new input from {new.min:g} to {new.max:g}; {HINT}"
         )

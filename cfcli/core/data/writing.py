@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data import splits
 from cfcli.core.data.ids import IdMap, hash_ids
+from cfcli.core.data.info import Bar, Scale
 from cfcli.core.data.spool import Spool
 from cfcli.core.errors import InputError
 from cfcli.core.inputs import parquet
@@ -95,9 +96,9 @@ class Sides:
     n: dict[str, int]
     cold: dict[str, int]
     train: Values
-    histogram: list[dict[str, float]]
+    histogram: list[Bar]
 
-    def scale(self, declared: tuple[float, float] | None) -> dict[str, float | None]:
+    def scale(self, declared: tuple[float, float] | None) -> Scale:
         """Lowest and highest rating, and the step between ratings (null where they look
         continuous): of the training rows alone, or as declared."""
         low, high = declared or (float(self.train.low), float(self.train.high))
@@ -106,7 +107,7 @@ class Sides:
         step = float(gaps.min()) if 0 < len(gaps) < 200 else None
         if step is not None and np.abs(gaps / step - np.round(gaps / step)).max() > 1e-3:
             step = None
-        return {"min": low, "max": high, "step": round(step, 6) if step is not None else None}
+        return Scale(low, high, round(step, 6) if step is not None else None)
 
 
 def write_sides(
@@ -221,15 +222,13 @@ def _cuts(
             at += block.height
 
 
-def _histogram(spool: Spool, values: list[Values]) -> list[dict[str, float]]:
+def _histogram(spool: Spool, values: list[Values]) -> list[Bar]:
     """Counts by rating, or by ten equal bins where there are more than 20 different ones."""
     known = [part.counts for part in values if part.counts is not None]
     if len(known) == len(values) and (counts := _added(*known)).height <= 20:
-        return [{"rating": float(r), "n": n} for r, n in counts.iter_rows()]
+        return [Bar(float(rating), n) for rating, n in counts.iter_rows()]
     edges = np.linspace(min(part.low for part in values), max(part.high for part in values), 11)
     total = np.zeros(10, np.int64)
     for _, _, block in spool.blocks("rating"):
         total += np.histogram(block["rating"].to_numpy(), bins=edges)[0]
-    return [
-        {"rating": round(float(low), 6), "n": int(n)} for low, n in zip(edges, total, strict=False)
-    ]
+    return [Bar(round(float(low), 6), int(n)) for low, n in zip(edges, total, strict=False)]

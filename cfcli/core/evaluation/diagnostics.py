@@ -1,24 +1,22 @@
-"""Where a run is right and where it errs: what pictures and reports show of the rows that it was
-judged by."""
+"""Where a run is right and where it errs, for pictures and reports."""
 
 import itertools
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.evaluation.evaluate import BASELINES
-from cfcli.core.metrics.intervals import Interval, paired_bootstrap
+from cfcli.core.evaluation.evaluate import BASELINES, group_of
+from cfcli.core.metrics.intervals import Interval, mean_with_interval
+from cfcli.core.pair import Pair
 from cfcli.core.runs.run import SAMPLES, Run
 from cfcli.core.serving.fallback import standard_deviation
 
-VALUES = 20  # different ratings that are told apart; where there are more, so many bins of the same width
-ACTIVITY = np.array(
-    [0, 1, 5, *(m * 10**e for e in range(1, 9) for m in (1, 2, 5))]
-)  # ratings from which a bin goes
+VALUES = 20  # most different ratings that have a group each, and bins where there are more
+# The least number of training ratings of each group.
+ACTIVITY = np.array([0, 1, 5, *(m * 10**e for e in range(1, 9) for m in (1, 2, 5))])
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 MOST_INTERVALS = 200_000  # rows for which a deviation is computed, evenly spaced
 Numbers = NDArray[np.float64]
@@ -94,45 +92,55 @@ class Diagnosis:
 
 
 def diagnose(run: Run, table: pl.DataFrame) -> Diagnosis:
-    """Sums over the rows that a run was judged by.
+    """Group the rows that a run was judged by.
 
     Args:
-        table: as :func:`cfcli.core.evaluation.evaluate.evaluate` gives it.
+        run: the run.
+        table: the rows, as :func:`cfcli.core.evaluation.evaluate.evaluate` gives them.
     """
-    rating, prediction = (
-        table["rating"].to_numpy(),
-        table["prediction"].to_numpy().astype(np.float64),
-    )
+    columns = run.info.columns
+    index = Pair(run.ids.user.index(table[columns.user]), run.ids.item.index(table[columns.item]))
+    rating = table["rating"].to_numpy()
+    prediction = table["prediction"].to_numpy().astype(np.float64)
     squares = (rating - prediction) ** 2
     bias_squares = (rating - table["bias"].to_numpy()) ** 2
-    index = [
-        ids.index(table[run.info["columns"][name]])
-        for ids, name in zip(run.id_maps(), ("user", "item"), strict=True)
-    ]
-    activity = {}
-    for name, found, entities in zip(("user", "item"), index, (run.users, run.items), strict=True):
-        n = entities["n_ratings"].to_numpy()[found.fill_null(0).to_numpy()]
-        n = np.where(found.is_not_null().to_numpy(), n, 0)
-        activity[f"by_{name}"] = _by_activity(n, squares, bias_squares)
+    user_n = _training_ratings(run.users, index.user)
+    item_n = _training_ratings(run.items, index.item)
+    calibration = None
+    if SAMPLES in run.info.files:
+        calibration = _calibration(run, index, rating, prediction)
     return Diagnosis(
         by_rating=_by_rating(rating, prediction, squares, bias_squares),
-        **activity,
-        calibration=_calibration(run, index, rating, prediction)
-        if SAMPLES in run.info["files"]
-        else None,
+        by_user=_by_activity(user_n, squares, bias_squares),
+        by_item=_by_activity(item_n, squares, bias_squares),
+        calibration=calibration,
     )
 
 
-def rmse_with_intervals(run: Run, table: pl.DataFrame) -> dict[str, Interval]:
-    """RMSE of the baselines and of the ``model``, each with a 95 % interval by
-    :func:`paired_bootstrap`."""
-    group = table[run.info["columns"]["user"]].cast(pl.Categorical).to_physical().to_numpy()
-    rating, found = table["rating"].to_numpy(), {}
+def intervals(run: Run, table: pl.DataFrame) -> dict[str, Interval]:
+    """RMSE with a 95 % interval by :func:`paired_bootstrap`.
+
+    Args:
+        run: the run.
+        table: the rows, as :func:`cfcli.core.evaluation.evaluate.evaluate` gives them.
+
+    Returns:
+        The errors of each baseline and of ``model``, by their names.
+    """
+    group, rating = group_of(table[run.info.columns.user]), table["rating"].to_numpy()
+    found = {}
     for name in (*BASELINES, "model"):
-        squares = (rating - table["prediction" if name == "model" else name].to_numpy()) ** 2
-        low, high = paired_bootstrap(squares, group)
-        found[name] = Interval(float(squares.mean() ** 0.5), low**0.5, high**0.5)
+        prediction = table["prediction" if name == "model" else name].to_numpy()
+        mse = mean_with_interval((rating - prediction) ** 2, group)
+        found[name] = Interval(mse.value**0.5, mse.low**0.5, mse.high**0.5)
     return found
+
+
+def _training_ratings(entities: pl.DataFrame, index: pl.Series) -> NDArray[np.int64]:
+    """How many training ratings each row's user or item has; none where the run does not know
+    it."""
+    n = entities["n_ratings"].to_numpy()[index.fill_null(0).to_numpy()]
+    return np.where(index.is_not_null().to_numpy(), n, 0).astype(np.int64)
 
 
 def _by_rating(
@@ -140,64 +148,66 @@ def _by_rating(
 ) -> list[RatingGroup]:
     values = np.unique(rating)
     if len(values) <= VALUES:
-        labels, edges = [f"{value:g}" for value in values], (values[1:] + values[:-1]) / 2
+        labels = [f"{value:g}" for value in values]
+        edges = (values[1:] + values[:-1]) / 2
     else:
         ends = np.linspace(values[0], values[-1], VALUES + 1)
-        labels, edges = (
-            [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(ends)],
-            ends[1:-1],
-        )
-    rated, predicted = (
-        np.digitize(rating, edges),
-        np.bincount(np.digitize(prediction, edges), minlength=len(labels)),
-    )
-    rows = []
+        labels = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(ends)]
+        edges = ends[1:-1]
+    rated = np.digitize(rating, edges)
+    predicted = np.bincount(np.digitize(prediction, edges), minlength=len(labels))
+    groups = []
     for k, label in enumerate(labels):
-        of = rated == k
-        errors = _errors(squares[of], bias_squares[of])
-        rows.append(
+        is_in = rated == k
+        groups.append(
             RatingGroup(
-                label, int(of.sum()), int(predicted[k]), _mean(prediction[of]), *errors.values()
+                label=label,
+                ratings=int(is_in.sum()),
+                predictions=int(predicted[k]),
+                prediction=float(prediction[is_in].mean()) if is_in.any() else None,
+                rmse=_root(squares[is_in]),
+                bias_rmse=_root(bias_squares[is_in]),
             )
         )
-    return rows
+    return groups
 
 
-def _by_activity(n: NDArray[Any], squares: Numbers, bias_squares: Numbers) -> list[ActivityGroup]:
+def _by_activity(
+    n: NDArray[np.int64], squares: Numbers, bias_squares: Numbers
+) -> list[ActivityGroup]:
     place = np.digitize(n, ACTIVITY) - 1
-    rows = []
+    groups = []
     for k in np.unique(place):
-        low, of = int(ACTIVITY[k]), place == k
-        label = f"{low // 1000}k+" if low >= 1000 else f"{low}+" if low else "0"
-        rows.append(
-            ActivityGroup(
-                label,
-                int(of.sum()),
-                float(squares[of].mean() ** 0.5),
-                float(bias_squares[of].mean() ** 0.5),
-            )
-        )
-    return rows
+        is_in = place == k
+        rmse, bias_rmse = squares[is_in].mean() ** 0.5, bias_squares[is_in].mean() ** 0.5
+        label = _at_least(int(ACTIVITY[k]))
+        groups.append(ActivityGroup(label, int(is_in.sum()), float(rmse), float(bias_rmse)))
+    return groups
 
 
-def _errors(squares: Numbers, bias_squares: Numbers) -> dict[str, float | None]:
-    found = {"rmse": _mean(squares), "bias_rmse": _mean(bias_squares)}
-    return {name: None if mse is None else mse**0.5 for name, mse in found.items()}
+def _at_least(n: int) -> str:
+    """The label of a range of counts that begins at n."""
+    if n == 0:
+        return "0"
+    return f"{n // 1000}k+" if n >= 1000 else f"{n}+"
 
 
-def _mean(values: Numbers) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _root(squares: Numbers) -> float | None:
+    return float(squares.mean() ** 0.5) if len(squares) else None
 
 
 def _calibration(
-    run: Run, index: list[pl.Series], rating: Numbers, prediction: Numbers
+    run: Run, index: Pair[pl.Series], rating: Numbers, prediction: Numbers
 ) -> list[Coverage] | None:
-    rows = np.flatnonzero((index[0].is_not_null() & index[1].is_not_null()).to_numpy())
+    known = index.user.is_not_null() & index.item.is_not_null()
+    rows = np.flatnonzero(known.to_numpy())
     if not len(rows):
         return None
     rows = rows[:: -(-len(rows) // MOST_INTERVALS)]
-    deviation = standard_deviation(
-        run, index[0].to_numpy()[rows].astype(np.int64), index[1].to_numpy()[rows].astype(np.int64)
-    )
-    away = np.abs(rating[rows] - prediction[rows]) / deviation
-    return [Coverage(p, float((away <= NormalDist().inv_cdf((1 + p) / 2)).mean())) for p in LEVELS]
+    user, item = (side.to_numpy()[rows].astype(np.int64) for side in index)
+    away = np.abs(rating[rows] - prediction[rows]) / standard_deviation(run, user, item)
+    found = []
+    for level in LEVELS:
+        width = NormalDist().inv_cdf((1 + level) / 2)
+        found.append(Coverage(level, float((away <= width).mean())))
+    return found

@@ -1,27 +1,81 @@
 """How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.ids import IdMap
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.inputs import ratings
 from cfcli.core.inputs.sources import Source
-from cfcli.core.metrics.intervals import paired_bootstrap
-from cfcli.core.metrics.ratings import errors
+from cfcli.core.metrics.intervals import Interval, mean_with_interval
+from cfcli.core.metrics.ratings import Errors, Floats, ModelErrors, errors, model_errors
+from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.fallback import FallbackPredictor
+from cfcli.core.serving.fallback import FallbackPredictor, index_of
 
 BASELINES = ("mean", "user_mean", "item_mean", "bias")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupErrors(Errors):
+    """Errors on some of the rows.
+
+    Attributes:
+        n: how many rows these are.
+    """
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a run is on rows it was not trained on.
+
+    Attributes:
+        run: its folder.
+        split: where the rows are from: a side of the split, or the name of a file.
+        n: how many rows there are.
+        model: errors of the model.
+        baselines: errors of the baselines, by their names.
+        warm: errors of the model on rows whose user and item have training ratings.
+        cold: errors of the model on all other rows.
+        mse_gain_over_mean: what the MSE of the training mean is above that of the model.
+        mse_difference_to_bias: what the MSE of the model is above that of damped biases.
+    """
+
+    run: str
+    split: str
+    n: int
+    model: ModelErrors
+    baselines: dict[str, Errors]
+    warm: GroupErrors
+    cold: GroupErrors
+    mse_gain_over_mean: float
+    mse_difference_to_bias: Interval
+
+
+class Evaluated(NamedTuple):
+    """An evaluation and the rows that it rests on.
+
+    Attributes:
+        evaluation: the errors.
+        rows: per row the ids, ``rating``, ``prediction``, the prediction of each baseline, and
+            ``warm``.
+    """
+
+    evaluation: Evaluation
+    rows: pl.DataFrame
+
+
 def evaluate(
     run: Run, *, split: str = "test", source: Source | None = None, data: Path | None = None
-) -> tuple[dict[str, Any], pl.DataFrame]:
+) -> Evaluated:
     """Errors of the model and of four baselines on the same rows.
 
     Baselines, from the run's training rows: ``mean``; ``user_mean`` and ``item_mean`` (the mean for
@@ -29,115 +83,171 @@ def evaluate(
     when its user or item has no training rating.
 
     Args:
-        split: of the run's dataset; not used with ``source``.
+        run: the run.
+        split: side of the run's dataset; not used with ``source``.
         source: other ratings, by external ids.
         data: where the run's dataset is now.
 
-    Returns:
-        The report, and per row: the ids, ``rating``, ``prediction``, each baseline, ``warm``.
-
     Raises:
         InputError: no rows to judge by.
+        ArtifactError: the run's dataset is gone, or is another one now.
     """
     if source is None:
-        rows = (
-            run.dataset(data).split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
-        )
-        ids = ids_of(run, rows)
-        where = f"split {split}"
+        dataset = run.dataset(data)
+        rows = dataset.split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
+        ids, where, name = ids_of(run.ids, rows), f"split {split}", split
     else:
         frame, _ = ratings.read([source], PrepareConfig())
-        ids = [frame["user_id"], frame["item_id"]]
+        ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
-        where = source.name
+        where = name = source.name
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
-    result, table = judge(run, rows, ids)
-    return {
-        "run": str(run.path),
-        "split": split if source is None else source.name,
-        **result,
-    }, table
+    return judge(run, rows, ids, name)
 
 
-def ids_of(owner: Run | Dataset, rows: pl.DataFrame) -> list[pl.Series]:
-    """The ids of users and of items of rows by their owner's indices ``user`` and ``item``."""
-    return [
-        index_map.id(rows[name])
-        for index_map, name in zip(owner.id_maps(), ("user", "item"), strict=True)
-    ]
+def ids_of(maps: Pair[IdMap], rows: pl.DataFrame) -> Pair[pl.Series]:
+    """The ids of users and items in rows.
+
+    Args:
+        maps: of a run or a dataset.
+        rows: its indices in ``user`` and ``item``, (N,).
+
+    Returns:
+        External ids, each (N,).
+    """
+    return Pair(maps.user.id(rows["user"]), maps.item.id(rows["item"]))
 
 
-def indexed(run: Run, ids: list[pl.Series], rating: pl.Series) -> pl.DataFrame:
-    """Rows by the run's indices ``user`` and ``item``, null where it does not know the id, and
-    ``rating``."""
-    index = [index_map.index(column) for index_map, column in zip(run.id_maps(), ids, strict=True)]
-    return pl.DataFrame({"user": index[0], "item": index[1], "rating": rating.cast(pl.Float64)})
+def indexed(run: Run, ids: Pair[pl.Series], rating: pl.Series) -> pl.DataFrame:
+    """Rows by the run's indices.
+
+    Args:
+        run: the run.
+        ids: external ids, each (N,).
+        rating: their ratings, (N,).
+
+    Returns:
+        Columns ``user`` and ``item``, null where the run does not know the id, and ``rating``.
+    """
+    return pl.DataFrame(
+        {
+            "user": run.ids.user.index(ids.user),
+            "item": run.ids.item.index(ids.item),
+            "rating": rating.cast(pl.Float64),
+        }
+    )
 
 
 def unseen(run: Run, rows: pl.DataFrame) -> pl.Series:
-    """Which of the :func:`indexed` rows the run was not trained on."""
+    """Which rows the run was not trained on.
+
+    Args:
+        run: the run.
+        rows: as :func:`indexed` gives them.
+
+    Returns:
+        A boolean for each row, (N,).
+    """
     seen = run.seen_pairs().with_columns(seen=True)
     return rows.join(seen, on=["user", "item"], how="left", maintain_order="left")["seen"].is_null()
 
 
-def judge(
-    run: Run, rows: pl.DataFrame, ids: list[pl.Series]
-) -> tuple[dict[str, Any], pl.DataFrame]:
-    """The report and the table of :func:`evaluate` for rows as :func:`indexed` gives them, and
-    their ids of users and of items."""
-    names = run.info["columns"]
+def judge(run: Run, rows: pl.DataFrame, ids: Pair[pl.Series], split: str = "test") -> Evaluated:
+    """Errors on rows, see :func:`evaluate`.
+
+    Args:
+        run: the run.
+        rows: as :func:`indexed` gives them.
+        ids: of users and items, each (N,).
+        split: where the rows are from.
+    """
+    names = run.info.columns
     table = _predictions(run, rows).with_columns(
-        ids[0].rename(names["user"]), ids[1].rename(names["item"]), rating=rows["rating"]
+        ids.user.rename(names.user), ids.item.rename(names.item), rating=rows["rating"]
     )
-    rating, model = table["rating"].to_numpy(), table["prediction"].to_numpy()
+    rating, prediction = table["rating"].to_numpy(), table["prediction"].to_numpy()
     warm = table["warm"].to_numpy()
-    result: dict[str, Any] = {
-        "n": table.height,
-        "model": errors(rating, model, r2=True),
-        "baselines": {name: errors(rating, table[name].to_numpy()) for name in BASELINES},
-        "warm": {"n": int(warm.sum()), **errors(rating[warm], model[warm])},
-        "cold": {"n": int((~warm).sum()), **errors(rating[~warm], model[~warm])},
-    }
-    mse = result["model"]["mse"]
-    difference = (rating - model) ** 2 - (rating - table["bias"].to_numpy()) ** 2
-    # Users that the run does not know count as one each: they are told apart by their ids.
-    group = ids[0].cast(pl.Categorical).to_physical().to_numpy()
-    low, high = paired_bootstrap(difference, group)
-    result["mse_gain_over_mean"] = result["baselines"]["mean"]["mse"] - mse
-    result["mse_difference_to_bias"] = {"value": float(difference.mean()), "low": low, "high": high}
-    return result, table.select(
-        names["user"], names["item"], "rating", "prediction", *BASELINES, "warm"
+    model = model_errors(rating, prediction)
+    baselines = {name: errors(rating, table[name].to_numpy()) for name in BASELINES}
+    difference = (rating - prediction) ** 2 - (rating - table["bias"].to_numpy()) ** 2
+    evaluation = Evaluation(
+        run=str(run.path),
+        split=split,
+        n=table.height,
+        model=model,
+        baselines=baselines,
+        warm=_group_errors(rating[warm], prediction[warm]),
+        cold=_group_errors(rating[~warm], prediction[~warm]),
+        mse_gain_over_mean=baselines["mean"].mse - model.mse,
+        mse_difference_to_bias=mean_with_interval(difference, group_of(ids.user)),
     )
+    shown = table.select(names.user, names.item, "rating", "prediction", *BASELINES, "warm")
+    return Evaluated(evaluation, shown)
 
 
-def check_bars(result: dict[str, Any], min_gain_over: str, max_mse: float | None) -> None:
-    """Raises a GateError when the model is not better than a baseline, or not good enough."""
-    mse = result["model"]["mse"]
-    if min_gain_over != "none" and not mse < (bar := result["baselines"][min_gain_over]["mse"]):
-        raise GateError(
-            f"MSE {mse:.4f} is not below that of the baseline '{min_gain_over}', {bar:.4f}"
-        )
+def group_of(ids: pl.Series) -> NDArray[np.uint32]:
+    """One number for each user: those that the run does not know are told apart by their ids, too.
+
+    Args:
+        ids: of users, (N,).
+
+    Returns:
+        The number of each row's user, (N,).
+    """
+    return ids.cast(pl.Categorical).to_physical().to_numpy()
+
+
+def check_bars(evaluation: Evaluation, min_gain_over: str, max_mse: float | None) -> None:
+    """Check that a model is as good as demanded.
+
+    Args:
+        evaluation: of the model.
+        min_gain_over: the baseline whose MSE it must be below, or ``none``.
+        max_mse: the highest MSE that will do.
+
+    Raises:
+        GateError: it is not.
+    """
+    mse = evaluation.model.mse
+    if min_gain_over != "none":
+        bar = evaluation.baselines[min_gain_over].mse
+        if not mse < bar:
+            raise GateError(
+                f"MSE {mse:.4f} is not below that of the baseline '{min_gain_over}', {bar:.4f}"
+            )
     if max_mse is not None and not mse <= max_mse:
         raise GateError(f"MSE {mse:.4f} is above --max-mse {max_mse:g}")
 
 
+def _group_errors(rating: Floats, prediction: Floats) -> GroupErrors:
+    found = errors(rating, prediction)
+    return GroupErrors(n=len(rating), mse=found.mse, rmse=found.rmse, mae=found.mae)
+
+
 def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
-    """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null (unknown
-    to the run)."""
+    """Predictions of model and baselines for rows whose ``user`` and ``item`` may be null, as the
+    run does not know them."""
     score = FallbackPredictor(run)
     base = score.base
     prediction, _ = score(rows["user"], rows["item"])
-    table = pl.DataFrame({"prediction": prediction, "mean": np.full(rows.height, base.mean)})
-    warm = np.ones(rows.height, bool)
-    for name, n, mean in (
-        ("user", base.user_n, base.user_mean),
-        ("item", base.item_n, base.item_mean),
-    ):
-        known = rows[name].is_not_null().to_numpy()
-        index = rows[name].fill_null(0).to_numpy()
-        warm &= known & (n[index] > 0)
-        table = table.with_columns(
-            pl.Series(f"{name}_mean", np.where(known, mean[index], base.mean))
-        )
-    return table.with_columns(bias=score.bias(rows["user"], rows["item"]), warm=warm)
+    user_n, user_mean = _of_rows(rows["user"], base.user_n, base.user_mean, base.mean)
+    item_n, item_mean = _of_rows(rows["item"], base.item_n, base.item_mean, base.mean)
+    return pl.DataFrame(
+        {
+            "prediction": prediction,
+            "mean": np.full(rows.height, base.mean),
+            "user_mean": user_mean,
+            "item_mean": item_mean,
+            "bias": score.bias(rows["user"], rows["item"]),
+            "warm": (user_n > 0) & (item_n > 0),
+        }
+    )
+
+
+def _of_rows(
+    entity: pl.Series, n: NDArray[np.int64], mean: Floats, unknown: float
+) -> tuple[NDArray[np.int64], Floats]:
+    """The number of training ratings and the mean of each row's user or item."""
+    index, known = index_of(entity)
+    return np.where(known, n[index], 0), np.where(known, mean[index], unknown)

@@ -1,33 +1,66 @@
 """Errors of predicted ratings; scikit-learn does the arithmetic."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from cfcli.core.storage.schema import Measure
 
 Floats = NDArray[np.float64]
 
 
-def errors(rating: Floats, prediction: Floats, *, r2: bool = False) -> dict[str, float | None]:
-    """Mean squared error, its root, mean absolute error, and perhaps the coefficient of
-    determination.
+@dataclass(frozen=True)
+class Errors:
+    """Errors of predicted ratings; none of them is a number where there are no rows.
+
+    Attributes:
+        mse: mean squared error.
+        rmse: its root.
+        mae: mean absolute error.
+    """
+
+    mse: Measure
+    rmse: Measure
+    mae: Measure
+
+
+@dataclass(frozen=True)
+class ModelErrors(Errors):
+    """Errors of a model.
+
+    Attributes:
+        r2: coefficient of determination; not a number below two rows.
+    """
+
+    r2: Measure
+
+
+def errors(rating: Floats, prediction: Floats) -> Errors:
+    """Errors of predictions.
 
     Args:
-        rating, prediction: (N,).
-
-    Returns:
-        ``mse``, ``rmse``, ``mae`` and, where asked, ``r2`` (None below two ratings); all None where
-        N is 0.
+        rating: the true ratings, (N,).
+        prediction: what was predicted, (N,).
     """
-    from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+    from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-    names = ["mse", "rmse", "mae", *(["r2"] if r2 else [])]
     if len(rating) == 0:
-        return dict.fromkeys(names)
+        return Errors(math.nan, math.nan, math.nan)
     mse = float(mean_squared_error(rating, prediction))
-    result: dict[str, float | None] = {
-        "mse": mse,
-        "rmse": mse**0.5,
-        "mae": float(mean_absolute_error(rating, prediction)),
-    }
-    if r2:
-        result["r2"] = float(r2_score(rating, prediction)) if len(rating) > 1 else None
-    return result
+    return Errors(mse, mse**0.5, float(mean_absolute_error(rating, prediction)))
+
+
+def model_errors(rating: Floats, prediction: Floats) -> ModelErrors:
+    """Errors of predictions with their coefficient of determination.
+
+    Args:
+        rating: the true ratings, (N,).
+        prediction: what was predicted, (N,).
+    """
+    from sklearn.metrics import r2_score
+
+    found = errors(rating, prediction)
+    r2 = float(r2_score(rating, prediction)) if len(rating) > 1 else math.nan
+    return ModelErrors(found.mse, found.rmse, found.mae, r2)

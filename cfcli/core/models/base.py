@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.models.pair import Pair
+from cfcli.core.pair import Pair
 
 # Of the regression that explains earlier embeddings by features, relative to the mean of the
 # features' squares.
@@ -318,7 +318,7 @@ class Factors(nn.Module):
         Args:
             tensors: parameters as :meth:`folded` returns them, of the same users and items.
         """
-        for name, side in zip(Pair._fields, self.sides, strict=True):
+        for name, side in self.sides.named():
             vectors = tensors[f"{name}_embedding.weight"] / self.score_unit**0.5
             if side.features is not None and side.map is not None:
                 side.map.copy_(_regression(side.features, vectors))
@@ -332,7 +332,7 @@ class Factors(nn.Module):
         """The parameters as a run keeps them: features are part of the embeddings, and with the
         link ``identity`` the score is the rating."""
         found = {}
-        for name, side in zip(Pair._fields, self.sides, strict=True):
+        for name, side in self.sides.named():
             found[f"{name}_embedding.weight"] = side.vectors() * self.score_unit**0.5
             if side.bias is not None:
                 found[f"{name}_bias"] = side.bias * self.score_unit

@@ -6,7 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcli.core.models.pair import Pair
+from cfcli.core.pair import Pair
+
+
+@dataclass(frozen=True)
+class WarmStartInfo:
+    """What the manifest of a run says of the run that it began with.
+
+    Attributes:
+        run: name of that run.
+        generation: how many trainings went on from each other, this one included.
+        new_users: users that the run did not know.
+        new_items: items that the run did not know.
+    """
+
+    run: str
+    generation: int
+    new_users: int
+    new_items: int
 
 
 @dataclass(frozen=True)
@@ -19,11 +36,10 @@ class WarmStart:
         draw: a sample of its posterior, of users (U, K) and of items (I, K), the bias last; None
             for a model without samples.
         noise: variance of a rating around its expectation, in squared ratings.
-        origin: what the manifest of the new run says about it: the name of the earlier ``run``, the
-            ``generation`` of the new one, ``new_users`` and ``new_items``.
+        origin: what the manifest of the new run says about it.
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
     draw: Pair[NDArray[np.float32]] | None
     noise: float
-    origin: dict[str, str | int]
+    origin: WarmStartInfo

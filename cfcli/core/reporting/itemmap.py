@@ -71,7 +71,7 @@ def item_map(run: Run, most: int, n: int = 10) -> ItemMap:
     x, y = _plane(run.tensors["item_embedding.weight"][items])
     places, similarities = nearest_to_all(run, items, n)
     return ItemMap(
-        id=table[run.info["columns"]["item"]].to_list(),
+        id=table[run.info.columns.item].to_list(),
         title=texts["title"],
         genres=texts["genres"],
         n=ratings[items].tolist(),
@@ -125,7 +125,7 @@ def nearest_to_all(
 def _rated_by(run: Run, items: NDArray[np.int64]) -> csr_matrix | None:
     """Which users rated which of the items: ones and zeros, (U, M); None if the run does not
     tell."""
-    if SEEN not in run.info["files"]:
+    if SEEN not in run.info.files:
         return None
     place = np.full(run.items.height, -1)
     place[items] = np.arange(len(items))

@@ -17,8 +17,8 @@ import cfcli
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
-from cfcli.core.evaluation.diagnostics import Diagnosis, diagnose, rmse_with_intervals
-from cfcli.core.evaluation.evaluate import BASELINES, evaluate
+from cfcli.core.evaluation.diagnostics import Diagnosis, diagnose, intervals
+from cfcli.core.evaluation.evaluate import BASELINES, Evaluation, evaluate
 from cfcli.core.metrics.intervals import Interval, paired_bootstrap
 from cfcli.core.reporting import charts, svg
 from cfcli.core.reporting.charts import Chart, Series
@@ -43,7 +43,7 @@ class Judgement:
         diagnosis: where the run is right and where it errs.
     """
 
-    result: dict[str, Any]
+    result: Evaluation
     rows: pl.DataFrame
     rungs: dict[str, Interval]
     diagnosis: Diagnosis
@@ -158,7 +158,7 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
     try:
         dataset = run.dataset(data)
         result, rows = evaluate(run, data=data)
-        rungs, diagnosis = rmse_with_intervals(run, rows), diagnose(run, rows)
+        rungs, diagnosis = intervals(run, rows), diagnose(run, rows)
         judgement = Judgement(result, rows, rungs, diagnosis)
     except (ArtifactError, InputError) as error:
         missing = str(error)
@@ -167,7 +167,7 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
 
 def _same_rows(parts: Sequence[Part]) -> bool:
     """Whether all runs are of the same dataset, so that their errors can be compared."""
-    return len({part.run.info["dataset"]["fingerprint"] for part in parts}) == 1
+    return len({part.run.info.dataset.fingerprint for part in parts}) == 1
 
 
 def _groups(parts: Sequence[Part]) -> list[list[Part]]:
@@ -209,7 +209,7 @@ def _figures(groups: Sequence[Sequence[Part]], single: bool) -> list[Chart]:
 def _losses(part: Part) -> list[Chart]:
     """The charts about the training of a run."""
     history, trace = part.run.history, part.run.trace
-    found = [charts.loss(history, part.run.info["best_epoch"])]
+    found = [charts.loss(history, part.run.info.best_epoch)]
     if trace.height:
         every = -(-trace.height // MOST_STEPS)
         found.append(charts.steps(trace.gather_every(every), history))
@@ -218,14 +218,14 @@ def _losses(part: Part) -> list[Chart]:
 
 def _histogram(dataset: Dataset) -> Chart:
     """How often each rating occurs in a dataset."""
-    bars = dataset.info["histogram"]
+    bars = dataset.info.histogram
     return Chart(
         name="histogram",
         title="Ratings",
         x="rating",
         y="rows",
-        series=[Series("ratings", [bar["n"] for bar in bars], kind="bars")],
-        labels=[f"{bar['rating']:g}" for bar in bars],
+        series=[Series("ratings", [bar.n for bar in bars], kind="bars")],
+        labels=[f"{bar.rating:g}" for bar in bars],
         zero=True,
     )
 
@@ -236,7 +236,7 @@ def _differences(parts: Sequence[Part]) -> list[Interval]:
     tables = [part.judgement.rows for part in parts if part.judgement]
     if len(tables) < len(parts) or not _same_rows(parts):
         return []
-    users = tables[0][parts[0].run.info["columns"]["user"]]
+    users = tables[0][parts[0].run.info.columns.user]
     group = users.cast(pl.Categorical).to_physical().to_numpy()
     squares = [((table["rating"] - table["prediction"]) ** 2).to_numpy() for table in tables]
     found = []

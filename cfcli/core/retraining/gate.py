@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import and_
-from typing import Any
+
+import polars as pl
 
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
-from cfcli.core.evaluation.evaluate import ids_of, indexed, judge, unseen
-from cfcli.core.metrics.intervals import paired_bootstrap
+from cfcli.core.evaluation.evaluate import Evaluation, ids_of, indexed, judge, unseen
+from cfcli.core.metrics.intervals import mean_with_interval
 from cfcli.core.metrics.ratings import errors
+from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
+from cfcli.core.runs.verdict import BestRun, Findings, JudgedErrors
 from cfcli.core.serving.fallback import FallbackPredictor
 
 COVERAGE = 0.01  # of the rows, by which those with a known user and item may fall
@@ -42,86 +43,126 @@ class Policy:
                 )
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A new run beside those in use so far.
+
+    Attributes:
+        reason: why the new run is not to be published; empty where it is.
+        found: what that rests on.
+    """
+
+    reason: str
+    found: Findings
+
+
 def compare(
     new: Run, champion: Run | None, earlier: Iterable[Run], dataset: Dataset, policy: Policy
-) -> tuple[str, dict[str, Any]]:
-    """Judges runs by the test rows that none of them was trained on.
+) -> Comparison:
+    """Judge runs by the test rows that none of them was trained on.
 
     Args:
+        new: the run that may be published.
         champion: the run in use.
         earlier: runs that were in use before it: each night may be worse than the last by the
             tolerance, but not the last of many than the first.
-
-    Returns:
-        Why the new run is not to be published, or an empty text; and what that rests on: ``n``
-        rows, ``model`` and ``champion`` (errors, and ``coverage``: the share of rows whose user and
-        item it knows), ``baselines``, ``mse_difference`` of the two with a 95 % interval, ``best``
-        of champion and earlier runs.
+        dataset: that the new run was trained on.
+        policy: what is demanded.
     """
     rows = dataset.split("test")
-    ids = ids_of(dataset, rows)
-    runs = [new, champion] if champion else [new]
-    tables = [indexed(run, ids, rows["rating"]) for run in runs]
-    fair = reduce(and_, map(unseen, runs, tables))
-    predictions = {}
-    for run in earlier if champion else ():  # one at a time: they may be large
-        table = indexed(run, ids, rows["rating"])
-        fair &= unseen(run, table)
-        predictions[run.path.name] = FallbackPredictor(run)(table["user"], table["item"])[0]
-    tables, ids = [table.filter(fair) for table in tables], [column.filter(fair) for column in ids]
-    n = tables[0].height
-    found: dict[str, Any] = dict.fromkeys(
-        ("model", "champion", "baselines", "mse_difference", "best")
-    ) | {"n": n}
-    if not n:
-        return "no rows to judge by that neither model was trained on", found
-    report, judged = judge(new, tables[0], ids)
-    found |= {"model": _with_coverage(report), "baselines": report["baselines"]}
-    if champion:
-        former, beside = judge(champion, tables[1], ids)
-        found["champion"] = _with_coverage(former)
-        squares = [
-            ((table["prediction"] - table["rating"]) ** 2).to_numpy() for table in (judged, beside)
-        ]
-        low, high = paired_bootstrap(squares[0] - squares[1], rows["user"].filter(fair).to_numpy())
-        found["mse_difference"] = {
-            "value": float((squares[0] - squares[1]).mean()),
-            "low": low,
-            "high": high,
-        }
-        rating, mask = tables[0]["rating"].to_numpy(), fair.to_numpy()
-        rmse = {
-            name: errors(rating, prediction[mask])["rmse"]
-            for name, prediction in predictions.items()
-        }
-        rmse[champion.path.name] = former["model"]["rmse"]
-        best = min(rmse, key=rmse.__getitem__)  # type: ignore[arg-type]
-        found["best"] = {"run": best, "rmse": rmse[best]}
-    return _why_not(found, policy), found
-
-
-def _with_coverage(report: dict[str, Any]) -> dict[str, Any]:
-    return {**report["model"], "coverage": report["warm"]["n"] / report["n"]}
-
-
-def _why_not(found: dict[str, Any], policy: Policy) -> str:
-    model, champion, best = found["model"], found["champion"], found["best"]
-    if policy.min_gain_over != "none":
-        bar = found["baselines"][policy.min_gain_over]["rmse"]
-        if not model["rmse"] < bar:
-            return f"RMSE {model['rmse']:.4f} is not below that of the baseline '{policy.min_gain_over}', {bar:.4f}"
+    ids = ids_of(dataset.ids, rows)
+    by_new = indexed(new, ids, rows["rating"])
+    fair = unseen(new, by_new)
     if champion is None:
+        return _judged_alone(new, by_new, ids, fair, policy)
+    by_champion = indexed(champion, ids, rows["rating"])
+    fair &= unseen(champion, by_champion)
+    predictions = {}
+    for run in earlier:  # one at a time: they may be large
+        by_run = indexed(run, ids, rows["rating"])
+        fair &= unseen(run, by_run)
+        predictions[run.path.name] = FallbackPredictor(run)(by_run["user"], by_run["item"])[0]
+    if not fair.any():
+        return NO_ROWS
+    ids = ids.map(lambda column: column.filter(fair))
+    evaluation, judged = judge(new, by_new.filter(fair), ids)
+    former, beside = judge(champion, by_champion.filter(fair), ids)
+    difference = (_squares(judged) - _squares(beside)).to_numpy()
+    rating, is_fair = judged["rating"].to_numpy(), fair.to_numpy()
+    rmse = {
+        name: errors(rating, prediction[is_fair]).rmse for name, prediction in predictions.items()
+    }
+    rmse[champion.path.name] = former.model.rmse
+    name = min(rmse, key=lambda name: rmse[name])
+    best = BestRun(name, rmse[name])
+    found = Findings(
+        n=evaluation.n,
+        model=_with_coverage(evaluation),
+        champion=_with_coverage(former),
+        baselines=evaluation.baselines,
+        mse_difference=mean_with_interval(difference, rows["user"].filter(fair).to_numpy()),
+        best=best,
+    )
+    reason = _below_baseline(evaluation, policy)
+    if not reason:
+        reason = _worse(evaluation, former, best, policy)
+    return Comparison(reason, found)
+
+
+def _judged_alone(
+    new: Run, rows: pl.DataFrame, ids: Pair[pl.Series], fair: pl.Series, policy: Policy
+) -> Comparison:
+    """A run beside the baselines, where nothing is in use."""
+    if not fair.any():
+        return NO_ROWS
+    evaluation, _ = judge(new, rows.filter(fair), ids.map(lambda column: column.filter(fair)))
+    found = Findings(
+        n=evaluation.n, model=_with_coverage(evaluation), baselines=evaluation.baselines
+    )
+    return Comparison(_below_baseline(evaluation, policy), found)
+
+
+def _squares(rows: pl.DataFrame) -> pl.Series:
+    return (rows["prediction"] - rows["rating"]) ** 2
+
+
+def _coverage(evaluation: Evaluation) -> float:
+    return evaluation.warm.n / evaluation.n
+
+
+def _with_coverage(evaluation: Evaluation) -> JudgedErrors:
+    model = evaluation.model
+    return JudgedErrors(model.mse, model.rmse, model.mae, model.r2, _coverage(evaluation))
+
+
+def _below_baseline(evaluation: Evaluation, policy: Policy) -> str:
+    """Why a model is no gain over the baseline, or an empty text."""
+    name, rmse = policy.min_gain_over, evaluation.model.rmse
+    if name == "none":
         return ""
-    if not model["rmse"] <= best["rmse"] * (1 + policy.tolerance):
-        whose = (
-            "the model in use"
-            if best["rmse"] == champion["rmse"]
-            else f"{best['run']}, in use before"
+    bar = evaluation.baselines[name].rmse
+    if rmse < bar:
+        return ""
+    return f"RMSE {rmse:.4f} is not below that of the baseline '{name}', {bar:.4f}"
+
+
+def _worse(evaluation: Evaluation, former: Evaluation, best: BestRun, policy: Policy) -> str:
+    """Why a model is worse than those in use so far, or an empty text."""
+    rmse = evaluation.model.rmse
+    if not rmse <= best.rmse * (1 + policy.tolerance):
+        whose = f"{best.run}, in use before"
+        if best.rmse == former.model.rmse:
+            whose = "the model in use"
+        return (
+            f"RMSE {rmse:.4f} is more than {policy.tolerance:.1%} above that of {whose}, "
+            f"{best.rmse:.4f}"
         )
-        return f"RMSE {model['rmse']:.4f} is more than {policy.tolerance:.1%} above that of {whose}, {best['rmse']:.4f}"
-    if model["coverage"] < champion["coverage"] - COVERAGE:
-        shares = (
-            f"{model['coverage']:.1%} of the rows, the model in use of {champion['coverage']:.1%}"
+    coverage, before = _coverage(evaluation), _coverage(former)
+    if coverage < before - COVERAGE:
+        return (
+            f"knows user and item of {coverage:.1%} of the rows, the model in use of {before:.1%}"
         )
-        return f"knows user and item of {shares}"
     return ""
+
+
+NO_ROWS = Comparison("no rows to judge by that neither model was trained on", Findings(n=0))

@@ -1,10 +1,10 @@
-"""A store: the folder of a model that is trained again and again, and of the pointer to the run
-that is in use.
+"""A store: the folder of a model that is trained again and again.
 
-current -> runs/000012-3fa9c1d2    what readers use; always whole and verified, replaced in one step
-runs/                              runs by number; each has a ``gate.json``: what was decided about
-it, and why data/                              the dataset that the newest was trained on .lock
-who writes here holds it
+- ``current`` -> ``runs/000012-3fa9c1d2``: what readers use; always whole and verified, replaced in
+  one step.
+- ``runs``: runs by number. Each has a ``gate.json``: what was decided about it, and why.
+- ``data``: the dataset that the newest run was trained on.
+- ``.lock``: whoever writes here holds it.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,59 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cfcli.core.errors import ArtifactError, ConfigError, StaleError
 from cfcli.core.runs.run import Run
-from cfcli.core.runs.verdict import amend_gate, gate_of
+from cfcli.core.runs.verdict import Verdict, amend_gate, gate_of
 from cfcli.core.storage import publishing
+from cfcli.core.storage.schema import inline
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in a store.
+
+    Attributes:
+        run: its name.
+        verdict: what was decided about it; None where nothing was yet.
+    """
+
+    run: str
+    verdict: Verdict | None = inline()
+
+
+@dataclass(frozen=True)
+class StoreStatus:
+    """What is in use in a store, and what became of its runs.
+
+    Attributes:
+        store: its folder.
+        current: name of the run that is in use.
+        created: when that was trained, in UTC, as ISO 8601 has it.
+        age_seconds: since then.
+        refused_since: how many runs are newer.
+        runs: all runs, the oldest first.
+    """
+
+    store: Path
+    current: str
+    created: str
+    age_seconds: int
+    refused_since: int
+    runs: list[StoredRun]
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Two runs that changed places.
+
+    Attributes:
+        run: that is in use now.
+        previous: that was in use before.
+    """
+
+    run: Path
+    previous: Path
 
 
 @dataclass(frozen=True)
@@ -39,6 +86,9 @@ class Store:
     def locked(self, wait: float = 0) -> Iterator[None]:
         """Held by whoever changes anything; see :func:`cfcli.core.storage.publishing.lock`.
 
+        Args:
+            wait: seconds to wait for another process.
+
         Raises:
             LockedError: another process still holds it after ``wait`` seconds.
         """
@@ -52,9 +102,10 @@ class Store:
 
     def published(self) -> Iterator[Path]:
         """The runs that were published and not taken back, the newest first."""
-        return (
-            run for run in reversed(self.runs()) if (gate := gate_of(run)) and gate["published"]
-        )
+        for run in reversed(self.runs()):
+            verdict = gate_of(run)
+            if verdict and verdict.published:
+                yield run
 
     def current(self) -> Path | None:
         """The run that is in use, by its own name: the pointer may move while it is read."""
@@ -65,20 +116,33 @@ class Store:
         """What :meth:`rollback` goes back to: the newest run before the current one that was
         published and not taken back."""
         current = self.current()
-        return next((run for run in self.published() if current and run.name < current.name), None)
+        if current is None:
+            return None
+        return next((run for run in self.published() if run.name < current.name), None)
 
     def new_path(self, key: str) -> Path:
-        """The folder of the next run: a number, and ``key``, that of what it is made from."""
+        """The folder of the next run.
+
+        Args:
+            key: of what it is made from; stands behind its number.
+        """
         number = max((int(run.name.partition("-")[0]) for run in self.runs()), default=0) + 1
         return self.path / "runs" / f"{number:06}-{key}"
 
     def sweep(self, spare: Path | None = None) -> None:
-        """Clears what killed processes left, but for ``spare``. Needs the lock."""
+        """Remove what killed processes left. Needs the lock.
+
+        Args:
+            spare: a folder to leave.
+        """
         for folder in (self.path, self.path / "runs", *self.runs()):
             publishing.sweep(folder, spare)
 
     def publish(self, run: Path) -> None:
-        """Makes a run the current one, once it is found whole. Needs the lock.
+        """Make a run the current one, once it is found whole. Needs the lock.
+
+        Args:
+            run: its folder.
 
         Raises:
             ArtifactError: it is not.
@@ -87,22 +151,18 @@ class Store:
         publishing.point(self.path / "current", run)
 
     def recover(self) -> None:
-        """Publishes the newest run if whoever was to do so was killed between the verdict and the
-        deed."""
+        """Publish the newest run if whoever was to do so was killed after the verdict."""
         newest = next(reversed(self.runs()), None)
         if newest and newest != self.current() and newest == next(self.published(), None):
             with suppress(ArtifactError):  # what is no longer whole stays where it is
                 self.publish(newest)
 
-    def rollback(self, to: str | None = None, wait: float = 0) -> tuple[Path, Path]:
-        """Makes the previous run the current one, or any other by its name, also one that was
-        refused.
+    def rollback(self, to: str | None = None, wait: float = 0) -> RolledBack:
+        """Make the previous run the current one, or any other.
 
         Args:
+            to: its name; it may have been refused. By default the previous run.
             wait: seconds to wait for another process that works in the store.
-
-        Returns:
-            The run that is in use now, and the one that was.
 
         Raises:
             ArtifactError: there is none, or it is damaged.
@@ -129,18 +189,24 @@ class Store:
                 amend_gate(current, published=False, reason=f"rolled back to {run.name}")
                 amend_gate(run, published=True, reason=f"in use again, instead of {current.name}")
                 publishing.point(self.path / "current", run)
-            return run, current
+            return RolledBack(run, current)
 
     def prune(self, keep: int) -> list[Path]:
-        """Removes all runs but the newest ``keep``, the current and the previous one; returns those
-        removed. Needs the lock."""
+        """Remove all runs but the newest, the current and the previous one. Needs the lock.
+
+        Args:
+            keep: how many of the newest to keep.
+
+        Returns:
+            The folders that were removed.
+        """
         kept = {*self.runs()[-keep:], self.current(), self.previous()}
         gone = [run for run in self.runs() if run not in kept]
         for run in gone:
             publishing.discard(run)
         return gone
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StoreStatus:
         """What is in use, how old it is, and what was decided about all runs.
 
         Raises:
@@ -149,28 +215,45 @@ class Store:
         current = self.current()
         if current is None:
             raise ArtifactError(
-                f"{self.path}: nothing is published there; 'cfcli retrain RATINGS --store {self.path}'"
+                f"{self.path}: nothing is published there; "
+                f"'cfcli retrain RATINGS --store {self.path}'"
             )
-        info = Run.load(current).info
-        age = (datetime.now(UTC) - datetime.fromisoformat(info["created"])).total_seconds()
-        runs = [{"run": run.name, **(gate_of(run) or {})} for run in self.runs()]
-        return {
-            "store": str(self.path), "current": current.name, "created": info["created"], "age_seconds": round(age),
-            "refused_since": sum(run.name > current.name for run in self.runs()), "runs": runs,
-        }  # fmt: skip
+        created = Run.load(current).info.created
+        age = datetime.now(UTC) - datetime.fromisoformat(created)
+        runs = self.runs()
+        return StoreStatus(
+            store=self.path,
+            current=current.name,
+            created=created,
+            age_seconds=round(age.total_seconds()),
+            refused_since=sum(run.name > current.name for run in runs),
+            runs=[StoredRun(run.name, gate_of(run)) for run in runs],
+        )
 
 
-def check_age(state: dict[str, Any], limit: float) -> None:
-    """Raises a StaleError when the run in use, of a :meth:`Store.status`, is older than ``limit``
-    seconds."""
-    if (age := state["age_seconds"]) > limit:
+def check_age(status: StoreStatus, limit: float) -> None:
+    """Check that the run in use is not too old.
+
+    Args:
+        status: of the store.
+        limit: the highest age, in seconds.
+
+    Raises:
+        StaleError: it is older.
+    """
+    age = status.age_seconds
+    if age > limit:
         raise StaleError(
-            f"{state['store']}: {state['current']} is {hours(age)} old, more than {hours(limit)}"
+            f"{status.store}: {status.current} is {hours(age)} old, more than {hours(limit)}"
         )
 
 
 def hours(seconds: float) -> str:
-    """A time for people."""
+    """A time as people say it.
+
+    Args:
+        seconds: the time.
+    """
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"

@@ -7,24 +7,27 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import from_dict
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import Inputs
 from cfcli.core.runs.run import Run
 
 
 def prepare_command(dataset: Dataset) -> str:
-    """``cfcli prepare`` with the inputs and the settings of a dataset, quoted for a shell.
+    """The command that makes a dataset again, as a shell takes it.
 
     Args:
-        dataset: the one to make again.
+        dataset: the dataset.
     """
-    given = dataset.info.get("input") or {
-        "ratings": [source["name"] for source in dataset.info["sources"]]
-    }
-    words = ["--dataset", given["dataset"]] if "dataset" in given else list(given["ratings"])
-    words = ["-" if word == "<stdin>" else word for word in words]
-    for name in ("items", "val_file", "test_file"):
-        if name in given:
-            words += [f"--{name.replace('_', '-')}", given[name]]
-    settings = _settings(from_dict(PrepareConfig, dataset.info["config"]))
+    info = dataset.info
+    given = info.input or Inputs(ratings=[source.name for source in info.sources])
+    if given.dataset:
+        words = ["--dataset", given.dataset]
+    else:
+        words = ["-" if name == "<stdin>" else name for name in given.ratings or ()]
+    files = {"--items": given.items, "--val-file": given.val_file, "--test-file": given.test_file}
+    for flag, name in files.items():
+        if name:
+            words += [flag, name]
+    settings = _settings(from_dict(PrepareConfig, info.config))
     return shlex.join(["cfcli", "prepare", *words, "--out", str(dataset.path), *settings])
 
 
@@ -35,7 +38,7 @@ def train_command(run: Run, dataset: Dataset | None) -> str:
         run: the one to make again.
         dataset: where to train it on; None where the run's is gone.
     """
-    where = str(dataset.path) if dataset else run.info["dataset"]["path"]
+    where = str(dataset.path) if dataset else run.info.dataset.path
     settings = _settings(run.config)
     return shlex.join(["cfcli", "train", "--data", where, *settings])
 

@@ -1,14 +1,16 @@
 """From a dataset to a run on disk."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import CfcliError, LostError, StoppedError, refuse_few_addresses
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
+from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import CHECKPOINT, RUNS, Run
 from cfcli.core.runs.writing import create_run, write_run
 from cfcli.core.training.distributed import ranks
@@ -23,23 +25,45 @@ if TYPE_CHECKING:
 ADDRESSES = 2 << 30  # bytes
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """What came of a training.
+
+    Attributes:
+        path: the folder of the run.
+        info: its manifest.
+        stopped_by: number of the signal that stopped the training early, if one did.
+    """
+
+    path: Path
+    info: RunInfo
+    stopped_by: int | None
+
+
 def train(
-    dataset: Dataset, config: TrainConfig, out: Path | None = None, progress: Progress | None = None, *,
-    resume: Path | None = None, keep: bool = False, whole: bool = False,
-) -> tuple[Path, dict[str, Any], int | None] | None:  # fmt: skip
-    """Trains a model and writes the run. Where several processes train it together, each is to call
-    this.
+    dataset: Dataset,
+    config: TrainConfig,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    resume: Path | None = None,
+    keep: bool = False,
+    whole: bool = False,
+) -> TrainedRun | None:
+    """Train a model and write the run. Where several processes train it together, each calls this.
 
     Args:
-        out: its folder; by default one in ``runs``.
+        dataset: to train on.
+        config: the settings.
+        out: folder of the run; by default a new one in ``runs``.
+        progress: is told of every epoch.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
         whole: write no run that a signal stopped early, but leave what is there to be resumed;
             keep no checkpoint in one that was ended by ``max_time``.
 
     Returns:
-        The run's path, its manifest, and the number of the signal that stopped it early, if one
-        did; None in processes but the first, which writes it.
+        What came of it; None in processes but the first, which writes the run.
 
     Raises:
         ConfigError: something is at ``out`` already, or the run to begin with has another model.
@@ -53,8 +77,8 @@ def train(
     """
     refuse_few_addresses(
         ADDRESSES,
-        "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, and its libraries may "
-        "hang on less",
+        "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, "
+        "and its libraries may hang on less",
     )
     config = config.with_solver_named()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
@@ -69,15 +93,15 @@ def train(
             error.args = (f"process {rank}: {error}",)
             raise
         return None
-    with create_run(out, config, keep=keep) as (path, folder):
+    with create_run(out, config, keep=keep) as new:
+        checkpoint = new.staging / CHECKPOINT
         try:
-            model = _fit(dataset, config, (folder / CHECKPOINT).parent, progress, start, resume)
+            model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
         except LostError as error:
-            there = (folder / CHECKPOINT).exists()
-            hint = (
-                f"; 'cfcli train --resume {path}' goes on from its last checkpoint" if there else ""
-            )
-            raise LostError(f"{error}{hint}") from error
+            if not checkpoint.exists():
+                raise
+            hint = f"'cfcli train --resume {new.path}' goes on from its last checkpoint"
+            raise LostError(f"{error}; {hint}") from error
         from cfcli.core.training import resources  # imports torch, which is loaded by now
 
         resources.free()
@@ -86,20 +110,27 @@ def train(
                 "stopped by a signal; the next training goes on from there", model.stopped_by
             )
         if whole:
-            shutil.rmtree((folder / CHECKPOINT).parent, ignore_errors=True)
-        info = write_run(folder, path, dataset, config, model)
-    return path, info, model.stopped_by
+            shutil.rmtree(checkpoint.parent, ignore_errors=True)
+        info = write_run(new, dataset, config, model)
+    return TrainedRun(new.path, info, model.stopped_by)
 
 
 def affordable(
     dataset: Dataset, config: TrainConfig, out: Path | None, *, settle: bool = True
 ) -> TrainConfig:
-    """The configuration, with the optimizer that fits this machine where ``auto`` is to be settled.
+    """The configuration, with the optimizer that fits this machine in the place of ``auto``.
+
+    Args:
+        dataset: to train on.
+        config: the settings.
+        out: folder of the run; by default one in ``runs``.
+        settle: whether to replace ``auto``.
 
     Raises:
         MachineError: the training needs more memory or disk than there is.
     """
-    job = Job(*(dataset.info[name] for name in ("users", "items", "train", "val")))
+    info = dataset.info
+    job = Job(info.users, info.items, info.train, info.val)
     machine = available(config, (out or RUNS).parent)
     config = settled(config, job, machine) if settle else config
     refuse(config, job, machine)
@@ -120,13 +151,13 @@ def _fit(
     from cfcli.core.training.job import TrainingData
 
     rows = dataset.blocks if config.adam.loader == "stream" else dataset.split
-    scale = dataset.info["rating_scale"]
+    info = dataset.info
     data = TrainingData(
         rows("train"),
         rows("val"),
-        dataset.info["users"],
-        dataset.info["items"],
-        rating_range=(scale["min"], scale["max"]),
-        fingerprint=dataset.info["fingerprint"],
+        info.users,
+        info.items,
+        rating_range=(info.rating_scale.min, info.rating_scale.max),
+        fingerprint=info.fingerprint,
     )
     return fit(data, config, folder, progress, warm_start=start, resume=resume)

@@ -1,7 +1,8 @@
 """Whether an artifact is, to the last byte, what its manifest says."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from cfcli.core.data import dataset
 from cfcli.core.data.dataset import Dataset
@@ -11,46 +12,76 @@ from cfcli.core.runs import run as runs
 from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import GATE, read_gate
 from cfcli.core.storage import manifests
+from cfcli.core.storage.manifests import File
 
 
-def verify(path: Path, expected: str | None = None) -> dict[str, Any]:
-    """Reads all of a run, or of a dataset.
+@dataclass(frozen=True)
+class Verification:
+    """An artifact that is as its manifest says.
+
+    Attributes:
+        path: its folder.
+        kind: what it is.
+        files: how many files its manifest lists.
+        bytes: their sizes together.
+        sha256: of the manifest.
+    """
+
+    path: Path
+    kind: Literal["dataset", "run"]
+    files: int
+    bytes: int
+    sha256: str
+
+
+def verify(path: Path, expected: str | None = None) -> Verification:
+    """Read all of a run or a dataset.
 
     Args:
-        expected: sha256 of its manifest, which stands for all files: integrity against what was
-            noted elsewhere.
-
-    Returns:
-        ``path``, ``kind``, ``files``, ``bytes``, and the manifest's ``sha256``.
+        path: its folder.
+        expected: the SHA-256 of its manifest as it was noted elsewhere. The manifest stands for
+            all files.
 
     Raises:
-        ArtifactError: anything in it is not as its manifest says, or its manifest is not
-            ``expected``.
+        ArtifactError: anything in it is not as its manifest says, or its manifest is not the
+            expected one.
     """
     path = path.resolve()
     if (path / dataset.MANIFEST).exists():
-        kind, manifest = "dataset", path / dataset.MANIFEST
-        data = Dataset.load(path)
-        info = data.info
-        _ = data.users, data.items, [data.split(name) for name in NAMES]
-    else:
-        kind, manifest = "run", path / runs.MANIFEST
-        run = Run.load(path)
-        info = run.info
-        if runs.SEEN in info["files"]:
-            run.seen_pairs()
-        if runs.SAMPLES in info["files"]:
-            _ = run.samples
-        if (path / GATE).exists():
-            read_gate(path)
-    digest = manifests.sha256(manifest)
+        return _verified(path, "dataset", dataset.MANIFEST, _read_dataset(path), expected)
+    return _verified(path, "run", runs.MANIFEST, _read_run(path), expected)
+
+
+def _read_dataset(path: Path) -> dict[str, File]:
+    """Reads all of a dataset; returns the files that it lists."""
+    found = Dataset.load(path)
+    _ = found.users, found.items
+    for name in NAMES:
+        found.split(name)
+    return found.info.files
+
+
+def _read_run(path: Path) -> dict[str, File]:
+    """Reads all of a run; returns the files that it lists."""
+    found = Run.load(path)
+    if runs.SEEN in found.info.files:
+        found.seen_pairs()
+    if runs.SAMPLES in found.info.files:
+        _ = found.samples
+    if (path / GATE).exists():
+        read_gate(path)
+    return found.info.files
+
+
+def _verified(
+    path: Path,
+    kind: Literal["dataset", "run"],
+    manifest: str,
+    files: dict[str, File],
+    expected: str | None,
+) -> Verification:
+    digest = manifests.sha256(path / manifest)
     if expected and digest != expected.lower():
-        raise ArtifactError(f"{manifest}: its sha256 is {digest}, not {expected}")
-    sizes = [entry["bytes"] for entry in info["files"].values()]
-    return {
-        "path": str(path),
-        "kind": kind,
-        "files": len(sizes),
-        "bytes": sum(sizes),
-        "sha256": digest,
-    }
+        raise ArtifactError(f"{path / manifest}: its sha256 is {digest}, not {expected}")
+    size = sum(file.bytes for file in files.values())
+    return Verification(path, kind, len(files), size, digest)

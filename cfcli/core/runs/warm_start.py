@@ -8,15 +8,19 @@ from cfcli.core.config.fields import Value, keys_of
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
-from cfcli.core.models.pair import Pair
-from cfcli.core.models.warm_start import WarmStart
-from cfcli.core.runs.run import MANIFEST, SAMPLES, Run
-from cfcli.core.storage.schema import check
+from cfcli.core.models.warm_start import WarmStart, WarmStartInfo
+from cfcli.core.pair import Pair
+from cfcli.core.runs.run import SAMPLES, Run
 
 
 def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
-    """What a training on ``dataset`` begins with: ids that the run knows keep their vectors, new
-    ones get the mean of the others.
+    """What a training begins with: ids that the run knows keep their vectors, new ones get the mean
+    of the others.
+
+    Args:
+        run: the earlier run.
+        dataset: to train on.
+        config: the settings of the training.
 
     Raises:
         ConfigError: the run's model is another than the one to train.
@@ -26,33 +30,49 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
     rows = rows_of(run, dataset)
     tensors = dict(run.tensors)
-    for name, index in rows.items():
+    for name, index in (("user", rows.user), ("item", rows.item)):
         for key in (f"{name}_embedding.weight", f"{name}_bias"):
             if key in tensors:
                 tensors[key] = _taken(tensors[key], index)
     draw = None
-    if SAMPLES in run.info["files"]:
-        newest = (run.samples[side][-1].astype(np.float32) for side in ("users", "items"))
+    if SAMPLES in run.info.files:
+        newest = Pair(run.samples["users"], run.samples["items"]).map(lambda sides: sides[-1])
         draw = Pair(
-            *(_taken(side, index) for side, index in zip(newest, rows.values(), strict=True))
+            _taken(newest.user.astype(np.float32), rows.user),
+            _taken(newest.item.astype(np.float32), rows.item),
         )
-    former = run.info["warm_start"] or {"generation": 0}
-    check(run.path / MANIFEST, former, {"generation": int})
-    new = {f"new_{name}s": index.null_count() for name, index in rows.items()}
-    origin = {"run": run.path.name, "generation": former["generation"] + 1, **new}
-    return WarmStart(tensors, draw, run.info["noise"], origin)
+    former = run.info.warm_start
+    origin = WarmStartInfo(
+        run=run.path.name,
+        generation=former.generation + 1 if former else 1,
+        new_users=rows.user.null_count(),
+        new_items=rows.item.null_count(),
+    )
+    return WarmStart(tensors, draw, run.info.noise, origin)
 
 
-def rows_of(run: Run, dataset: Dataset) -> dict[str, pl.Series]:
-    """Which row of the run's tables each ``user`` and ``item`` of the dataset has, null where the
-    id is new."""
-    maps = zip(("user", "item"), run.id_maps(), dataset.id_maps(), strict=True)
-    return {name: old.index(new.ids) for name, old, new in maps}
+def rows_of(run: Run, dataset: Dataset) -> Pair[pl.Series]:
+    """Which row of the run's tables each user and item of the dataset has.
+
+    Args:
+        run: the earlier run.
+        dataset: the new one.
+
+    Returns:
+        Rows by the dataset's index, (U,) and (I,), null where the id is new.
+    """
+    old, new = run.ids, dataset.ids
+    return Pair(old.user.index(new.user.ids), old.item.index(new.item.ids))
 
 
 def mismatch(run: Run, config: TrainConfig) -> str:
-    """Why a training cannot begin with the run's vectors, or an empty text."""
-    own = run.config.values() | {"link": run.info["link"]}
+    """Why a training cannot begin with a run's vectors, or an empty text.
+
+    Args:
+        run: the earlier run.
+        config: the settings of the training.
+    """
+    own = run.config.values() | {"link": run.info.link}
     wanted: dict[str, Value]
     if config.resolved_solver == "gibbs":
         # What the sampler takes: of any rank, but scores must be ratings.

@@ -1,13 +1,14 @@
 """A run, written to disk."""
 
 import contextlib
+import math
 import os
 import platform
 import resource
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +24,12 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import COLUMNS, Blocks
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.biases import BiasModel
+from cfcli.core.runs.info import FORMAT, RunInfo, Shape, TrainedOn
 from cfcli.core.runs.run import (
     CHECKPOINT,
     FILES,
-    FORMAT,
     LATEST,
     MANIFEST,
     RUNS,
@@ -37,10 +39,12 @@ from cfcli.core.runs.run import (
     short,
 )
 from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage.schema import to_json
 from cfcli.core.storage.tables import write_table
 from cfcli.core.storage.tensors import save_tensors
 
 if TYPE_CHECKING:
+    from cfcli.core.training.epochs import Epoch
     from cfcli.core.training.trained import TrainedModel
 
 SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
@@ -48,7 +52,11 @@ PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
 def new_path(model: str) -> Path:
-    """``runs/<UTC time>-<model>``, with a number where two start in one second."""
+    """A new name, ``runs/<UTC time>-<model>``, with a number where two start in one second.
+
+    Args:
+        model: mf or ncf.
+    """
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{model}"
     path, number = RUNS / name, 1
     while path.exists() or publishing.staging_of(path).exists():
@@ -57,9 +65,25 @@ def new_path(model: str) -> Path:
     return path
 
 
-def resumable(run: Path) -> tuple[Path, Path | None]:
-    """Where the checkpoint of a run lies that was stopped (its own folder) or killed (what it
-    left), and, for a killed one, the name that it was to get.
+@dataclass(frozen=True)
+class Resumable:
+    """A training that can go on.
+
+    Attributes:
+        folder: where its checkpoint and its configuration are.
+        out: the name that the run of a killed process was to get; None where the run was stopped,
+            and so has its name.
+    """
+
+    folder: Path
+    out: Path | None
+
+
+def resumable(run: Path) -> Resumable:
+    """Find the checkpoint of a run that was stopped, or of a training that was killed.
+
+    Args:
+        run: the run, or what the run of the killed training was to be called.
 
     Raises:
         ArtifactError: there is none, or the run is damaged.
@@ -67,21 +91,39 @@ def resumable(run: Path) -> tuple[Path, Path | None]:
     run = run.resolve()
     if (run / MANIFEST).exists():
         manifests.read(run / MANIFEST, "run", FORMAT)
-    for folder, out in ((run, None), (publishing.staging_of(run), short(run))):
-        if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
-            return folder, out
+    left = publishing.staging_of(run)
+    for found in (Resumable(run, None), Resumable(left, short(run))):
+        if (found.folder / CHECKPOINT).exists() and (found.folder / "config.toml").exists():
+            return found
     raise ArtifactError(
-        f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first epoch"
+        f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first "
+        "epoch"
     )
 
 
+@dataclass(frozen=True)
+class NewRun:
+    """A run that is being written.
+
+    Attributes:
+        path: its folder once it is whole.
+        staging: the folder to write into until then.
+    """
+
+    path: Path
+    staging: Path
+
+
 @contextlib.contextmanager
-def create_run(
-    out: Path | None, config: TrainConfig, *, keep: bool = False
-) -> Iterator[tuple[Path, Path]]:
-    """The final path of a new run and the folder to write_run it into, which takes that name when
-    the block ends well; ``runs/latest`` then points at it, if it lies in ``runs``. With ``keep``
-    the folder of a killed process is taken over.
+def create_run(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iterator[NewRun]:
+    """Make the folder of a new run, which takes its name when the block ends well.
+
+    ``runs/latest`` then points at it, if it lies in ``runs``.
+
+    Args:
+        out: its name; by default a new one in ``runs``.
+        config: is written into it.
+        keep: take over the folder that a killed process left.
 
     Raises:
         ConfigError: something is there already.
@@ -93,79 +135,116 @@ def create_run(
         )
     with publishing.directory(path, keep) as folder:
         (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
-        yield path, folder
+        yield NewRun(path, folder)
     if path.resolve().parent == RUNS.resolve():
         publishing.point(LATEST, path)
 
 
-def write_run(
-    folder: Path, path: Path, dataset: Dataset, config: TrainConfig, model: "TrainedModel"
-) -> dict[str, Any]:
-    """Writes all files of a run into ``folder``, which will be ``path``; returns the manifest."""
+def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> RunInfo:
+    """Write all files of a run.
+
+    Args:
+        new: where to.
+        dataset: that the model was trained on.
+        config: the settings of the training.
+        model: what came of it.
+
+    Returns:
+        The manifest.
+    """
+    folder = new.staging
     blocks = dataset.blocks("train")
     bias = BiasModel.of(Columns(blocks), model.shape.users, model.shape.items)
-    columns = dataset.info["columns"]
-    for table, name, n, mean, b in (
-        (dataset.users, "users", bias.user_n, bias.user_mean, bias.user_bias),
-        (dataset.items, "items", bias.item_n, bias.item_mean, bias.item_bias),
-    ):
-        known = {
-            "n_ratings": pl.Series(n, dtype=pl.UInt32),
-            "mean": pl.Series(mean),
-            "bias": pl.Series(b),
-        }
-        write_table(table.with_columns(**known), folder / f"{name}.parquet")
+    _write_entities(
+        folder / "users.parquet", dataset.users, bias.user_n, bias.user_mean, bias.user_bias
+    )
+    _write_entities(
+        folder / "items.parquet", dataset.items, bias.item_n, bias.item_mean, bias.item_bias
+    )
     save_tensors(model.tensors, folder / "model.safetensors")
     _write_seen(blocks, bias.user_n, folder / SEEN)
-    (folder / "metrics.csv").write_text(
-        pl.DataFrame([asdict(row) for row in model.history]).write_csv()
-    )
+    history = pl.DataFrame([asdict(row) for row in model.history])
+    (folder / "metrics.csv").write_text(history.write_csv())
     trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
     (folder / STEPS).write_text(trace.write_csv())
-    best = model.best
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 if sys.platform == "linux" else 1024
-    )
-    info: dict[str, Any] = {
-        "format": FORMAT,
-        "cfcli": cfcli.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "status": "stopped" if model.stopped_by else "finished",
-        "model": config.model,
-        "solver": model.solver,
-        "optimizer": config.resolved_optimizer,
-        "link": model.link,
-        "noise": model.noise,
-        "dim": config.dim,
-        "shape": asdict(model.shape),
-        "columns": columns,
-        "integer_ids": dataset.info["integer_ids"],
-        "dataset": {
-            "path": os.path.relpath(dataset.path.resolve(), path.resolve()),
-            "fingerprint": dataset.info["fingerprint"],
-            "train": len(blocks),
-        },
-        "train_mean": bias.mean,
-        "warm_start": model.warm_start,
-        "epochs": len(model.history),
-        "best_epoch": best.epoch,
-        "val": {"mse": best.val_mse, "rmse": best.val_rmse, "mae": best.val_mae},
-        "seconds": round(model.seconds, 3),
-        "ratings_per_second": round(
-            float(np.median([row.ratings_per_second for row in model.history]))
-        ),
-        "batch_size": model.batch_size,
-        "device": model.device,
-        "peak_rss_mb": round(peak / 1024),
-        "config": as_dict(config),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
+    names = [*FILES, STEPS, SEEN]
     if model.samples is not None:
         save_tensors(model.samples, folder / SAMPLES)
-    names = [*FILES, STEPS, SEEN, *([SAMPLES] if model.samples is not None else [])]
-    return manifests.write(folder / MANIFEST, info, manifests.listing(folder, names))
+        names.append(SAMPLES)
+    info = RunInfo(
+        cfcli=cfcli.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        status="stopped" if model.stopped_by else "finished",
+        model=config.model,
+        solver=model.solver,
+        optimizer=config.resolved_optimizer,
+        link=model.link,
+        noise=model.noise,
+        dim=config.dim,
+        shape=Shape(**asdict(model.shape)),
+        columns=dataset.info.columns,
+        integer_ids=dataset.info.integer_ids,
+        dataset=TrainedOn(
+            path=os.path.relpath(dataset.path.resolve(), new.path.resolve()),
+            fingerprint=dataset.info.fingerprint,
+            train=len(blocks),
+        ),
+        train_mean=bias.mean,
+        warm_start=model.warm_start,
+        epochs=len(model.history),
+        best_epoch=model.best.epoch,
+        val=_validation_errors(model.best),
+        seconds=round(model.seconds, 3),
+        ratings_per_second=round(
+            float(np.median([row.ratings_per_second for row in model.history]))
+        ),
+        batch_size=model.batch_size,
+        device=model.device,
+        peak_rss_mb=_peak_rss_mb(),
+        config={**as_dict(config)},
+        versions=_versions(),
+        machine=f"{platform.system()} {platform.machine()}",
+        files=manifests.listing(folder, names),
+    )
+    manifests.write(folder / MANIFEST, to_json(info), info.files)
+    return info
+
+
+def _write_entities(
+    path: Path,
+    table: pl.DataFrame,
+    n: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    bias: NDArray[np.float64],
+) -> None:
+    """Writes the users or items of a dataset with what the training rows say of them."""
+    known = [
+        pl.Series("n_ratings", n, dtype=pl.UInt32),
+        pl.Series("mean", mean),
+        pl.Series("bias", bias),
+    ]
+    write_table(table.with_columns(known), path)
+
+
+def _validation_errors(best: "Epoch") -> Errors:
+    """The errors on validation rows, of which there may be none."""
+    found = (best.val_mse, best.val_rmse, best.val_mae)
+    return Errors(*(math.nan if value is None else value for value in found))
+
+
+def _peak_rss_mb() -> int:
+    """The most memory that this process held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "linux" else 1024  # Linux counts KB, macOS bytes
+    return round(peak / unit / 1024)
+
+
+def _versions() -> dict[str, str]:
+    """The versions of Python and of the packages that matter."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        found[name] = metadata.version(name)
+    return found
 
 
 class Columns:

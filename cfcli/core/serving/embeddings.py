@@ -47,9 +47,9 @@ def table(
         ConfigError: the run has no titles or biases, or ids whose column has the name of another
             one.
     """
-    singular = entity[:-1]
+    singular: Literal["user", "item"] = "item" if entity == "items" else "user"
     frame = run.items if entity == "items" else run.users
-    name = run.info["columns"][singular]
+    name = run.info.columns[singular]
     vectors = run.tensors[f"{singular}_embedding.weight"]
     if rotation is not None:
         vectors = (vectors.astype(np.float64) @ rotation).astype(np.float32)
@@ -77,7 +77,7 @@ def table(
             f"{run.path}: the ids of {entity} stand in a column '{name}', as others would; rename it"
         )
     ids = frame.select(
-        pl.col(name).cast(pl.Int64) if run.info["integer_ids"][singular] else pl.col(name)
+        pl.col(name).cast(pl.Int64) if run.info.integer_ids[singular] else pl.col(name)
     )
     return ids.with_columns(columns).sort(name)
 
@@ -163,12 +163,12 @@ def alignment(run: Run, path: Path) -> Rotation:
         InputError: no such file, no such columns, values missing, no item in both.
         ArtifactError: the file is damaged.
     """
-    if not KINDS[run.info["model"]].has_linear_space:
+    if not KINDS[run.info.model].has_linear_space:
         raise ConfigError(
-            f"--align-to: {run.path} is an {run.info['model']}, whose dense network reads the coordinates one by one: "
+            f"--align-to: {run.path} is an {run.info.model}, whose dense network reads the coordinates one by one: "
             "a rotation changes its predictions, and its space has no inner product to keep; only an mf can be turned"
         )
-    name = run.info["columns"]["item"]
+    name = run.info.columns.item
     frame = _read_vectors(path, name)
     now, dim = (
         run.tensors["item_embedding.weight"],

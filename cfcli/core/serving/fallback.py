@@ -22,7 +22,7 @@ class FallbackPredictor:
 
     def __init__(self, run: Run) -> None:
         self.base, self.predictor = run.baseline(), run.predictor()
-        self.low, self.high = run.info["shape"]["low"], run.info["shape"]["high"]
+        self.low, self.high = run.info.shape.low, run.info.shape.high
 
     def __call__(
         self, user: pl.Series, item: pl.Series

@@ -12,6 +12,7 @@ from cfcli.core.errors import InputError
 from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import ALIASES, key_of
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor, standard_deviation
 
@@ -91,7 +92,7 @@ class _Predicting:
     def __init__(self, run: Run, unknown: Unknown, std: bool) -> None:
         self.run, self.unknown, self.std = run, unknown, std
         self.score = FallbackPredictor(run)
-        self.user_ids, self.item_ids = run.id_maps()
+        self.user_ids, self.item_ids = run.ids
         if std:
             _ = run.samples  # raises at once where there are none
 
@@ -154,16 +155,17 @@ def find_pair_columns(names: list[str], run: Run, where: str) -> PairColumns:
     Raises:
         InputError: there are none, or several, or a column that is to be added is there already.
     """
-    user, item = (_find_column(role, names, run, where) for role in ("user", "item"))
+    user = _find_column("user", names, run, where)
+    item = _find_column("item", names, run, where)
     taken = set(ADDED) & set(names)
     if taken:
         raise InputError(f"{where}: has a column '{min(taken)}' already; rename it")
     return PairColumns(user, item)
 
 
-def _find_column(role: str, names: list[str], run: Run, where: str) -> str:
+def _find_column(role: Entity, names: list[str], run: Run, where: str) -> str:
     """The column of users, or that of items."""
-    own = run.info["columns"][role]
+    own = run.info.columns[role]
     hits = [name for name in names if name == own]
     if not hits:
         hits = [name for name in names if key_of(name) in ALIASES[role]]

@@ -146,10 +146,10 @@ def known_users(
         InputError: the run does not know a user.
         ArtifactError: the run keeps no record of what they rated.
     """
-    maps = run.id_maps()
+    maps = run.ids
     index = np.arange(run.users.height)
     if ids is not None:
-        found = maps[0].index(ids)
+        found = maps.user.index(ids)
         if found.null_count():
             raise _unknown_users(run, ids.filter(found.is_null()))
         index = found.to_numpy().astype(np.int64)
@@ -158,12 +158,12 @@ def known_users(
         if seen is None:
             everything = Seen(*run.seen())
         else:
-            user, item = maps[0].index(seen["user_id"]), maps[1].index(seen["item_id"])
+            user, item = maps.user.index(seen["user_id"]), maps.item.index(seen["item_id"])
             pairs = pl.DataFrame({"user": user, "item": item}).drop_nulls().sort("user")
             starts = starts_of(pairs["user"].to_numpy(), run.users.height)
             everything = Seen(starts, pairs["item"].to_numpy())
         known = everything.of(index)
-    name = run.info["columns"]["user"]
+    name = run.info.columns.user
     return Users(run.users[name].gather(index), index, known)
 
 
@@ -190,12 +190,12 @@ def folded_users(
         ConfigError: the model cannot fold users in.
         InputError: a user has no rating of an item that the run knows.
     """
-    if not KINDS[run.info["model"]].has_linear_space:
+    if not KINDS[run.info.model].has_linear_space:
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info['model']}, whose network has no closed form; use an mf"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; use an mf"
         )
     wanted = ratings["user_id"].unique(maintain_order=True) if ids is None else ids
-    item = run.id_maps()[1].index(ratings["item_id"])
+    item = run.ids.item.index(ratings["item_id"])
     known = ratings.with_columns(item=item).drop_nulls("item")
     groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
     predictor, l2 = run.predictor(), run.config.adam.l2
@@ -257,7 +257,7 @@ def _allowed(run: Run, items: pl.Series | None) -> NDArray[np.bool_]:
     allowed: NDArray[np.bool_] = run.items["n_ratings"].to_numpy() > 0
     if items is None:
         return allowed
-    index = run.id_maps()[1].index(items).drop_nulls()
+    index = run.ids.item.index(items).drop_nulls()
     if not len(index):
         raise InputError(f"no item to choose from is in {run.path}")
     chosen = np.zeros(len(allowed), bool)
@@ -268,7 +268,7 @@ def _allowed(run: Run, items: pl.Series | None) -> NDArray[np.bool_]:
 def _blocks(run: Run, users: Users, n: int, allowed: NDArray[np.bool_]) -> Iterator[pl.DataFrame]:
     """The rows of :class:`Recommendations`."""
     predictor = run.predictor()
-    columns = run.info["columns"]
+    columns = run.info.columns
     item_ids, user_ids = _typed(run.items[columns["item"]]), _typed(users.ids)
 
     def rows(

@@ -59,7 +59,7 @@ def named_neighbours(
 ) -> pl.DataFrame:
     """The frame of :func:`similar_frame` for an item by its index; the arguments are those of
     :func:`similar`."""
-    name = run.info["columns"]["item"]
+    name = run.info.columns.item
     near = similar(run, item, n, min_ratings, metric)
     known = [name, "n_ratings", "title"] if "title" in run.items.columns else [name, "n_ratings"]
     others = run.items.select(known)[near["item"]]
@@ -124,7 +124,7 @@ def overlap(run: Run, item: int) -> NDArray[np.float64]:
         item: index of the item.
     """
     ratings, both = run.items["n_ratings"].to_numpy(), None
-    if SEEN in run.info["files"]:
+    if SEEN in run.info.files:
         starts, items = run.seen()
         rows = np.flatnonzero(items == item)
         raters = np.zeros(len(starts) - 1, dtype=bool)
@@ -154,7 +154,7 @@ def find_items(run: Run, ids: pl.Series) -> list[int]:
     Raises:
         InputError: the run does not know one of them.
     """
-    found = run.id_maps()[1].index(ids)
+    found = run.ids.item.index(ids)
     if found.null_count():
         unknown = ids.filter(found.is_null())[0]
         raise InputError(f"item '{unknown}' is not in {run.path}")

@@ -6,38 +6,59 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cfcli.core.errors import ArtifactError, MachineError
 from cfcli.core.storage import publishing
+from cfcli.core.storage.schema import plain
 
 MOST_MANIFEST = 16 << 20  # bytes
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
 TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 
 
-def listing(folder: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of files in a folder, for its manifest; they become readable for whom the
-    umask lets."""
+@dataclass(frozen=True)
+class File:
+    """What a manifest says of a file.
+
+    Attributes:
+        bytes: its size.
+        sha256: of its content, in hexadecimal digits.
+    """
+
+    bytes: int
+    sha256: str
+
+
+def listing(folder: Path, files: Iterable[str]) -> dict[str, File]:
+    """Size and sha256 of files, for a manifest. They become readable for whom the umask lets.
+
+    Args:
+        folder: where the files are.
+        files: their names.
+    """
+    found = {}
     for name in files:
         # Some writers create files for their owner alone, whatever the umask.
         os.chmod(folder / name, 0o666 & ~publishing.umask())
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
-        for name in files
-    }
+        found[name] = File((folder / name).stat().st_size, sha256(folder / name))
+    return found
 
 
-def write(path: Path, content: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Writes ``content`` with the :func:`listing` of its files as JSON, sealed: last of all, so
-    that what has a manifest is whole. Returns what was written."""
-    whole = content | {"files": files}
+def write(path: Path, content: Mapping[str, object], files: Mapping[str, File]) -> None:
+    """Write a manifest: JSON with a seal, last of all files, so that what has a manifest is whole.
+
+    Args:
+        path: of the manifest.
+        content: its keys but ``files``, as :func:`cfcli.core.storage.schema.to_json` gives them.
+        files: the :func:`listing` of the files beside it.
+    """
+    whole = plain({**content, "files": files})
     body = json.dumps(whole, indent=2).removesuffix("\n}").encode()
     with publishing.file(path) as stream:
         stream.write(body + _seal(body))
-    return whole
 
 
 def _seal(body: bytes) -> bytes:
@@ -47,17 +68,20 @@ def _seal(body: bytes) -> bytes:
 
 def read(
     path: Path, what: str, format: int, needs: Iterable[str] = (), hint: str = ""
-) -> dict[str, Any]:
-    """The manifest at ``path``, once it is as it was written, and every file that it lists is found
-    as listed.
+) -> dict[str, object]:
+    """The content of a manifest, once it is as it was written and every file is as it lists it.
 
     Args:
+        path: of the manifest.
+        what: the kind of artifact, for messages: "run", "dataset".
+        format: the number of the format that this version reads.
         needs: files that it must list.
-        hint: what to do where there is none.
+        hint: what to do where there is none, for the message.
 
     Raises:
         ArtifactError: missing, damaged, made by a version with another format, or in a folder that
             anyone may write to.
+        MachineError: it cannot be read.
     """
     folder = path.parent
     try:
@@ -80,39 +104,59 @@ def read(
         raise ArtifactError(
             f"{path}: made by another version of cfcli (format {version}, this one reads {format})"
         )
-    if not seal or raw != (body := raw[: -len(_seal(b""))]) + _seal(body):
+    body = raw[: -len(_seal(b""))]
+    if not seal or raw != body + _seal(body):
         raise ArtifactError(f"{path}: damaged: not as it was written")
     for name, (size, digest) in files.items():
-        if not NAME.fullmatch(name):
-            raise ArtifactError(f"{path}: names a file outside its folder, or none: {name[:80]!r}")
-        try:
-            same = plain_size(folder / name) == size and sha256(folder / name) == digest
-        except FileNotFoundError:
-            raise ArtifactError(f"{folder / name}: missing") from None
-        except OSError as error:
-            raise MachineError(f"{folder / name}: {error.strerror}") from None
-        if not same:
-            raise ArtifactError(
-                f"{folder / name}: damaged: its checksum is not the one in {path.name}"
-            )
-    if missing := [name for name in needs if name not in files]:
-        raise ArtifactError(f"{path}: does not list {missing[0]}")
+        _check_file(path, name, size, digest)
+    for name in needs:
+        if name not in files:
+            raise ArtifactError(f"{path}: does not list {name}")
     return dict(content)
 
 
+def _check_file(manifest: Path, name: str, size: object, digest: object) -> None:
+    """Refuse a file that is not as its manifest lists it."""
+    if not NAME.fullmatch(name):
+        raise ArtifactError(f"{manifest}: names a file outside its folder, or none: {name[:80]!r}")
+    path = manifest.parent / name
+    try:
+        same = plain_size(path) == size and sha256(path) == digest
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: missing") from None
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
+    if not same:
+        raise ArtifactError(f"{path}: damaged: its checksum is not the one in {manifest.name}")
+
+
 def refuse_shared(folder: Path) -> None:
-    """Raises an ArtifactError where anyone may change what is in a folder, so that it may be
-    anyone's."""
+    """Refuse a folder whose content may be anyone's.
+
+    Args:
+        folder: of an artifact.
+
+    Raises:
+        ArtifactError: anyone on this machine may change what is in it.
+    """
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.environ.get(TRUST):
         raise ArtifactError(
-            f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in it can be trusted "
-            f"(where that has no effect, set {TRUST}=1)"
+            f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in "
+            f"it can be trusted (where that has no effect, set {TRUST}=1)"
         )
 
 
 def plain_size(path: Path) -> int:
-    """Bytes of a file; of a pipe or device, reading might never end."""
+    """Bytes of a file. Pipes and devices are refused: reading one might never end.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ArtifactError: it is not a plain file.
+        OSError: it cannot be read, or is not there.
+    """
     try:
         found = path.stat()
     except OSError as error:
@@ -125,6 +169,10 @@ def plain_size(path: Path) -> int:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        path: of the file.
+    """
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

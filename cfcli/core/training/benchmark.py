@@ -237,7 +237,7 @@ class _Stopwatch:
 
     def __init__(self, dataset: Dataset, train: pl.DataFrame, repeats: int) -> None:
         self.train, self.repeats = train, repeats
-        self.shape = dataset.info["users"], dataset.info["items"]
+        self.shape = dataset.info.users, dataset.info.items
 
     def batch_size(self, config: TrainConfig) -> int:
         """The batch size of a configuration, once ``auto`` is resolved."""

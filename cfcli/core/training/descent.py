@@ -15,7 +15,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError
 from cfcli.core.models import gradients
 from cfcli.core.models.base import Factors
-from cfcli.core.models.pair import Pair
+from cfcli.core.pair import Pair
 from cfcli.core.training import checkpoints
 from cfcli.core.training.batches import ALONE, Batch, Batches, Shard, SharedBatch
 from cfcli.core.training.callbacks import VAL_ERROR

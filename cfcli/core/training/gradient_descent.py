@@ -21,7 +21,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.models import build
 from cfcli.core.models.base import TrainingStatistics
-from cfcli.core.models.pair import Pair
+from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import checkpoints, resources
 from cfcli.core.training.batches import ALONE, Batches, Rows, Shard

@@ -1,6 +1,5 @@
 """The result of a training."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
+from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.training.epochs import Epoch, TracePoint
 
 Samples = dict[str, NDArray[np.float16] | NDArray[np.float32]]  # by name, see Posterior.samples
@@ -49,5 +49,5 @@ class TrainedModel:
     link: Link = "sigmoid"
     noise: float = 1.0
     samples: Samples | None = None
-    warm_start: Mapping[str, str | int] | None = None
+    warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)

@@ -23,9 +23,11 @@ from sklearn.model_selection import train_test_split
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import FILES, Dataset
+from cfcli.core.data.info import Scale
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage.schema import to_json
 
 TIMED = b"user,item,rating,time\n1,1,1,300\n1,1,2,200\n1,2,3,100\n1,2,5,100\n2,1,4,50\n"
 
@@ -44,7 +46,7 @@ def prepare(data: bytes | str, out: Path, *, force: bool = False, **settings: An
 
 def all_rows(dataset: Dataset) -> list[tuple[str, str, float]]:
     """Every rating with its external ids, sorted."""
-    users, items = dataset.id_maps()
+    users, items = dataset.ids
     rows = pl.concat(
         [dataset.split(name).select("user", "item", "rating") for name in ("train", "val", "test")]
     )
@@ -61,10 +63,10 @@ def test_the_tables_have_the_columns_of_the_contract(tmp_path: Path) -> None:
     }  # fmt: skip
     assert dataset.users.columns == ["userId", "n_ratings"]
     assert dataset.items.columns == ["movieId", "n_ratings"]
-    assert dataset.users["n_ratings"].sum() == dataset.info["ratings"]
-    assert sum(dataset.info[name] for name in ("train", "val", "test")) == dataset.info["ratings"]
-    assert dataset.info["rating_scale"] == {"min": 0.5, "max": 5.0, "step": 0.5}
-    assert dataset.info["mean"] == pytest.approx(train["rating"].cast(pl.Float64).mean())
+    assert dataset.users["n_ratings"].sum() == dataset.info.ratings
+    assert sum(dataset.info.rows(name) for name in ("train", "val", "test")) == dataset.info.ratings
+    assert dataset.info.rating_scale == Scale(0.5, 5.0, 0.5)
+    assert dataset.info.mean == pytest.approx(train["rating"].cast(pl.Float64).mean())
     assert sorted(p.name for p in dataset.path.iterdir()) == sorted([*FILES, "dataset.json"])
 
 
@@ -110,7 +112,7 @@ def test_duplicates_are_settled_before_the_split(
 ) -> None:
     dataset = prepare(TIMED, tmp_path / "d", duplicates=policy, val_size=0, test_size=0)
     assert [rating for _, _, rating in all_rows(dataset)] == expected
-    assert dataset.info["duplicates"] == 2
+    assert dataset.info.duplicates == 2
 
 
 def test_duplicates_may_be_an_error(tmp_path: Path) -> None:
@@ -123,15 +125,15 @@ def test_given_sides_stay_and_ids_seen_only_there_are_mapped(tmp_path: Path) -> 
     held = source("user,item,rating\n1,new,5\nnobody,2,3\n1,1,2\n", "test.csv")
     train = "user,item,rating\n1,1,4\n1,2,3\n2,1,5\n2,2,4\n"
     dataset = prepare(train, tmp_path / "d", test=held, val_size=0)
-    assert dataset.info["users"] == 3
-    assert dataset.info["items"] == 3
-    assert (dataset.info["train"], dataset.info["val"], dataset.info["test"]) == (3, 0, 3)
-    assert dataset.info["cold"] == {"val": 0, "test": 2}
-    assert dataset.info["duplicates"] == 1  # the pair of the test side must not be trained on
+    assert dataset.info.users == 3
+    assert dataset.info.items == 3
+    assert (dataset.info.train, dataset.info.val, dataset.info.test) == (3, 0, 3)
+    assert dataset.info.cold == {"val": 0, "test": 2}
+    assert dataset.info.duplicates == 1  # the pair of the test side must not be trained on
     assert ("1", "1", 2.0) in all_rows(dataset)
     val = source("user,item,rating\n1,3,5\n2,2,1\n", "val.csv")
     both = prepare(train, tmp_path / "e", test=held, val=val)
-    assert (both.info["train"], both.info["val"], both.info["test"]) == (2, 2, 3)
+    assert (both.info.train, both.info.val, both.info.test) == (2, 2, 3)
 
 
 def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_pa
         top_items=2,
         test_size=0,
     )
-    assert (dataset.info["train"], dataset.info["val"], dataset.info["test"]) == (60, 0, 0)
+    assert (dataset.info.train, dataset.info.val, dataset.info.test) == (60, 0, 0)
 
 
 def test_filters(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_filters(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="all 8 ratings were filtered away"):
         prepare(data, tmp_path / "3", min_user_ratings=9, **keep)
     since = prepare(TIMED, tmp_path / "4", since="1970-01-01T00:02:00", **keep)
-    assert since.info["ratings"] == 1
+    assert since.info.ratings == 1
     zoned = prepare(TIMED, tmp_path / "7", since="1970-01-01T02:00:50+02:00", **keep)  # inclusive
     assert all_rows(zoned) == [("1", "1", 1.0), ("1", "2", 5.0), ("2", "1", 4.0)]
     with pytest.raises(InputError, match="--since needs a column of times"):
@@ -170,10 +172,10 @@ def test_a_sample_does_not_depend_on_the_order(tmp_path: Path) -> None:
     header, *lines = write_ratings(tmp_path / "r.csv").read_text().splitlines()
     one = prepare("\n".join([header, *lines]), tmp_path / "1", sample=100)
     other = prepare("\n".join([header, *reversed(lines)]), tmp_path / "2", sample=100)
-    assert one.info["ratings"] == 100
+    assert one.info.ratings == 100
     assert all_rows(one) == all_rows(other)
     for name in ("train", "val", "test"):
-        assert one.info[name] == other.info[name] > 0
+        assert one.info.rows(name) == other.info.rows(name) > 0
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -241,22 +243,18 @@ def test_scale_and_histogram(
 ) -> None:
     data = "user,item,rating\n" + "".join(f"{n},{n},{r}\n" for n, r in enumerate(ratings))
     info = prepare(data, tmp_path / "d", val_size=0, test_size=0).info
-    assert info["rating_scale"] == scale
+    assert to_json(info.rating_scale) == scale
     if histogram:
-        assert [(bar["rating"], bar["n"]) for bar in info["histogram"]] == histogram
+        assert [(bar.rating, bar.n) for bar in info.histogram] == histogram
 
 
 def test_the_scale_is_that_of_the_training_rows_or_as_declared(tmp_path: Path) -> None:
     held = source("user,item,rating\n1,3,9\n1,1,9\n")
     train = "user,item,rating\n1,1,2\n1,2,4\n2,1,2\n"
-    assert prepare(train, tmp_path / "d", test=held, val_size=0).info["rating_scale"] == {
-        "min": 2,
-        "max": 4,
-        "step": 2,
-    }
+    assert prepare(train, tmp_path / "d", test=held, val_size=0).info.rating_scale == Scale(2, 4, 2)
     declared = prepare(train, tmp_path / "e", test=held, val_size=0, rating_range=(0, 10))
-    assert declared.info["rating_scale"] == {"min": 0, "max": 10, "step": 2}
-    assert declared.info["mean"] == 3
+    assert declared.info.rating_scale == Scale(0, 10, 2)
+    assert declared.info.mean == 3
 
 
 def test_equal_ratings_are_said(tmp_path: Path) -> None:
@@ -269,10 +267,10 @@ def test_equal_ratings_are_said(tmp_path: Path) -> None:
 def test_bad_rows_are_counted_by_reason_and_kept_for_their_owner_alone(tmp_path: Path) -> None:
     data = "user,item,rating\n1,1,x\n1,2,y\n1,3,4\n1,4\n,5,3\n2,1,nan\n2,2,5\n"
     info = prepare(data, tmp_path / "d", max_bad_rows="5", val_size=0, test_size=0).info
-    assert info["rejected"] == {
+    assert info.rejected == {
         "not a number": 2, "wrong number of fields": 1, "missing user id": 1, "missing rating": 1,
     }  # fmt: skip
-    assert info["ratings"] + sum(info["rejected"].values()) == info["sources"][0]["rows"] == 7
+    assert info.ratings + sum(info.rejected.values()) == info.sources[0].rows == 7
     rejects = tmp_path / "d" / "rejects.csv"
     assert pl.read_csv(rejects)["line"].to_list() == [2, 3, 5, 6, 7]
     assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
@@ -297,7 +295,7 @@ def test_the_random_split_of_a_file_is_scikit_learns(tmp_path: Path) -> None:
     )[0]
     train, held = train_test_split(frame.to_pandas(), test_size=0.3, random_state=42)
     val, test = train_test_split(held, test_size=1 / 3, random_state=42)
-    users, items = dataset.id_maps()
+    users, items = dataset.ids
     for name, part in (("train", train), ("val", val), ("test", test)):
         rows, expected = dataset.split(name), part.sort_index()
         assert users.id(rows["user"]).to_list() == [str(u) for u in expected["userId"]]
@@ -310,7 +308,7 @@ def test_the_hash_split_does_not_move_when_ratings_come(tmp_path: Path) -> None:
 
     def sides(some: list[str], name: str) -> dict[tuple[str, str], str]:
         dataset = prepare("\n".join([header, *some]), tmp_path / name)
-        users, items = dataset.id_maps()
+        users, items = dataset.ids
         return {
             pair: side
             for side in ("train", "val", "test")
@@ -333,9 +331,9 @@ def test_another_dataset_goes_only_with_force_and_dot_files_stay(tmp_path: Path)
     first = prepare(TIMED, out, test_size=0)
     with pytest.raises(ConfigError, match="holds another dataset"):
         prepare(TIMED, out, test_size=0, seed=1)
-    assert Dataset.load(out).info["fingerprint"] == first.info["fingerprint"]
+    assert Dataset.load(out).info.fingerprint == first.info.fingerprint
     second = prepare(TIMED, out, test_size=0, seed=1, force=True)
-    assert second.info["fingerprint"] != first.info["fingerprint"]
+    assert second.info.fingerprint != first.info.fingerprint
     assert (out / ".gitkeep").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
@@ -450,11 +448,11 @@ def test_killed_at_any_moment_it_leaves_the_former_dataset_or_the_new_one(tmp_pa
     write_ratings(tmp_path / "old.csv")
     write_ratings(tmp_path / "new.csv", users=500, items=300, seed=1)
     assert run_cfcli("prepare", "old.csv", cwd=tmp_path).returncode == 0
-    allowed = {Dataset.load(tmp_path / "data").info["fingerprint"]}
+    allowed = {Dataset.load(tmp_path / "data").info.fingerprint}
     begin = time.perf_counter()
     assert run_cfcli("prepare", "new.csv", "--out", "other", cwd=tmp_path).returncode == 0
     seconds = time.perf_counter() - begin
-    allowed.add(Dataset.load(tmp_path / "other").info["fingerprint"])
+    allowed.add(Dataset.load(tmp_path / "other").info.fingerprint)
     flags = ["--force", "--accept-shrink", "-q"]
     chance = random.Random(0)
     killed = 0
@@ -470,7 +468,7 @@ def test_killed_at_any_moment_it_leaves_the_former_dataset_or_the_new_one(tmp_pa
             except subprocess.TimeoutExpired:
                 process.kill()
         killed += process.returncode == -signal.SIGKILL
-        assert Dataset.load(tmp_path / "data").info["fingerprint"] in allowed
+        assert Dataset.load(tmp_path / "data").info.fingerprint in allowed
     assert killed
     assert run_cfcli("prepare", "old.csv", *flags, cwd=tmp_path).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"old.csv", "new.csv", "data", "other"}

@@ -111,7 +111,7 @@ def prepared(frame: pl.DataFrame, folder: str, name: str, **keys: object) -> Dat
 
 def sides(dataset: Dataset) -> dict[tuple[str, str], tuple[str, float]]:
     """The side and the rating of each pair."""
-    users, items = dataset.id_maps()
+    users, items = dataset.ids
     found: dict[tuple[str, str], tuple[str, float]] = {}
     for name in ("train", "val", "test"):
         rows = dataset.split(name)
@@ -135,9 +135,9 @@ def test_sides_are_disjoint_and_complete_and_ids_exact(frame, split) -> None:  #
         for user, item, rating in expected.select("user", "item", "rating").iter_rows():
             first.setdefault((user, item), rating)
         assert {pair: rating for pair, (_, rating) in sides(dataset).items()} == first
-        assert dataset.info["duplicates"] == expected.height - len(first)
+        assert dataset.info.duplicates == expected.height - len(first)
         counts = Counter(user for user, _ in first)
-        ids = dataset.users[dataset.info["columns"]["user"]]
+        ids = dataset.users[dataset.info.columns.user]
         assert dict(zip(ids, dataset.users["n_ratings"], strict=True)) == counts
 
 

@@ -92,7 +92,7 @@ def test_every_row_is_in_one_group_of_each_kind(tmp_path: Path) -> None:
     ):
         assert sum(getattr(row, n) for row in getattr(found, key)) == table.height, (key, n)
     squares = sum(row.n * row.rmse**2 for row in found.by_user)
-    rmse = evaluation.evaluate(run)[0]["model"]["rmse"]
+    rmse = evaluation.evaluate(run)[0].model.rmse
     assert squares / table.height == pytest.approx(rmse**2)
 
 
@@ -101,11 +101,11 @@ def test_intervals_hold_what_they_are_of(tmp_path: Path) -> None:
         planted.run(planted.dataset(tmp_path, planted.checkerboard()), tmp_path / "run", epochs=1)
     )
     result, table = evaluation.evaluate(run)
-    found = diagnostics.rmse_with_intervals(run, table)
+    found = diagnostics.intervals(run, table)
     assert list(found) == [*evaluation.BASELINES, "model"]
     for name, rung in found.items():
-        own = result["model"] if name == "model" else result["baselines"][name]
-        assert rung.value == pytest.approx(own["rmse"])
+        own = result.model if name == "model" else result.baselines[name]
+        assert rung.value == pytest.approx(own.rmse)
         assert rung.low <= rung.value <= rung.high
 
 

@@ -25,14 +25,14 @@ def test_numbers_worked_by_hand(run: Run) -> None:
     prediction, rating = 1 + 4 * sigmoid, np.array([2.0, 4, 5])
     np.testing.assert_allclose(rows["prediction"], prediction, rtol=1e-6)
     squares = (rating - prediction) ** 2
-    assert result["n"] == 3
-    assert result["model"]["mse"] == pytest.approx(squares.mean(), rel=1e-6)
-    assert result["model"]["rmse"] == pytest.approx(squares.mean() ** 0.5, rel=1e-6)
-    assert result["model"]["mae"] == pytest.approx(abs(rating - prediction).mean(), rel=1e-6)
-    assert result["model"]["r2"] == pytest.approx(1 - squares.mean() / rating.var(), rel=1e-6)
-    assert (result["warm"]["n"], result["cold"]["n"]) == (1, 2)
-    assert result["warm"]["mse"] == pytest.approx(squares[0], rel=1e-6)
-    assert result["cold"]["mse"] == pytest.approx(squares[1:].mean(), rel=1e-6)
+    assert result.n == 3
+    assert result.model.mse == pytest.approx(squares.mean(), rel=1e-6)
+    assert result.model.rmse == pytest.approx(squares.mean() ** 0.5, rel=1e-6)
+    assert result.model.mae == pytest.approx(abs(rating - prediction).mean(), rel=1e-6)
+    assert result.model.r2 == pytest.approx(1 - squares.mean() / rating.var(), rel=1e-6)
+    assert (result.warm.n, result.cold.n) == (1, 2)
+    assert result.warm.mse == pytest.approx(squares[0], rel=1e-6)
+    assert result.cold.mse == pytest.approx(squares[1:].mean(), rel=1e-6)
 
     # Training: mean 4; user means a 4, b 4; item means 1: 4.5, 2: 3.
     assert rows["mean"].to_list() == [4, 4, 4]
@@ -43,10 +43,10 @@ def test_numbers_worked_by_hand(run: Run) -> None:
     ba, bb = (-b1 - b2) / 12, -b1 / 11
     np.testing.assert_allclose(rows["bias"], [4 + bb + b2, 4 + ba, 4 + b1])
     bias_squares = (rating - rows["bias"].to_numpy()) ** 2
-    assert result["mse_difference_to_bias"]["value"] == pytest.approx(
+    assert result.mse_difference_to_bias.value == pytest.approx(
         (squares - bias_squares).mean(), rel=1e-6
     )
-    assert result["mse_gain_over_mean"] == pytest.approx(
+    assert result.mse_gain_over_mean == pytest.approx(
         ((rating - 4) ** 2).mean() - squares.mean(), rel=1e-6
     )
 
@@ -59,7 +59,7 @@ def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> Non
     assert rows["warm"].to_list() == [True, False, False, False]
     np.testing.assert_allclose(rows["prediction"][1:], rows["bias"][1:])
     assert rows["bias"][3] == 4
-    assert result["cold"]["n"] == 3
+    assert result.cold.n == 3
 
 
 def test_a_split_without_rows(run: Run) -> None:
@@ -70,9 +70,9 @@ def test_a_split_without_rows(run: Run) -> None:
 def test_bars(run: Run) -> None:
     result, _ = evaluation.evaluate(run)
     evaluation.check_bars(result, "none", None)
-    evaluation.check_bars(result, "none", result["model"]["mse"])
+    evaluation.check_bars(result, "none", result.model.mse)
     with pytest.raises(GateError, match="above --max-mse"):
-        evaluation.check_bars(result, "none", result["model"]["mse"] - 0.01)
+        evaluation.check_bars(result, "none", result.model.mse - 0.01)
     with pytest.raises(GateError, match="not below that of the baseline 'item_mean'"):
         evaluation.check_bars(result, "item_mean", None)
 
@@ -81,4 +81,4 @@ def test_a_run_whose_dataset_is_gone_says_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").rename(tmp_path / "moved")
     with pytest.raises(ArtifactError, match="data: no dataset there"):
         evaluation.evaluate(run)
-    assert evaluation.evaluate(run, data=tmp_path / "moved")[0]["n"] == 3
+    assert evaluation.evaluate(run, data=tmp_path / "moved")[0].n == 3

@@ -4,25 +4,28 @@ import numpy as np
 import pytest
 
 from cfcli.core.metrics.intervals import paired_bootstrap
-from cfcli.core.metrics.ratings import errors
+from cfcli.core.metrics.ratings import errors, model_errors
+
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
     ("rating", "prediction", "expected"),
     [
         # errors 0, 1, -2: squares 0 + 1 + 4; about the mean 2 the ratings have squares 1 + 0 + 1
-        ([1, 2, 3], [1, 3, 1], {"mse": 5 / 3, "rmse": (5 / 3) ** 0.5, "mae": 1.0, "r2": 1 - 5 / 2}),
-        ([1, 5], [1, 5], {"mse": 0.0, "rmse": 0.0, "mae": 0.0, "r2": 1.0}),
-        ([4], [2], {"mse": 4.0, "rmse": 2.0, "mae": 2.0, "r2": None}),
-        ([], [], {"mse": None, "rmse": None, "mae": None, "r2": None}),
+        ([1, 2, 3], [1, 3, 1], (5 / 3, (5 / 3) ** 0.5, 1.0, 1 - 5 / 2)),
+        ([1, 5], [1, 5], (0.0, 0.0, 0.0, 1.0)),
+        ([4], [2], (4.0, 2.0, 2.0, NAN)),
+        ([], [], (NAN, NAN, NAN, NAN)),
     ],
 )
-def test_errors(
-    rating: list[float], prediction: list[float], expected: dict[str, float | None]
-) -> None:
+def test_errors(rating: list[float], prediction: list[float], expected: tuple[float, ...]) -> None:
     pair = np.array(rating, dtype=np.float64), np.array(prediction, dtype=np.float64)
-    assert errors(*pair, r2=True) == pytest.approx(expected)
-    assert errors(*pair) == pytest.approx({k: v for k, v in expected.items() if k != "r2"})
+    found = model_errors(*pair)
+    shown = (found.mse, found.rmse, found.mae, found.r2)
+    assert shown == pytest.approx(expected, nan_ok=True)
+    plain = errors(*pair)
+    assert (plain.mse, plain.rmse, plain.mae) == pytest.approx(expected[:3], nan_ok=True)
 
 
 def test_the_interval_holds_the_mean_and_tells_a_clear_difference_from_none() -> None:

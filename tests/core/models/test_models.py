@@ -13,8 +13,8 @@ from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.models.mf import MF
 from cfcli.core.models.ncf import NCF
-from cfcli.core.models.pair import Pair
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.pair import Pair
 
 U, I, D = 7, 5, 3  # noqa: E741
 

@@ -53,7 +53,7 @@ def test_neighbours_are_those_of_similar(
     data = planted.dataset(tmp_path, planted.checkerboard(share=0.3))
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2, dim=3))
     found = itemmap.item_map(run, 100, n=5)
-    ids = run.id_maps()[1].ids
+    ids = run.ids.item.ids
     for place, name in enumerate(found.id):
         item = ids.to_list().index(name)
         expected = neighbors.similar(run, item, 5)

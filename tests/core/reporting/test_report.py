@@ -85,11 +85,11 @@ def test_what_it_says_is_what_was_measured(made: dict[str, Run]) -> None:
         ("train", "data"),
         ("val", "data"),
     ):
-        assert f"{info[key]:,}" in page.sections[section], key
+        assert f"{getattr(info, key):,}" in page.sections[section], key
     for name in evaluation.BASELINES:
-        assert f"{result['baselines'][name]['rmse']:.4f}" in page.sections["errors"]
-    assert f"{result['model']['rmse']:.4f}" in page.sections["errors"]
-    assert f"{run.info['epochs']}, best {run.info['best_epoch']}" in page.sections["training"]
+        assert f"{result.baselines[name].rmse:.4f}" in page.sections["errors"]
+    assert f"{result.model.rmse:.4f}" in page.sections["errors"]
+    assert f"{run.info.epochs}, best {run.info.best_epoch}" in page.sections["training"]
     assert "--solver gibbs --dim 3" in page.sections["again"]
     by_default = page.sections["training"].partition("Settings at their defaults")[2]
     assert "patience 3, " in by_default
@@ -143,8 +143,8 @@ def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> No
     assert [one["name"] for one in page.items] == ["gibbs", "adam"]
     errors = page.sections["errors"]
     for run in made.values():
-        assert f"{evaluation.evaluate(run)[0]['model']['rmse']:.4f}" in errors
-    difference = [evaluation.evaluate(made[name])[0]["model"]["mse"] for name in ("adam", "gibbs")]
+        assert f"{evaluation.evaluate(run)[0].model.rmse:.4f}" in errors
+    difference = [evaluation.evaluate(made[name])[0].model.mse for name in ("adam", "gibbs")]
     assert f"against gibbs, MSE on the same rows:\n{difference[0] - difference[1]:+.4f}" in errors
     assert (
         sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags)
@@ -217,11 +217,8 @@ def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None
     model = TrainedModel(
         tensors, Shape(users, n, 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
     )
-    with writing.create_run(tmp_path / "run", TrainConfig.of(dim=8, biases=False)) as (
-        path,
-        staging,
-    ):
-        writing.write_run(staging, path, dataset, TrainConfig.of(dim=8, biases=False), model)
+    with writing.create_run(tmp_path / "run", TrainConfig.of(dim=8, biases=False)) as new:
+        writing.write_run(new, dataset, TrainConfig.of(dim=8, biases=False), model)
     text, parts = report.report([Run.load(tmp_path / "run")])
     near = parts[0].items.near
     assert (len(near), sum(map(len, near)) / n / 2) == (n, pytest.approx(10, abs=0.5))

@@ -10,6 +10,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.retraining import gate
 from cfcli.core.retraining.gate import Policy
 from cfcli.core.runs.run import Run
+from cfcli.core.runs.verdict import BestRun
 
 # Five users rated item 1 with 1 to 5; the rows held out are all 3, by users 1 to 4 for item 2.
 TRAIN = "user,item,rating\n" + "".join(f"{u},1,{u}\n" for u in range(1, 6)) + "5,2,3\n"
@@ -45,22 +46,24 @@ def test_a_new_model_may_be_worse_by_the_tolerance(
     new: float, old: float, tolerance: float, reason: str, tmp_path: Path
 ) -> None:
     (candidate, champion), data = runs(tmp_path, new, old)
-    why, found = gate.compare(candidate, champion, [], data, Policy(tolerance, "none"))
+    judged = gate.compare(candidate, champion, [], data, Policy(tolerance, "none"))
+    why, found = judged.reason, judged.found
     assert why == reason
-    assert found["n"] == 4
-    assert found["model"]["rmse"] == pytest.approx(new, rel=1e-5)
-    assert found["champion"]["mse"] == pytest.approx(old**2, rel=1e-5)
-    assert found["mse_difference"]["value"] == pytest.approx(new**2 - old**2, abs=1e-6)
-    assert found["mse_difference"]["low"] <= found["mse_difference"]["value"] + 1e-9
-    assert found["best"] == {"run": "run-1", "rmse": found["champion"]["rmse"]}
+    assert found.n == 4
+    assert found.model.rmse == pytest.approx(new, rel=1e-5)
+    assert found.champion.mse == pytest.approx(old**2, rel=1e-5)
+    assert found.mse_difference.value == pytest.approx(new**2 - old**2, abs=1e-6)
+    assert found.mse_difference.low <= found.mse_difference.value + 1e-9
+    assert found.best == BestRun("run-1", found.champion.rmse)
 
 
 def test_many_small_steps_are_one_large(tmp_path: Path) -> None:
     (new, champion, first), data = runs(tmp_path, 0.508, 0.504, 0.5)
-    assert gate.compare(new, champion, [], data, ANY)[0] == ""
-    why, found = gate.compare(new, champion, [first], data, ANY)
+    assert gate.compare(new, champion, [], data, ANY).reason == ""
+    judged = gate.compare(new, champion, [first], data, ANY)
+    why, found = judged.reason, judged.found
     assert why == "RMSE 0.5080 is more than 1.0% above that of run-2, in use before, 0.5000"
-    assert found["best"]["run"] == "run-2"
+    assert found.best.run == "run-2"
 
 
 @pytest.mark.parametrize(
@@ -79,9 +82,10 @@ def test_it_must_be_better_than_a_baseline(
     error: float, baseline: str, why: str, tmp_path: Path
 ) -> None:
     (new,), data = runs(tmp_path, error)
-    reason, found = gate.compare(new, None, [], data, Policy(min_gain_over=baseline))
+    judged = gate.compare(new, None, [], data, Policy(min_gain_over=baseline))
+    reason, found = judged.reason, judged.found
     assert reason == why
-    assert found["champion"] is found["best"] is None
+    assert found.champion is found.best is None
 
 
 def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
@@ -91,19 +95,20 @@ def test_what_either_was_trained_on_does_not_count(tmp_path: Path) -> None:
     train, test = TRAIN.replace("5,2,3", "1,2,3"), TEST.replace("1,2,3", "5,2,1")
     other = make_run(tmp_path / "other", train, [[0.1]] * 5, [[1.0]] * 2, test=test)
     data = Dataset.load(tmp_path / "other" / "data")
-    assert data.info["test"] == 4
-    why, found = gate.compare(new, champion, [], data, ANY)
-    assert (why, found["n"]) == ("", 3)
-    assert found["model"]["rmse"] == pytest.approx(0.1, rel=1e-5)  # user 5's would be far off
-    assert gate.compare(new, other, [], data, ANY)[1]["n"] == 3
-    assert gate.compare(other, None, [], data, ANY)[1]["n"] == 4
+    assert data.info.test == 4
+    judged = gate.compare(new, champion, [], data, ANY)
+    why, found = judged.reason, judged.found
+    assert (why, found.n) == ("", 3)
+    assert found.model.rmse == pytest.approx(0.1, rel=1e-5)  # user 5's would be far off
+    assert gate.compare(new, other, [], data, ANY).found.n == 3
+    assert gate.compare(other, None, [], data, ANY).found.n == 4
     alone = make_run(
         tmp_path / "alone", train, [[0.1]] * 5, [[1.0]] * 2, test="user,item,rating\n5,2,1\n"
     )
     assert alone.path.exists()
     data = Dataset.load(tmp_path / "alone" / "data")
     assert (
-        gate.compare(new, champion, [], data, ANY)[0]
+        gate.compare(new, champion, [], data, ANY).reason
         == "no rows to judge by that neither model was trained on"
     )
 
@@ -114,8 +119,9 @@ def test_a_model_that_knows_fewer_is_refused(tmp_path: Path) -> None:
         "5,1,5\n5,2,3\n", "3,2,3\n5,1,5\n"
     )  # without user 4
     new = make_run(tmp_path / "fewer", fewer, [[0.1]] * 4, [[1.0]] * 2)
-    why, found = gate.compare(new, champion, [], data, ANY)
-    assert (found["model"]["coverage"], found["champion"]["coverage"], found["n"]) == (
+    judged = gate.compare(new, champion, [], data, ANY)
+    why, found = judged.reason, judged.found
+    assert (found.model.coverage, found.champion.coverage, found.n) == (
         pytest.approx(2 / 3),
         1.0,
         3,

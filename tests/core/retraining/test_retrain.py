@@ -13,12 +13,14 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError, StaleError
 from cfcli.core.inputs.sources import Source
+from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.retraining import retrain as retraining
 from cfcli.core.retraining.gate import Policy
-from cfcli.core.retraining.store import Store, check_age, hours
+from cfcli.core.retraining.store import RolledBack, Store, check_age, hours
 from cfcli.core.runs.run import Run
-from cfcli.core.runs.verdict import gate_of, read_gate, write_gate
+from cfcli.core.runs.verdict import Verdict, gate_of, now, read_gate, write_gate
 from cfcli.core.storage import publishing
+from cfcli.core.storage.schema import to_json
 
 GOOD = TrainConfig.of(solver="adam", learning_rate=0.02, epochs=12, device="cpu")
 BAD = TrainConfig.of(
@@ -50,57 +52,57 @@ def night(
 
 def test_the_first_night_publishes_what_is_better_than_biases(store: Store) -> None:
     report = night(store, ROWS)
-    assert report["status"] == "published"
-    assert (report["published"], report["previous"], report["champion"]) == (True, None, None)
-    assert (report["new_users"], report["new_items"]) == (40, 24)
-    assert report["start"] == "full: nothing is published yet"
-    assert report["model"]["rmse"] < report["baselines"]["bias"]["rmse"]
-    assert report["n"] == Dataset.load(store.data).info["test"]
+    assert report.status == "published"
+    assert (report.published, report.previous, report.champion) == (True, None, None)
+    assert (report.new_users, report.new_items) == (40, 24)
+    assert report.start == "full: nothing is published yet"
+    assert report.model.rmse < report.baselines["bias"].rmse
+    assert report.n == Dataset.load(store.data).info.test
     current = store.current()
     assert current is not None
-    assert str(current) == report["run"]
+    assert current == report.run
     assert current.name.startswith("000001-")
     gate = read_gate(current)
-    assert (gate["published"], gate["reason"], gate["model"]) == (True, "", report["model"])
-    assert json.dumps(report)  # as it is
+    assert (gate.published, gate.reason, gate.model) == (True, "", report.model)
+    assert json.dumps(to_json(report))
 
 
 def test_a_first_model_that_is_no_better_than_biases_is_kept_but_not_published(
     store: Store,
 ) -> None:
     report = night(store, BIASED, BAD)
-    assert (report["status"], report["published"]) == ("refused", False)
-    assert "is not below that of the baseline 'bias'" in report["reason"]
+    assert (report.status, report.published) == ("refused", False)
+    assert "is not below that of the baseline 'bias'" in report.reason
     assert store.current() is None
-    assert [run.name for run in store.runs()] == [Path(report["run"]).name]
-    assert night(store, BIASED, BAD, min_gain_over="none")["status"] == "published"
+    assert [run.name for run in store.runs()] == [Path(report.run).name]
+    assert night(store, BIASED, BAD, min_gain_over="none").status == "published"
 
 
 def test_nothing_changed_nothing_to_do(store: Store) -> None:
     first = night(store, ROWS)
     again = night(store, ROWS)
-    assert (again["status"], again["published"], again["run"]) == ("unchanged", False, first["run"])
-    assert "nothing changed since 000001-" in again["reason"]
-    assert (again["new_users"], again["new_items"]) == (0, 0)
+    assert (again.status, again.published, again.run) == ("unchanged", False, first.run)
+    assert "nothing changed since 000001-" in again.reason
+    assert (again.new_users, again.new_items) == (0, 0)
     assert len(store.runs()) == 1
-    assert night(store, ROWS, BAD)["status"] == "refused"  # other settings
+    assert night(store, ROWS, BAD).status == "refused"  # other settings
     again = night(store, ROWS, BAD)
-    assert again["status"] == "unchanged"
-    assert "which was refused: RMSE" in again["reason"]
+    assert again.status == "unchanged"
+    assert "which was refused: RMSE" in again.reason
     assert (
-        night(store, ROWS, BAD, tolerance=10.0, min_gain_over="none")["status"] == "published"
+        night(store, ROWS, BAD, tolerance=10.0, min_gain_over="none").status == "published"
     )  # another bar
 
 
 def test_the_next_night_begins_with_the_vectors_in_use(store: Store) -> None:
     first = night(store, FEWER)
     report = night(store, ROWS)
-    assert report["status"] == "published"
-    assert report["start"] == "warm"
-    assert (report["new_users"], report["new_items"]) == (2, 0)
-    assert report["previous"] == first["run"]
-    told = Run.load(Path(report["run"])).info["warm_start"]
-    assert told == {"run": Path(first["run"]).name, "generation": 1, "new_users": 2, "new_items": 0}
+    assert report.status == "published"
+    assert report.start == "warm"
+    assert (report.new_users, report.new_items) == (2, 0)
+    assert report.previous == first.run
+    told = Run.load(Path(report.run)).info.warm_start
+    assert told == WarmStartInfo(first.run.name, generation=1, new_users=2, new_items=0)
 
 
 def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None:
@@ -112,13 +114,13 @@ def test_a_worse_model_is_refused_and_the_next_begins_anew(store: Store) -> None
         TrainConfig.of(solver="adam", learning_rate=3.0, epochs=1, device="cpu"),
         min_gain_over="none",
     )
-    assert report["status"] == "refused"
-    assert "% above that of the model in use" in report["reason"]
-    assert report["champion"]["rmse"] * 1.01 < report["model"]["rmse"]
-    assert str(store.current()) == first["run"]
-    assert store.status()["refused_since"] == 1
+    assert report.status == "refused"
+    assert "% above that of the model in use" in report.reason
+    assert report.champion.rmse * 1.01 < report.model.rmse
+    assert store.current() == first.run
+    assert store.status().refused_since == 1
     report = night(store, ROWS)
-    assert (report["status"], report["start"]) == (
+    assert (report.status, report.start) == (
         "published",
         "full: the newest run is not the one in use",
     )
@@ -138,11 +140,11 @@ def test_both_are_judged_on_rows_that_neither_was_trained_on(store: Store) -> No
     )  # the same ids as before, so the same indices
     fair = [k for k, pair in enumerate(pairs) if pair not in trained]
     assert 0 < len(fair) < len(pairs)
-    assert report["n"] == len(fair)
-    assert report["start"] == "full: rows are split otherwise"
+    assert report.n == len(fair)
+    assert report.start == "full: rows are split otherwise"
     rows = test[fair]
     predicted = champion.predictor().predict(rows["user"].to_numpy(), rows["item"].to_numpy())
-    assert report["champion"]["mse"] == pytest.approx(
+    assert report.champion.mse == pytest.approx(
         ((predicted - rows["rating"].to_numpy()) ** 2).mean(), rel=1e-5
     )
 
@@ -154,10 +156,10 @@ def test_no_rows_to_judge_by_is_no_reason_to_publish(store: Store) -> None:
         current = store.current()
         keys = PrepareConfig(test_size=0.01, seed=seed)
         report = night(store, rows, prepare=keys, min_gain_over="none")
-        if report["n"] == 0:
+        if report.n == 0:
             break
-    assert report["status"] == "refused", seed
-    assert report["reason"] == "no rows to judge by that neither model was trained on"
+    assert report.status == "refused", seed
+    assert report.reason == "no rows to judge by that neither model was trained on"
     assert store.current() == current
 
 
@@ -175,8 +177,8 @@ def test_a_full_training_when_too_much_is_new(
 ) -> None:
     night(store, FEWER)
     report = night(store, second["rows"], **second["keys"])
-    assert why in report["start"]
-    assert report["start"].startswith("full: ") == bool(why)
+    assert why in report.start
+    assert report.start.startswith("full: ") == bool(why)
 
 
 def test_every_third_training_begins_anew(store: Store) -> None:
@@ -184,7 +186,7 @@ def test_every_third_training_begins_anew(store: Store) -> None:
     for users in range(30, 37):
         rows = ROWS.filter(pl.col("user") < users)
         starts.append(
-            night(store, rows, full_every=3, tolerance=1.0, keep=20)["start"].partition(":")[0]
+            night(store, rows, full_every=3, tolerance=1.0, keep=20).start.partition(":")[0]
         )
     assert starts == ["full", "warm", "warm", "full", "warm", "warm", "full"]
 
@@ -215,7 +217,7 @@ def test_ratings_that_look_broken_are_refused_first(
     assert Dataset.load(store.data).info == before
     assert len(store.runs()) == 1
     assert (
-        night(store, rows, accept_shrink=True, min_gain_over="none", tolerance=9.0)["status"]
+        night(store, rows, accept_shrink=True, min_gain_over="none", tolerance=9.0).status
         == "published"
     )
 
@@ -233,13 +235,13 @@ def test_old_runs_go_but_never_the_current_one_and_the_one_before(store: Store) 
     removed = []
     for users in range(30, 35):
         report = night(store, ROWS.filter(pl.col("user") < users), keep=2, tolerance=1.0)
-        removed += report["removed"]
+        removed += report.removed
         assert not list((store.path / "runs").glob(".*"))
     assert [name[:6] for name in removed] == ["000001", "000002", "000003"]
     assert [run.name[:6] for run in store.runs()] == ["000004", "000005"]
     store.rollback()
     for rows in (ROWS, FEWER):  # two that are refused
-        assert night(store, rows, BAD, keep=1)["status"] == "refused"
+        assert night(store, rows, BAD, keep=1).status == "refused"
     names = [run.name[:6] for run in store.runs()]
     assert names == [
         "000004",
@@ -249,15 +251,15 @@ def test_old_runs_go_but_never_the_current_one_and_the_one_before(store: Store) 
 
 
 def test_back_to_the_run_before_and_forth_again(store: Store) -> None:
-    first, second = (Path(night(store, rows)["run"]) for rows in (FEWER, ROWS))
+    first, second = (Path(night(store, rows).run) for rows in (FEWER, ROWS))
     assert store.previous() == first
-    assert store.rollback() == (first, second)
+    assert store.rollback() == RolledBack(first, second)
     assert store.current() == first
-    assert (gate_of(second) or {})["reason"] == f"rolled back to {first.name}"
+    assert gate_of(second).reason == f"rolled back to {first.name}"
     with pytest.raises(ArtifactError, match="no earlier run to go back to"):
         store.rollback()
     # What was left is not published again by itself ...
-    assert night(store, ROWS)["status"] == "unchanged"
+    assert night(store, ROWS).status == "unchanged"
     assert store.current() == first
     # ... but by name.
     assert store.rollback(second.name) == (second, first)
@@ -267,7 +269,7 @@ def test_back_to_the_run_before_and_forth_again(store: Store) -> None:
 
 
 def test_a_run_that_is_damaged_is_never_published(store: Store) -> None:
-    first, second = (Path(night(store, rows)["run"]) for rows in (FEWER, ROWS))
+    first, second = (Path(night(store, rows).run) for rows in (FEWER, ROWS))
     path = first / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ArtifactError, match="damaged"):
@@ -277,16 +279,16 @@ def test_a_run_that_is_damaged_is_never_published(store: Store) -> None:
 
 def test_a_damaged_model_in_use_is_replaced(store: Store) -> None:
     """And the one before it is what the new one is compared with."""
-    first, second = (Path(night(store, rows)["run"]) for rows in (FEWER, ROWS.head(740)))
+    first, second = (Path(night(store, rows).run) for rows in (FEWER, ROWS.head(740)))
     (second / "users.parquet").write_bytes(b"")
     with pytest.raises(ArtifactError, match=r"users\.parquet"):
         store.status()
     report = night(store, ROWS)
-    assert report["status"] == "published"
+    assert report.status == "published"
     assert (
-        report["champion"]["coverage"] < report["model"]["coverage"] == 1
+        report.champion.coverage < report.model.coverage == 1
     )  # it does not know the newest users
-    assert report["previous"] == str(second)
+    assert report.previous == second
     assert first in store.runs()
 
 
@@ -303,14 +305,14 @@ def test_a_night_that_was_killed_is_finished_by_the_next(
     first = night(store, FEWER)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         if when == "before the verdict":
-            patch.setattr(retraining, "_decide", killed)
+            patch.setattr(retraining.Retraining, "decide", killed)
         else:
             patch.setattr(publishing, "point", killed)
         night(store, ROWS)
-    assert str(store.current()) == first["run"]
+    assert store.current() == first.run
     assert len(store.runs()) == 2
     report = night(store, ROWS)
-    assert report["status"] == ("published" if when == "before the verdict" else "unchanged")
+    assert report.status == ("published" if when == "before the verdict" else "unchanged")
     assert len(store.runs()) == 2  # nothing was trained again
     assert store.current() == store.runs()[-1]
 
@@ -318,8 +320,8 @@ def test_a_night_that_was_killed_is_finished_by_the_next(
 def test_what_was_refused_is_not_published_by_the_next_night(store: Store) -> None:
     first = night(store, FEWER)
     night(store, ROWS, BAD)
-    assert night(store, ROWS, BAD)["status"] == "unchanged"
-    assert str(store.current()) == first["run"]
+    assert night(store, ROWS, BAD).status == "unchanged"
+    assert store.current() == first.run
 
 
 def test_a_full_disk_is_found_before_the_training(
@@ -354,10 +356,10 @@ def test_the_age_of_what_is_in_use(store: Store) -> None:
         store.status()
     report = night(store, ROWS)
     state = store.status()
-    assert state["current"] == Path(report["run"]).name
-    assert 0 <= state["age_seconds"] < 60
+    assert state.current == Path(report.run).name
+    assert 0 <= state.age_seconds < 60
     check_age(state, 60)
-    planted.reseal(Path(report["run"]) / "run.json", created="2020-01-01T00:00:00+00:00")
+    planted.reseal(Path(report.run) / "run.json", created="2020-01-01T00:00:00+00:00")
     with pytest.raises(StaleError, match=r"is \d+\.\d h old, more than 36\.0 h"):
         check_age(store.status(), 36 * 3600)
 
@@ -377,13 +379,13 @@ def test_what_is_no_store_is_not_made_one(store: Store) -> None:
 
 
 def test_a_damaged_verdict_is_said_and_stops_nobody(store: Store) -> None:
-    first, second = (Path(night(store, rows)["run"]) for rows in (FEWER, ROWS))
-    write_gate(first, published="yes")
+    first, second = (Path(night(store, rows).run) for rows in (FEWER, ROWS))
+    write_gate(first, Verdict(decided=now(), published="yes", reason="", key=""))  # type: ignore[arg-type]
     (second / "gate.json").write_text("{")
-    assert [row["reason"] for row in store.status()["runs"]] == [
+    assert [to_json(row)["reason"] for row in store.status().runs] == [
         f"{first / 'gate.json'}: damaged: 'published' is 'yes'",
         f"{second / 'gate.json'}: damaged: not a verdict's manifest",
     ]
     with pytest.raises(ArtifactError, match=r"gate\.json: damaged"):
         read_gate(second)
-    assert night(store, FEWER)["status"] == "published"
+    assert night(store, FEWER).status == "published"

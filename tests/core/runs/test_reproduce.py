@@ -1,6 +1,7 @@
 """The commands that a report gives make the same again."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import planted
@@ -10,6 +11,8 @@ from shell import run_cfcli, write_ratings
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import Inputs
+from cfcli.core.runs.info import TrainedOn
 from cfcli.core.runs.reproduce import prepare_command, train_command
 from cfcli.core.runs.run import Run
 
@@ -49,15 +52,17 @@ def test_they_make_the_same_files(prepare: str, train: str, tmp_path: Path) -> N
     assert again[0][0] == again[1][0] == "cfcli"
     give(*again[0][1:])
     give(*again[1][1:], "--out", "two", "--no-plots")
-    assert Dataset.load(tmp_path / "again").info["fingerprint"] == dataset.info["fingerprint"]
+    assert Dataset.load(tmp_path / "again").info.fingerprint == dataset.info.fingerprint
     two = Run.load(tmp_path / "two")
-    assert two.info["config"] == run.info["config"]
-    assert two.info["files"]["model.safetensors"] == run.info["files"]["model.safetensors"]
+    assert two.info.config == run.info.config
+    assert two.info.files["model.safetensors"] == run.info.files["model.safetensors"]
 
 
 def test_settings_by_default_are_left_out(tmp_path: Path) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
-    run = Run(tmp_path / "run", {"config": as_dict(TrainConfig()), "dataset": {"path": "../d"}})
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=1))
+    plain = replace(run.info, config={**as_dict(TrainConfig())}, dataset=TrainedOn("../d", "", 1))
+    run = Run(run.path, plain)
     assert train_command(run, data) == f"cfcli train --data {tmp_path}/data"
     assert train_command(run, None) == "cfcli train --data ../d"
     assert prepare_command(data) == f"cfcli prepare {tmp_path}/ratings.csv --out {tmp_path}/data"
@@ -66,14 +71,12 @@ def test_settings_by_default_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dataset": "sample"}, "--dataset sample"),
-        ({"ratings": ["<stdin>"]}, "-"),
-        ({"ratings": ["a b.csv", "c"], "items": "i"}, "'a b.csv' c --items i"),
+        (Inputs(dataset="sample"), "--dataset sample"),
+        (Inputs(ratings=["<stdin>"]), "-"),
+        (Inputs(ratings=["a b.csv", "c"], items="i"), "'a b.csv' c --items i"),
     ],
 )
-def test_inputs_are_named_as_they_were(
-    given: dict[str, object], words: str, tmp_path: Path
-) -> None:
+def test_inputs_are_named_as_they_were(given: Inputs, words: str, tmp_path: Path) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard())
-    data.info["input"] = given
+    data = Dataset(data.path, replace(data.info, input=given))
     assert prepare_command(data) == f"cfcli prepare {words} --out {tmp_path}/data"

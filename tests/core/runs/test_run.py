@@ -20,6 +20,7 @@ from cfcli.core.runs import writing
 from cfcli.core.runs.run import FILES, Run
 from cfcli.core.serving.similar import similar
 from cfcli.core.storage import manifests
+from cfcli.core.storage.schema import to_json
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,9 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     run = Run.load(whole)
     assert {p.name for p in whole.iterdir()} == {*FILES, "seen.parquet", "steps.csv", "run.json"}
     for name in FILES:
-        listed = run.info["files"][name]
-        assert listed == {
-            "bytes": (whole / name).stat().st_size,
-            "sha256": manifests.sha256(whole / name),
-        }
+        listed = run.info.files[name]
+        assert listed.bytes == (whole / name).stat().st_size
+        assert listed.sha256 == manifests.sha256(whole / name)
     assert run.tensors["user_embedding.weight"].shape == (12, 5)
     assert run.tensors["network.0.weight"].shape == (8, 10)
     expected = {
@@ -59,10 +58,12 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
         "device": "cpu",
         "batch_size": 32,
     }
-    assert expected.items() <= run.info.items()
-    assert run.info["shape"].items() >= {"users": 12, "items": 10, "low": 1.0, "high": 5.0}.items()
-    best = run.history.row(run.info["best_epoch"] - 1, named=True)
-    assert run.info["val"] == pytest.approx({k: best[f"val_{k}"] for k in ("mse", "rmse", "mae")})
+    info = to_json(run.info)
+    assert expected.items() <= info.items()
+    shape = run.info.shape
+    assert (shape.users, shape.items, shape.low, shape.high) == (12, 10, 1.0, 5.0)
+    best = run.history.row(run.info.best_epoch - 1, named=True)
+    assert info["val"] == pytest.approx({k: best[f"val_{k}"] for k in ("mse", "rmse", "mae")})
     assert best["val_mse"] == run.history["val_mse"].min()
     wanted = TrainConfig.of(learning_rate=0.02, epochs=3, device="cpu", hidden=(8,), model="ncf")
     assert resolve(TrainConfig, file=whole / "config.toml") == wanted.replace(solver="adam")
@@ -82,7 +83,7 @@ def test_the_tables_count_the_training_rows_alone(whole: Path, data: Dataset) ->
     assert base.mean == pytest.approx(train["rating"].mean())
     np.testing.assert_array_equal(base.item_bias, run.items["bias"].to_numpy())
     np.testing.assert_array_equal(base.user_mean, run.users["mean"].to_numpy())
-    users, items = run.id_maps()
+    users, items = run.ids
     assert users.ids.to_list() == [str(n) for n in range(89, 101)]  # by number, not by text
     assert items.id(pl.Series([0])).to_list() == ["91"]
 
@@ -170,10 +171,10 @@ def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
 
 
 def make(out: Path | None = None) -> Path:
-    with writing.create_run(out, TrainConfig()) as (path, folder):
-        (folder / "x").write_text("x")
-        assert not path.exists()
-    return path
+    with writing.create_run(out, TrainConfig()) as new:
+        (new.staging / "x").write_text("x")
+        assert not new.path.exists()
+    return new.path
 
 
 def test_the_pointer_moves_with_every_run_but_not_for_one_elsewhere(
@@ -202,8 +203,8 @@ def test_a_failure_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = make()
-    with pytest.raises(error), writing.create_run(None, TrainConfig.of(model="ncf")) as (_, folder):
-        (folder / "half").write_text("x")
+    with pytest.raises(error), writing.create_run(None, TrainConfig.of(model="ncf")) as new:
+        (new.staging / "half").write_text("x")
         raise error
     assert sorted(p.name for p in Path("runs").iterdir()) == sorted([before.name, "latest"])
     assert Path("runs/latest").resolve() == before.resolve()
@@ -216,13 +217,11 @@ def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
     report, rows = evaluate(run)
     rating = rows["rating"].to_numpy()
     train = data.split("train")["rating"].cast(pl.Float64)
-    assert report["baselines"]["mean"]["mse"] == pytest.approx(
-        ((rating - train.mean()) ** 2).mean()
-    )
-    assert report["n"] == data.info["test"] == report["warm"]["n"] + report["cold"]["n"]
-    assert report["model"]["rmse"] < 0.75 < 1.8 < report["baselines"]["bias"]["rmse"]
-    difference = report["mse_difference_to_bias"]
-    assert difference["low"] < difference["value"] < difference["high"] < 0
+    assert report.baselines["mean"].mse == pytest.approx(((rating - train.mean()) ** 2).mean())
+    assert report.n == data.info.test == report.warm.n + report.cold.n
+    assert report.model.rmse < 0.75 < 1.8 < report.baselines["bias"].rmse
+    difference = report.mse_difference_to_bias
+    assert difference.low < difference.value < difference.high < 0
     for item in range(20):
         near = similar(run, item, n=9)
         assert {k % 2 for k in near["item"]} == {item % 2}
@@ -244,14 +243,13 @@ def test_the_manifest_and_evaluate_agree_on_the_validation_error(
     data, _ = prepare(sources, tmp_path / "data", config, val=Source.of(tmp_path / "val.csv"))
     run = Run.load(planted.run(data, tmp_path / "run", epochs=3, init_scale=1.0, **keys))
     report, _ = evaluate(run, split="val")
-    assert report["cold"]["n"] == val.filter(pl.col("user") <= 5).height > 0
-    assert {key: report["model"][key] for key in ("mse", "rmse", "mae")} == pytest.approx(
-        run.info["val"], abs=1e-4
-    )
+    assert report.cold.n == val.filter(pl.col("user") <= 5).height > 0
+    for key in ("mse", "rmse", "mae"):
+        assert getattr(report.model, key) == pytest.approx(getattr(run.info.val, key), abs=1e-4)
 
 
 def test_a_run_without_validation_rows_says_so(tmp_path: Path) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard(12, 10), val_size=0)
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2))
-    assert run.info["val"] == {"mse": None, "rmse": None, "mae": None}
-    assert (run.info["best_epoch"], run.history.height) == (2, 2)
+    assert to_json(run.info)["val"] == {"mse": None, "rmse": None, "mae": None}
+    assert (run.info.best_epoch, run.history.height) == (2, 2)

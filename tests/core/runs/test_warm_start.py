@@ -13,7 +13,8 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models import build
 from cfcli.core.models.base import Shape, TrainingStatistics
-from cfcli.core.models.pair import Pair
+from cfcli.core.models.warm_start import WarmStartInfo
+from cfcli.core.pair import Pair
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import Run
@@ -47,7 +48,7 @@ def runs(nights: list[Dataset]) -> dict[str, Run]:
         "ncf": ADAM | {"solver": "auto", "model": "ncf", "hidden": (8,)},
     }.items():
         made[name] = Run.load(
-            fitting.train(nights[0], TrainConfig.of(device="cpu", **keys), folder / name)[0]
+            fitting.train(nights[0], TrainConfig.of(device="cpu", **keys), folder / name).path
         )
     return made
 
@@ -58,7 +59,7 @@ def test_known_ids_keep_their_vectors_and_new_ones_get_the_mean(
 ) -> None:
     run = runs[name]
     start = warm_start.start(run, nights[1], run.config)
-    assert start.origin == {"run": name, "generation": 1, "new_users": 6, "new_items": 4}
+    assert start.origin == WarmStartInfo(name, generation=1, new_users=6, new_items=4)
     for entity, new, old in (("user", nights[1].users["userId"], run.users["userId"]),
                              ("item", nights[1].items["movieId"], run.items["movieId"])):  # fmt: skip
         vectors, former = (
@@ -96,7 +97,7 @@ def test_a_model_that_takes_what_a_run_keeps_predicts_the_same(
     user, item = torch.arange(5), torch.arange(5)
     torch.testing.assert_close(other.eval()(user, item)[0], one.eval()(user, item)[0])
     if features:  # the map takes what it can explain
-        assert other.user_embedding.weight.norm() < one.embeddings()[0].norm()
+        assert other.user_embedding.weight.norm() < one.embeddings().user.norm()
 
 
 @pytest.mark.parametrize("rank", [15, 5, 31])
@@ -111,7 +112,7 @@ def test_a_sampler_begins_where_another_stood(
     user, item = train["user"].to_numpy(), train["item"].to_numpy()
     rating = train["rating"].to_numpy()
     known = (user >= 6) & (item >= 4)  # their ids fall with their numbers
-    ratings = table_of(user, item, rating, nights[1].info["users"], nights[1].info["items"])
+    ratings = table_of(user, item, rating, nights[1].info.users, nights[1].info.items)
     sampler = Sampler(ratings, rank, 3, 0)
     sampler.known_items = sampler.items.vectors
     pairs = (
@@ -133,18 +134,18 @@ def test_the_first_epoch_is_already_good(
     name: str, nights: list[Dataset], runs: dict[str, Run], tmp_path: Path
 ) -> None:
     config = runs[name].config.replace(epochs=2)
-    cold = fitting.train(nights[1], config, tmp_path / "cold")[0]
+    cold = fitting.train(nights[1], config, tmp_path / "cold").path
     warm = fitting.train(
         nights[1],
         config.replace(warm_start=str(runs[name].path)),
         tmp_path / "warm",
-    )[0]
+    ).path
     first = [Run.load(path).history["val_mse"][0] for path in (cold, warm)]
     assert first[1] < 0.8 * first[0]
-    assert Run.load(cold).info["warm_start"] is None
-    assert Run.load(warm).info["warm_start"]["run"] == name
+    assert Run.load(cold).info.warm_start is None
+    assert Run.load(warm).info.warm_start.run == name
     again = warm_start.start(Run.load(warm), nights[1], config)
-    assert again.origin["generation"] == 2
+    assert again.origin.generation == 2
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_biases_are_the_models_own(
     frame = embeddings.table(run, entity, biases=True)
     assert frame.columns[-1] == "bias"
     assert frame.schema["bias"] == pl.Float32
-    name = run.info["columns"][entity[:-1]]
+    name = run.info.columns[entity[:-1]]
     ids = (run.items if entity == "items" else run.users)[name].cast(pl.Int64)
     expected = dict(zip(ids, run.tensors[f"{entity[:-1]}_bias"].tolist(), strict=True))
     assert dict(frame.select(name, "bias").iter_rows()) == expected

@@ -42,7 +42,7 @@ def test_who_rated_both_is_counted(run: Run) -> None:
 
 
 def test_a_run_that_keeps_no_pairs_weighs_by_ratings_alone(run: Run) -> None:
-    del run.info["files"]["seen.parquet"]
+    del run.info.files["seen.parquet"]
     assert neighbors.overlap(run, 0).tolist() == pytest.approx([3 / 13, 2 / 12, 1 / 11, 1 / 11])
     assert neighbors.similar(run, 0)["item"].to_list() == [1, 2, 3]
 

@@ -132,4 +132,4 @@ def test_every_config_trains_and_saves_itself(path: Path, tmp_path: Path) -> Non
     saved = resolve(TrainConfig, file=out / "config.toml", note=notes.append)
     assert saved == config.with_solver_named() == run.config
     assert notes == []
-    assert (run.info["epochs"], run.info["model"], run.info["dim"]) == (2, config.model, config.dim)
+    assert (run.info.epochs, run.info.model, run.info.dim) == (2, config.model, config.dim)

@@ -53,7 +53,7 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(
             done = run_cfcli("train", "--resume", "night", cwd=here)
             if done.returncode or "epoch   1/" in done.stderr or parts(here):
                 lost.append(f"{k}, {moment}: not resumed: {done.stderr}")
-            elif Run.load(night).info["epochs"] != epochs:
+            elif Run.load(night).info.epochs != epochs:
                 lost.append(f"{k}, {moment}: resumed, but not to its end")
             shutil.rmtree(night, ignore_errors=True)
     if run_cfcli("predict", "mf", "pairs.csv", cwd=here).stdout != before:

@@ -53,14 +53,14 @@ def test_a_stopped_training_goes_on_to_the_same_end(here: Path, count: Count, tr
         ):
             lost.append(f"{number.name}: {process.returncode}, {seconds:.1f} s: {err[-300:]}")
             continue
-        assert Run.load(here / name).info["status"] == "stopped"
+        assert Run.load(here / name).info.status == "stopped"
         assert "--resume" in err
         done = run_cfcli("train", "--resume", name, "--out", f"{name}-whole", cwd=here)
         assert done.returncode == 0, done.stderr
         found = Run.load(here / f"{name}-whole")
-        assert found.info["epochs"] == 60
-        if abs(found.info["val"]["mse"] - expected.info["val"]["mse"]) > 1e-6:
-            lost.append(f"{number.name}: {found.info['val']}, not {expected.info['val']}")
+        assert found.info.epochs == 60
+        if abs(found.info.val.mse - expected.info.val.mse) > 1e-6:
+            lost.append(f"{number.name}: {found.info.val}, not {expected.info.val}")
     tried("F7", "signals to train, and resumed", len(chosen), len(lost))
     assert not lost
     assert parts(here) == []

@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
     )
     n = {
         f"{name}_embedding.weight": len(map_)
-        for name, map_ in zip(("user", "item"), data.id_maps(), strict=True)
+        for name, map_ in zip(("user", "item"), data.ids, strict=True)
     }
     tensors = {name: np.zeros((height, 64), np.float32) for name, height in n.items()}
     model = TrainedModel(
@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
             writing.create_run(tmp_path / "run", TrainConfig()) as new,
         ):
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, former[1]))
-            writing.write_run(new[1], new[0], data, TrainConfig(), model)
+            writing.write_run(new, data, TrainConfig(), model)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import standard_deviation
+from cfcli.core.storage.schema import to_json
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs import sampler as gibbs
 from cfcli.core.training.gibbs.posterior import Posterior
@@ -315,9 +316,9 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
     assert (result["solver"], result["epochs"], result["dim"]) == ("gibbs", 9, 4)
     run = Run.load(out)
     report, rows = evaluate(run, split="val")
-    assert report["model"]["mse"] == pytest.approx(result["val"]["mse"], rel=1e-5)
-    assert report["mse_difference_to_bias"]["high"] < 0
-    low, high = run.info["shape"]["low"], run.info["shape"]["high"]
+    assert report.model.mse == pytest.approx(result["val"]["mse"], rel=1e-5)
+    assert report.mse_difference_to_bias.high < 0
+    low, high = run.info.shape.low, run.info.shape.high
     assert rows["prediction"].is_between(low, high).all()
     assert run.history["val_mse"][-1] < run.history["val_mse"][0]
     Path(tmp_path / "mine.csv").write_text("user,item,rating\nme,1,5\nme,2,1\nme,3,5\nme,4,1\n")
@@ -363,6 +364,6 @@ def test_without_validation_rows_it_ends_with_its_epochs(tmp_path: Path) -> None
 
     data = rows_of.dataset(tmp_path, rows_of.checkerboard(20, 16), val_size=0)
     run = Run.load(rows_of.run(data, tmp_path / "run", solver="gibbs", epochs=5))
-    assert run.info["epochs"] == run.info["best_epoch"] == 5
-    assert run.info["val"] == {"mse": None, "rmse": None, "mae": None}
-    assert evaluate(run)[0]["model"]["rmse"] < 0.5
+    assert run.info.epochs == run.info.best_epoch == 5
+    assert to_json(run.info)["val"] == {"mse": None, "rmse": None, "mae": None}
+    assert evaluate(run)[0].model.rmse < 0.5

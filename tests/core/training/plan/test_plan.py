@@ -178,7 +178,8 @@ def test_train_takes_and_records_the_optimizer_that_fits(
     )
     trained = fitting.train(data, config, tmp_path / "run")
     assert trained
-    assert trained[1]["optimizer"] == trained[1]["config"]["adam"]["optimizer"] == "sparse-adam"
+    assert trained.info.optimizer == "sparse-adam"
+    assert trained.info.config["adam"]["optimizer"] == "sparse-adam"  # type: ignore[index]
     assert 'optimizer = "sparse-adam"' in (tmp_path / "run" / "config.toml").read_text()
 
 

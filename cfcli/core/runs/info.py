@@ -1,0 +1,117 @@
+"""What the manifest of a run says."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cfcli.core.config.train import Link, Model
+from cfcli.core.data.info import Columns, PlainConfig
+from cfcli.core.metrics.ratings import Errors
+from cfcli.core.models.warm_start import WarmStartInfo
+from cfcli.core.pair import Pair
+from cfcli.core.storage.manifests import File
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The data that a model was trained on, as :class:`cfcli.core.models.base.Shape` has it.
+
+    Attributes:
+        users: how many there are (U).
+        items: how many there are (I).
+        low: lowest rating that is predicted.
+        high: highest rating that is predicted.
+        start: the rating that the untrained model predicts.
+    """
+
+    users: int
+    items: int
+    low: float
+    high: float
+    start: float
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The dataset that a run was trained on.
+
+    Attributes:
+        path: from the folder of the run to that of the dataset.
+        fingerprint: of the dataset.
+        train: ratings that were trained on.
+    """
+
+    path: str
+    fingerprint: str
+    train: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The manifest of a run.
+
+    Attributes:
+        format: number of the format of runs.
+        cfcli: version that made it.
+        created: when, in UTC, as ISO 8601 has it.
+        status: whether the training was stopped early by a signal.
+        model: mf or ncf.
+        solver: gibbs or adam.
+        optimizer: what adam stepped by; None with gibbs.
+        link: how a score becomes a rating.
+        noise: variance of a rating around its expectation.
+        dim: embedding dimension (D).
+        shape: of the data.
+        columns: names of the columns of the input.
+        integer_ids: whether all ids are whole numbers.
+        dataset: that it was trained on.
+        train_mean: mean of the training ratings.
+        warm_start: the run that it began with, if any.
+        epochs: how many it was trained for.
+        best_epoch: the epoch that was kept, from 1.
+        val: errors on the validation ratings after the best epoch.
+        seconds: that the training took.
+        ratings_per_second: of the median epoch.
+        batch_size: ratings per step.
+        device: cpu, cuda or mps.
+        peak_rss_mb: most memory that the process held, in MB.
+        config: the settings of the training.
+        versions: of Python and of the packages that matter.
+        machine: operating system and processor.
+        files: the files of the run.
+    """
+
+    format: int = FORMAT
+    cfcli: str
+    created: str
+    status: Literal["finished", "stopped"]
+    model: Model
+    solver: str
+    optimizer: str | None
+    link: Link
+    noise: float
+    dim: int
+    shape: Shape
+    columns: Columns
+    integer_ids: Pair[bool]
+    dataset: TrainedOn
+    train_mean: float
+    warm_start: WarmStartInfo | None
+    epochs: int
+    best_epoch: int
+    val: Errors
+    seconds: float
+    ratings_per_second: int
+    batch_size: int
+    device: str
+    peak_rss_mb: int
+    config: PlainConfig
+    versions: dict[str, str]
+    machine: str
+    files: dict[str, File]
+
+    @property
+    def counts(self) -> Pair[int]:
+        """How many users and items there are."""
+        return Pair(self.shape.users, self.shape.items)
