@@ -262,7 +262,7 @@ def test_back_to_the_run_before_and_forth_again(store: Store) -> None:
     assert night(store, ROWS).status == "unchanged"
     assert store.current() == first
     # ... but by name.
-    assert store.rollback(second.name) == (second, first)
+    assert store.rollback(second.name) == RolledBack(second, first)
     assert store.current() == second
     with pytest.raises(ConfigError, match=rf"no run 'gone'; there are {first.name}, {second.name}"):
         store.rollback("gone")
