@@ -1,3 +1,54 @@
-"""cfcli: collaborative filtering on explicit ratings, from the shell."""
+"""cfcli: collaborative filtering on explicit ratings, from the shell and from Python.
 
-__version__ = "0.1.0"
+>>> import cfcli
+>>> data = cfcli.prepare("ratings.csv", out="data")
+>>> run = cfcli.train(data, model="ncf", dim=5)
+>>> run.evaluate().rating.rmse
+
+The names below are loaded when they are first used: ``import cfcli`` itself takes a millisecond.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfcli.api import Dataset, Run, load, prepare, train
+    from cfcli.core.errors import (
+        ArtifactError,
+        CfcliError,
+        ConfigError,
+        GateError,
+        InputError,
+        LockedError,
+        MachineError,
+        StoppedError,
+    )
+
+__version__ = "0.2.0.dev0"
+
+__all__ = [
+    "ArtifactError",
+    "CfcliError",
+    "ConfigError",
+    "Dataset",
+    "GateError",
+    "InputError",
+    "LockedError",
+    "MachineError",
+    "Run",
+    "StoppedError",
+    "load",
+    "prepare",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'cfcli' has no attribute {name!r}")
+    home = "cfcli.core.errors" if name.endswith("Error") else "cfcli.api"
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,460 @@
+"""The Python API: what the commands do, for notebooks and programs.
+
+All ids here are external ids, as the ratings file has them, never row numbers. The command line
+calls the same functions of :mod:`cfcli.core`. Errors are those of :mod:`cfcli.core.errors`; their
+message is one line that says what to do next.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import polars as pl
+
+from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.resolve import resolve
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data import prepare as preparation
+from cfcli.core.data.dataset import Dataset as StoredDataset
+from cfcli.core.data.dataset import DatasetInfo
+from cfcli.core.errors import ConfigError, InputError
+from cfcli.core.inputs.sources import Source
+from cfcli.core.runs.run import Run as StoredRun
+from cfcli.core.runs.run import RunInfo
+from cfcli.core.training.epochs import Epoch
+
+if TYPE_CHECKING:
+    from cfcli.core.evaluation.evaluate import Evaluation
+    from cfcli.core.serving.embeddings import Layout
+    from cfcli.core.serving.predict import Unknown
+    from cfcli.core.serving.similar import Metric
+
+StrPath = str | Path
+Id = str | int
+
+
+class ArrowTable(Protocol):
+    """A table of another library that can be handed over, such as one of pandas or PyArrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Table = pl.DataFrame | ArrowTable | Mapping[str, Sequence[object]]
+Ratings = StrPath | Sequence[StrPath] | Table
+
+
+class Dataset:
+    """A dataset on disk, as :func:`prepare` makes it."""
+
+    def __init__(self, stored: StoredDataset) -> None:
+        self._stored = stored
+
+    def __repr__(self) -> str:
+        info = self.info
+        return (
+            f"<cfcli.Dataset {self.path}: {info.ratings:,} ratings by {info.users:,} users "
+            f"of {info.items:,} items>"
+        )
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._stored.path
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Its counts, the scale of its ratings, the names of its columns and more."""
+        return self._stored.info
+
+    @property
+    def users(self) -> pl.DataFrame:
+        """One row per user: the id under its own column name, and ``n_ratings``."""
+        return self._stored.users
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """One row per item: the id, ``n_ratings``, and ``title`` and ``genres`` where known."""
+        return self._stored.items
+
+    def split(self, name: Literal["train", "val", "test"]) -> pl.DataFrame:
+        """The ratings of one side of the split.
+
+        Args:
+            name: which side.
+
+        Returns:
+            Columns for the user id, the item id (texts, under their own names) and ``rating``.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        rows = self._stored.split(name)
+        columns, ids = self.info.columns, self._stored.ids
+        return pl.DataFrame(
+            {
+                columns.user: ids.user.id(rows["user"]),
+                columns.item: ids.item.id(rows["item"]),
+                "rating": rows["rating"],
+            }
+        )
+
+
+class Run:
+    """A trained model on disk, as :func:`train` makes it and :func:`load` finds it."""
+
+    def __init__(self, stored: StoredRun) -> None:
+        self._stored = stored
+
+    def __repr__(self) -> str:
+        info = self.info
+        return f"<cfcli.Run {self.path}: {info.model} of dimension {info.dim}>"
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._stored.path
+
+    @property
+    def info(self) -> RunInfo:
+        """How it was trained and how well: ``model``, ``dim``, ``val``, ``seconds`` and more."""
+        return self._stored.info
+
+    @property
+    def users(self) -> pl.DataFrame:
+        """One row per user: the id under its own column name, ``n_ratings``, ``mean``, ``bias``."""
+        return self._stored.users
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """As ``users``, with ``title`` and ``genres`` where known."""
+        return self._stored.items
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """One row per epoch: training and validation errors, seconds."""
+        return self._stored.history
+
+    def evaluate(
+        self,
+        split: Literal["test", "val", "train"] = "test",
+        *,
+        ratings: Ratings | None = None,
+        data: StrPath | Dataset | None = None,
+    ) -> "Evaluation":
+        """Errors of the model and of four baselines on the same held-out rows.
+
+        Args:
+            split: rows of the run's dataset to judge by.
+            ratings: other ratings to judge by: a file, several, or a table in memory.
+            data: the run's dataset, where it is not in its old place.
+
+        Returns:
+            The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.
+
+        Raises:
+            InputError: there are no rows to judge by.
+            ArtifactError: the dataset is gone, or is another one now.
+        """
+        from cfcli.core.evaluation.evaluate import evaluate
+
+        source = None if ratings is None else _source(ratings)
+        where = data.path if isinstance(data, Dataset) else data
+        found, _ = evaluate(
+            self._stored, split=split, source=source, data=None if where is None else Path(where)
+        )
+        return found
+
+    def predict(
+        self, pairs: Table, *, unknown: "Unknown" = "fallback", std: bool = False
+    ) -> pl.DataFrame:
+        """Predicted ratings for pairs of a user and an item.
+
+        Args:
+            pairs: a table with a column of user ids and one of item ids, called as in the ratings
+                file or by a common name (``user_id``, ``movieId`` ...); a Polars or pandas frame or
+                a dictionary of columns.
+            unknown: what pairs get whose user or item the run does not know.
+            std: add a column ``std``, how far ratings fall from their prediction; for runs of the
+                sampler.
+
+        Returns:
+            The same rows in the same order with all their columns, ``prediction`` and ``source``.
+
+        Raises:
+            InputError: a column is missing.
+        """
+        from cfcli.core.serving.predict import predict_frame
+
+        return predict_frame(self._stored, _frame(pairs), unknown=unknown, std=std)
+
+    def recommend(
+        self,
+        users: Id | Sequence[Id] | None = None,
+        *,
+        n: int = 10,
+        ratings: Ratings | None = None,
+        items: Sequence[Id] | None = None,
+        include_seen: bool = False,
+    ) -> pl.DataFrame:
+        """The best items for users, best first, without those that they rated in training.
+
+        Args:
+            users: their ids; all users by default.
+            n: items for each user.
+            ratings: ratings of new users, who are folded into the model.
+            items: ids of the items to choose from; all by default.
+            include_seen: also recommend what a user rated.
+
+        Returns:
+            The user id, the item id, ``rank``, ``score`` and, where known, ``title``.
+
+        Raises:
+            InputError: a user is not in the run.
+        """
+        from cfcli.core.serving.recommend import recommend_frame
+
+        return recommend_frame(
+            self._stored,
+            users=None if users is None else _ids(users),
+            n=n,
+            ratings=None if ratings is None else _source(ratings),
+            items=None if items is None else _ids(items),
+            include_seen=include_seen,
+        )
+
+    def similar(
+        self,
+        item: Id | None = None,
+        *,
+        title: str | None = None,
+        n: int = 10,
+        metric: "Metric" = "cosine",
+        min_ratings: int = 1,
+    ) -> pl.DataFrame:
+        """The items nearest to an item.
+
+        Args:
+            item: its id.
+            title: or its title, or a part of it; the most rated item of that title is taken.
+            n: how many neighbours.
+            metric: how nearness is measured.
+            min_ratings: training ratings that a neighbour must have.
+
+        Returns:
+            The item asked for, the neighbour's id, ``rank``, ``score`` and, where known, ``title``.
+
+        Raises:
+            ConfigError: neither or both of ``item`` and ``title`` are given.
+            InputError: no such item.
+        """
+        from cfcli.core.serving.similar import similar_frame
+
+        if (item is None) == (title is None):
+            raise ConfigError("similar: give an item's id, or title=...")
+        return similar_frame(
+            self._stored,
+            item_id=None if item is None else str(item),
+            title=title,
+            n=n,
+            metric=metric,
+            min_ratings=min_ratings,
+        )
+
+    def embeddings(
+        self,
+        entity: Literal["items", "users"] = "items",
+        *,
+        titles: bool = False,
+        layout: "Layout" = "columns",
+    ) -> pl.DataFrame:
+        """The vectors of all items or users, sorted by id.
+
+        Args:
+            entity: whose vectors.
+            titles: add the titles of items.
+            layout: ``columns``: one float32 column per dimension, ``column_0`` ...; ``list``: one
+                column ``embedding``.
+
+        Returns:
+            The id under its own column name, perhaps ``title``, and the vector.
+
+        Raises:
+            ConfigError: the run knows no titles.
+        """
+        from cfcli.core.serving.embeddings import table
+
+        return table(self._stored, entity, layout, titles)
+
+
+def prepare(
+    ratings: Ratings | None = None,
+    *,
+    dataset: str | None = None,
+    out: StrPath = "data",
+    items: StrPath | None = None,
+    val_file: StrPath | None = None,
+    test_file: StrPath | None = None,
+    config: StrPath | None = None,
+    force: bool = False,
+    accept_shrink: bool = False,
+    **keys: object,
+) -> Dataset:
+    """Turns ratings into a dataset: maps ids, settles duplicates, splits the rows.
+
+    Args:
+        ratings: a file, several files, a folder of Parquet parts, or a table in memory.
+        dataset: in place of ``ratings``: ``sample``, or a MovieLens set to download.
+        out: the folder of the dataset.
+        items: a file of titles and genres by item id.
+        val_file, test_file: validation and test ratings, in files of their own.
+        config: a TOML file with settings; ``keys`` win over it.
+        force: replace another dataset in ``out``.
+        accept_shrink: with ``force``, even if most of the former rows or ids are gone.
+        **keys: keys of the configuration, such as ``split="time"`` or ``min_user_ratings=5``.
+
+    Returns:
+        The dataset. What a person should know of it comes as warnings.
+
+    Raises:
+        InputError: the ratings cannot be used.
+        ConfigError: an unknown key, or ``out`` holds something else.
+        LockedError: another process is writing to ``out``.
+        MachineError: no permission, no space.
+    """
+    if (ratings is None) == (dataset is None):
+        raise ConfigError("prepare: give ratings or dataset=NAME, one of them")
+    settings = resolve(PrepareConfig, file=_path(config), flags=keys, note=_warn)
+    titles = None if items is None else Source.of(items)
+    if dataset is not None:
+        from cfcli.core.inputs import movielens
+
+        sources, own_titles = movielens.known(dataset)
+        titles = titles or own_titles
+    else:
+        sources = _sources(ratings)
+    made, notes = preparation.prepare(
+        sources,
+        Path(out),
+        settings,
+        items=titles,
+        val=None if val_file is None else Source.of(val_file),
+        test=None if test_file is None else Source.of(test_file),
+        force=force,
+        accept_shrink=accept_shrink,
+    )
+    for note in notes:
+        _warn(note)
+    return Dataset(made)
+
+
+def train(
+    data: Dataset | StrPath = "data",
+    *,
+    out: StrPath | None = None,
+    config: StrPath | None = None,
+    quiet: bool = False,
+    **keys: object,
+) -> Run:
+    """Trains a model, stops when the validation error no longer falls, keeps the best epoch.
+
+    Ctrl-C (a notebook's stop button) ends the training after the epoch that runs, and keeps the best
+    one so far.
+
+    Args:
+        data: the dataset, or its folder.
+        out: the folder of the run; by default a new one in ``runs``.
+        config: a TOML file with settings; ``keys`` win over it.
+        quiet: print no line per epoch.
+        **keys: keys of the configuration, such as ``model="ncf"``, ``dim=5`` or ``epochs=10``.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigError: an unknown key, or ``out`` is there already.
+        InputError: the ratings hold nothing to learn.
+        MachineError: no such device, not enough memory or space.
+        GateError: the loss diverged.
+    """
+    from cfcli.core.runs.train import train as train_run
+
+    settings = resolve(TrainConfig, file=_path(config), flags=keys, note=_warn)
+    settings.refuse_ranks("cfcli.train")
+    stored = data._stored if isinstance(data, Dataset) else StoredDataset.load(Path(data))
+    progress = None if quiet else _Lines()
+    trained = train_run(stored, settings, _path(out), progress)
+    return Run(StoredRun(trained.path, trained.info))
+
+
+def load(path: StrPath = "runs/latest") -> Run:
+    """Loads a run, once all its files have been checked against its manifest.
+
+    Args:
+        path: its folder, or a link to it such as ``store/current``.
+
+    Returns:
+        The run.
+
+    Raises:
+        ArtifactError: no run is there, or it is damaged or of another version.
+    """
+    return Run(StoredRun.load(Path(path)))
+
+
+class _Lines:
+    """Prints a line per epoch to stderr."""
+
+    def start(self, device: str, batches: int, epochs: int) -> None:
+        self.epochs = epochs
+
+    def batch(self, done: int) -> None:
+        pass
+
+    def epoch(self, row: Epoch) -> None:
+        error = f"train RMSE {row.train_rmse:.4f}"
+        if row.val_rmse is not None:
+            error = f"val RMSE {row.val_rmse:.4f}"
+        print(f"epoch {row.epoch:>3}/{self.epochs}  {error}  {row.seconds:.2f} s", file=sys.stderr)
+
+
+def _path(path: StrPath | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
+
+
+def _frame(table: Table) -> pl.DataFrame:
+    """A table of any kind as a Polars frame."""
+    if isinstance(table, pl.DataFrame):
+        return table
+    try:
+        return pl.DataFrame(table)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"not a table of columns: {error}") from None
+
+
+def _sources(ratings: Ratings) -> list[Source]:
+    """Ratings in files or in memory, as inputs to read."""
+    if isinstance(ratings, str | Path):
+        return Source.all_of(ratings)
+    if isinstance(ratings, Sequence):
+        return [source for path in ratings for source in Source.all_of(path)]
+    return [Source.of_frame(_frame(ratings), "the table")]
+
+
+def _source(ratings: Ratings) -> Source:
+    """Ratings that are one input."""
+    sources = _sources(ratings)
+    if len(sources) != 1:
+        raise ConfigError("give one file or one table of ratings")
+    return sources[0]
+
+
+def _ids(ids: Id | Iterable[Id]) -> pl.Series:
+    """Ids as texts, which they are."""
+    several = [ids] if isinstance(ids, str | int) else ids
+    return pl.Series([str(id) for id in several], dtype=pl.String)
