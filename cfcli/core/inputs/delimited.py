@@ -11,14 +11,13 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.lines import ahead, behind_header, cut, line_blocks, read_start
+from cfcli.core.inputs.lines import Lines, ahead, behind_header, cut, line_blocks, read_start
 from cfcli.core.inputs.records import (
     UNIT,
     BadQuote,
@@ -32,6 +31,7 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import HEAD, Opened
 from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Types
 
+BLOCK = 32 << 20  # bytes that are parsed at once
 PIECE = 4 << 20  # bytes that are looked at record by record
 FIRST_ROWS = 50  # from which guessed types are checked
 NUMBER: dict[pl.DataType | type[pl.DataType], str] = {
@@ -64,18 +64,6 @@ def open_delimited(opened: Opened, source: Source, reading: Reading) -> Iterator
     yield Delimited(opened, source.name, reading)
 
 
-class Quick(NamedTuple):
-    """A block that was parsed at once.
-
-    Attributes:
-        frame: its rows.
-        lines: how many it has, blank ones included.
-    """
-
-    frame: pl.DataFrame
-    lines: int
-
-
 class Delimited:
     """A delimited text that is open for reading, a :class:`cfcli.core.inputs.tables.Table`.
 
@@ -95,20 +83,19 @@ class Delimited:
         layout = reading.detect(self._first_lines(start.data), where, config)
         self._separator = layout.separator
         self._quoted = layout.quoted
+        self._body = start
         self.names = layout.names
         if layout.has_header:
             self.names = [name.strip() for name in layout.names]
-            if self.names != layout.names:
-                self.notes.append(f"{where}: blanks around the names of columns were left out")
+            body = behind_header(start.data, layout.quoted)
+            header = start.data[: len(start.data) - len(body)]
+            self._body = Lines(body, start.first + header.count(b"\n"))
+        if self.names != layout.names:
+            self.notes.append(f"{where}: blanks around the names of columns were left out")
         is_unusual = layout.separator in ";|"
         if is_unusual or (layout.separator != "," and where.endswith(".csv")):
             shown = layout.separator.replace("\t", "\\t")
             self.notes.append(f"{where}: fields are separated by '{shown}'")
-        self._body = start.data
-        if layout.has_header:
-            self._body = behind_header(start.data, self._quoted)
-        header = len(start.data) - len(self._body)
-        self._line = start.line + start.data.count(b"\n", 0, header)
 
     def types(self, names: Sequence[str]) -> pl.Schema:
         """Text for each column.
@@ -127,41 +114,38 @@ class Delimited:
         Raises:
             InputError: something in it cannot be read.
         """
-        for block in self.blocks(self.types(names), {}, exact_only=True):
-            yield from block.exact()
+        parser = _Parser(self.names, self._separator, self._quoted, self.types(names))
+        # Small blocks, and none ahead: whoever reads pairs relies on bounded memory.
+        blocks = line_blocks(self._opened, self._body, self._quoted, PIECE)
+        for data, line in self._checked(blocks):
+            yield from self._exact(parser, data, line, PIECE)
 
-    def blocks(self, types: Types, guesses: Types, *, exact_only: bool = False) -> Iterator[Block]:
-        """The rows, in blocks of about :data:`cfcli.core.inputs.lines.BLOCK` bytes.
+    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
+        """The rows, in blocks of about :data:`BLOCK` bytes.
 
         Args:
             types: the columns to read, and the type to parse each as.
             guesses: numbers that some of them may be, which are faster to parse than text.
-            exact_only: whether to leave out parsing blocks at once.
 
         Raises:
             InputError: something in it cannot be read.
         """
         parser = _Parser(self.names, self._separator, self._quoted, types)
-        parser.guess(self._body, guesses)
-        line = self._line
-        is_whole = True
-        for data in ahead(line_blocks(self._opened, self._body, self._quoted)):
-            is_whole = data.endswith(b"\n")
+        parser.guess(self._body.data, guesses)
+        blocks = line_blocks(self._opened, self._body, self._quoted, BLOCK)
+        for data, line in self._checked(ahead(blocks)):
+            yield Block(parser.at_once(data), partial(self._exact, parser, data, line, PIECE))
+
+    def _checked(self, blocks: Iterator[Lines]) -> Iterator[Lines]:
+        """The blocks that hold more than blanks."""
+        data = b"\n"
+        for data, line in blocks:
             if b"\0" in data:
                 at = line + data.count(b"\n", 0, data.index(b"\0"))
                 raise InputError(f"{self.where}:{at}: holds NUL bytes, so it is not a text")
-            if data[:HEAD].isspace() and data.isspace():
-                line += data.count(b"\n")
-                continue
-            exact = partial(self._exact, parser, data, line, PIECE)
-            quick = None if exact_only else parser.at_once(data)
-            if quick is None:
-                yield Block(None, exact)
-                line += data.count(b"\n")
-            else:
-                yield Block(quick.frame, exact)
-                line += quick.lines
-        if not is_whole:
+            if not (data[:HEAD].isspace() and data.isspace()):
+                yield Lines(data, line)
+        if not data.endswith(b"\n"):
             self.notes.append(
                 f"{self.where}: the last line has no line break; the file may be cut off"
             )
@@ -237,7 +221,7 @@ class _Parser:
             if all(re.fullmatch(pattern, row[place]) for row in rows):
                 self.guesses[name] = kind
 
-    def at_once(self, data: bytes) -> Quick | None:
+    def at_once(self, data: bytes) -> pl.DataFrame | None:
         """All rows of a block, or None when some line may not be as it should be.
 
         Args:
@@ -251,14 +235,11 @@ class _Parser:
             frame = self._parse(text, {})
             if frame is not None:
                 self.guesses = {}
-        if frame is None:
-            return None
-        lines = frame.height  # without quotes, rows are lines
-        if frame.to_series(0).has_nulls():
+        if frame is not None and frame.to_series(0).has_nulls():
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-        if frame[self.names[-1]].has_nulls():
+        if frame is not None and frame[self.names[-1]].has_nulls():
             return None  # Polars fills up short rows
-        return Quick(frame, lines)
+        return frame
 
     def by_record(self, data: bytes, line: int) -> Rows | None:
         """The rows of some lines, malformed ones apart; or None when Polars cannot read them.
@@ -292,11 +273,11 @@ class _Parser:
                 return ""
             return shown.replace(self.one, self.separator)
 
-        malformed = []
-        for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist():
-            shown = text_of(k)
-            if shown:
-                malformed.append(Malformed(int(lines[k]), int(found.fields[k]), shown))
+        malformed = [
+            Malformed(int(lines[k]), int(found.fields[k]), text_of(k))
+            for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist()
+        ]
+        malformed = [bad for bad in malformed if bad.text]  # the others are blank lines
         places = np.flatnonzero(is_good)
         frame = frame.select(list(self.types))
         return Rows(frame, lines[places], lambda k: text_of(int(places[k])), malformed)

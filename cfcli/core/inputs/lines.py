@@ -1,31 +1,29 @@
 """Texts cut into blocks of whole records, within fixed memory."""
 
-import contextlib
-import queue
-import threading
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from concurrent.futures import Future
+from threading import Thread
+from typing import NamedTuple
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.streams import HEAD, Opened
 
-BLOCK = 32 << 20  # bytes of text that are parsed at once
 MAX_LINE = 16 << 20  # bytes
 
 
-class Start(NamedTuple):
-    """How a text starts.
+class Lines(NamedTuple):
+    """Lines of a text.
 
     Attributes:
-        data: its first line that is not blank, and more to detect its form from.
-        line: the number of that line, from 1.
+        data: as they stand in it.
+        first: the number of the first of them, from 1.
     """
 
     data: bytes
-    line: int
+    first: int
 
 
-def read_start(opened: Opened, skip: int) -> Start:
+def read_start(opened: Opened, skip: int) -> Lines:
     """Reads a text up to its first line that is not blank, and on until that is whole and there is
     enough to detect the form from. A byte order mark is left out.
 
@@ -36,12 +34,8 @@ def read_start(opened: Opened, skip: int) -> Start:
     data = opened.read(HEAD).removeprefix(b"\xef\xbb\xbf")
     before = 0
     while before < skip and data:
-        end = data.find(b"\n") + 1
-        if end:
-            before += 1
-            data = data[end:]
-        else:
-            data = b""
+        _, end, data = data.partition(b"\n")
+        before += len(end)
         data = data or opened.read(HEAD)
     while data and not data.lstrip():
         before += data.count(b"\n")
@@ -54,7 +48,7 @@ def read_start(opened: Opened, skip: int) -> Start:
         if not more:
             break
         data += more
-    return Start(data, before + 1)
+    return Lines(data, before + 1)
 
 
 def behind_header(start: bytes, quoted: bool) -> bytes:
@@ -65,40 +59,40 @@ def behind_header(start: bytes, quoted: bool) -> bytes:
         start: of a text.
         quoted: whether a record may hold a line break between double quotes.
     """
-    end = start.find(b"\n") + 1 or len(start)
-    while quoted and start.count(b'"', 0, end) % 2 and end < len(start):
-        end = start.find(b"\n", end) + 1 or len(start)
-    return start[end:]
+    return start[len(next(cut(start, 0, quoted), b"")) :]
 
 
-def line_blocks(opened: Opened, head: bytes, quoted: bool) -> Iterator[bytes]:
-    """The text in blocks of about :data:`BLOCK` bytes that end where a record ends.
+def line_blocks(opened: Opened, head: Lines, quoted: bool, size: int) -> Iterator[Lines]:
+    """The text in blocks that end where a record ends.
 
     Args:
         opened: the text.
         head: what was read of it already.
         quoted: whether a record may hold a line break between double quotes.
+        size: of a block in bytes, about.
 
     Raises:
         InputError: a line (or a quoted field) longer than :data:`MAX_LINE`.
     """
-    data = head + opened.read(opened.to_line_end(max(BLOCK - len(head), 0)))
+    data, line = head
+    data += opened.read(opened.to_line_end(max(size - len(data), 0)))
     while data:
         parts = [data]
         in_quotes = quoted and b'"' in data and data.count(b'"') % 2 == 1
-        size = 0
-        while size <= MAX_LINE and (in_quotes or not parts[-1].endswith(b"\n")):
+        added = 0
+        while added <= MAX_LINE and (in_quotes or not parts[-1].endswith(b"\n")):
             rest = opened.readline(MAX_LINE + 1)
             if not rest:
                 break
             parts.append(rest)
-            size += len(rest)
+            added += len(rest)
             in_quotes ^= quoted and rest.count(b'"') % 2 == 1
         data = b"".join(parts)
         if len(data) > MAX_LINE:
             _refuse_long_lines(data, opened.name)
-        yield data
-        data = opened.read(opened.to_line_end(BLOCK))
+        yield Lines(data, line)
+        line += data.count(b"\n")
+        data = opened.read(opened.to_line_end(size))
 
 
 def _refuse_long_lines(data: bytes, name: str) -> None:
@@ -133,39 +127,27 @@ def cut(data: bytes, size: int, quoted: bool) -> Iterator[bytes]:
         start = end
 
 
-Item = TypeVar("Item")
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, each made in a thread while the one before is in use.
+def ahead(blocks: Iterator[Lines]) -> Iterator[Lines]:
+    """The same blocks, each read in a thread while the one before is in use.
 
     Args:
-        items: what to work ahead of; errors in it come through.
+        blocks: what to work ahead of; errors in it come through.
     """
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(1)
-    stopped = threading.Event()
+    block = _next_in_thread(blocks)
+    while lines := block.result():
+        block = _next_in_thread(blocks)
+        yield lines
+
+
+def _next_in_thread(blocks: Iterator[Lines]) -> "Future[Lines | None]":
+    block: Future[Lines | None] = Future()
 
     def work() -> None:
         try:
-            for item in items:
-                ready.put((item, None))
-                if stopped.is_set():
-                    return
-            ready.put((None, None))
+            block.set_result(next(blocks, None))
         except BaseException as error:
-            ready.put((None, error))
+            block.set_exception(error)
 
     # A daemon: the program must be able to end while this waits for a pipe that gives nothing.
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        with contextlib.suppress(queue.Empty):
-            ready.get_nowait()
+    Thread(target=work, daemon=True).start()
+    return block

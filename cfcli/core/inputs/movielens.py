@@ -5,8 +5,10 @@ checked against its MD5 before it takes its name, so an archive in the cache is 
 """
 
 import difflib
+import hashlib
 import io
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,60 +21,56 @@ from typing import IO
 import polars as pl
 
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError
-from cfcli.core.inputs.download import Progress, beside, find_md5, locked, md5_of, receive, sidecar
+from cfcli.core.inputs.download import Progress, locked, read_text, receive
 from cfcli.core.inputs.sources import Source
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 LICENCE_NOTICE = """\
-MovieLens data is made by GroupLens, University of Minnesota: for research and other non-commercial use; redistribution
+MovieLens data is made by GroupLens, University of Minnesota: for research and other non-commercial \
+use; redistribution
 is restricted. The terms are in the README inside the archive; see also https://grouplens.org/datasets/movielens/.
 Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4):19."""
 
 
 @dataclass(frozen=True)
 class MovieLens:
-    """One archive: its name, the folder and files in it, and the MD5 of the zip (None where
-    GroupLens changes it)."""
+    """An archive of GroupLens.
 
-    name: str
+    Attributes:
+        folder: inside the archive, in which its files lie.
+        ratings: the name of the file of ratings.
+        items: the name of the file of titles.
+        md5: of the archive, in hexadecimal digits; None where GroupLens changes it.
+    """
+
     folder: str
     ratings: str
     items: str
     md5: str | None
 
 
-DATASETS: dict[str, MovieLens] = {
-    dataset.name: dataset
-    for dataset in (
-        MovieLens("ml-latest-small", "ml-latest-small", "ratings.csv", "movies.csv", None),
-        MovieLens("ml-100k", "ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723"),
-        MovieLens(
-            "ml-1m", "ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906"
-        ),
-        MovieLens(
-            "ml-10m", "ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"
-        ),
-        MovieLens(
-            "ml-20m", "ml-20m", "ratings.csv", "movies.csv", "cd245b17a1ae2cc31bb14903e1204af3"
-        ),
-        MovieLens(
-            "ml-25m", "ml-25m", "ratings.csv", "movies.csv", "6b51fb2759a8657d3bfcbfc42b592ada"
-        ),
-        MovieLens(
-            "ml-32m", "ml-32m", "ratings.csv", "movies.csv", "d472be332d4daa821edc399621853b57"
-        ),
-    )
-}
+DATASETS = {
+    "ml-latest-small": MovieLens("ml-latest-small", "ratings.csv", "movies.csv", None),
+    "ml-100k": MovieLens("ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723"),
+    "ml-1m": MovieLens("ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906"),
+    "ml-10m": MovieLens("ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"),
+    "ml-20m": MovieLens("ml-20m", "ratings.csv", "movies.csv", "cd245b17a1ae2cc31bb14903e1204af3"),
+    "ml-25m": MovieLens("ml-25m", "ratings.csv", "movies.csv", "6b51fb2759a8657d3bfcbfc42b592ada"),
+    "ml-32m": MovieLens("ml-32m", "ratings.csv", "movies.csv", "d472be332d4daa821edc399621853b57"),
+}  # fmt: skip
 
 
-def members(name: str) -> tuple[str, str]:
-    """The paths, inside the zip, of the ratings and of the items file.
+def members(name: str) -> list[str]:
+    """The paths, inside the archive, of the ratings and of the titles.
+
+    Args:
+        name: one of :data:`DATASETS`.
 
     Raises:
         ConfigError: there is no such dataset.
     """
     dataset = _known(name)
-    return f"{dataset.folder}/{dataset.ratings}", f"{dataset.folder}/{dataset.items}"
+    return [f"{dataset.folder}/{file}" for file in (dataset.ratings, dataset.items)]
 
 
 def cache_dir() -> Path:
@@ -109,15 +107,14 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
         ArtifactError: what came is not what GroupLens published.
     """
     dataset = _known(name)
-    cache = cache_dir()
-    archive = cache / f"{name}.zip"
+    archive = cache_dir() / f"{name}.zip"
     try:
-        if not _is_verified(archive, dataset):
-            cache.mkdir(parents=True, exist_ok=True)
-            with locked(beside(archive, ".lock")):
+        if not _is_verified(archive, dataset.md5):
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            with locked(_beside(archive, ".lock")):
                 # Another process may have finished between the first look and the lock.
-                if not _is_verified(archive, dataset):
-                    _download(dataset, archive, progress or (lambda done, total: None))
+                if not _is_verified(archive, dataset.md5):
+                    _download(archive, dataset.md5, progress or (lambda done, total: None))
     except OSError as error:
         why = error.strerror or error
         raise MachineError(
@@ -128,35 +125,27 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
 
 @contextmanager
 def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
-    """A file inside a zip, as a stream of bytes for a ``with`` block; nothing is unpacked to disk.
+    """Opens a file inside an archive; nothing is unpacked to disk.
+
+    Args:
+        archive: the zip.
+        member: path of the file inside it.
 
     Raises:
         ArtifactError: the zip is damaged, found when it is opened or read inside the block, or has
             no such member.
-        MachineError: the zip cannot be opened.
+        OSError: the zip cannot be opened.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            stream = opened.open(member)
-    except KeyError:
-        raise ArtifactError(f"{archive}: has no file '{member}'") from None
-    except OSError as error:
-        raise MachineError(f"{archive}: {error.strerror or error}") from None
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-    ) as error:  # RuntimeError: encrypted, unknown compression
+            if member not in opened.namelist():
+                raise ArtifactError(f"{archive}: has no file '{member}'")
+            with opened.open(member) as stream:
+                yield stream
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ArtifactError(
-            f"{archive}: damaged zip: {error}; delete it and fetch it again"
+            f"{archive}: '{member}' is damaged: {error}; delete the archive and fetch it again"
         ) from None
-    with stream:
-        try:
-            yield stream
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ArtifactError(
-                f"{archive}: '{member}' is damaged: {error}; delete it and fetch it again"
-            ) from None
 
 
 def _known(name: str) -> MovieLens:
@@ -167,39 +156,73 @@ def _known(name: str) -> MovieLens:
     raise ConfigError(f"unknown MovieLens dataset '{name}'; {hint}known: {', '.join(DATASETS)}")
 
 
-def _is_verified(archive: Path, dataset: MovieLens) -> bool:
-    if not archive.is_file():
-        return False
-    note = beside(archive, ".md5")
-    md5 = dataset.md5 or (find_md5(note.read_text("latin-1")) if note.is_file() else None)
-    # A download always leaves the note, so a zip without one was put there by hand and there is no
-    # sum to hold it to.
-    return md5_of(archive) == md5 if md5 else zipfile.is_zipfile(archive)
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
-def _download(dataset: MovieLens, archive: Path, progress: Progress) -> None:
+def _is_verified(archive: Path, md5: str | None) -> bool:
+    note = _beside(archive, ".md5")
+    if md5 is None and note.is_file():
+        md5 = _find_md5(note.read_text("latin-1"))
+    # A download always leaves its sum, so a zip without one was put there by hand.
+    return archive.is_file() and _is_intact(archive, md5)
+
+
+def _is_intact(archive: Path, md5: str | None) -> bool:
+    return _md5_of(archive) == md5 if md5 else zipfile.is_zipfile(archive)
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _find_md5(text: str) -> str | None:
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    return match[0].lower() if match else None
+
+
+def _download(archive: Path, known_md5: str | None, progress: Progress) -> None:
+    """Downloads an archive, or the rest of it, and gives it its name once its sum is right."""
     base = os.environ.get("CFCLI_MOVIELENS_URL") or BASE_URL
     if not base.startswith(("http://", "https://")):
         raise ConfigError(f"CFCLI_MOVIELENS_URL: '{base}' does not start with http:// or https://")
-    url = f"{base.rstrip('/')}/{dataset.name}.zip"
-    part = beside(archive, ".part")
-    note = beside(part, ".etag")
-    md5 = dataset.md5 or sidecar(f"{url}.md5")
-    receive(url, part, note, md5, progress)
-    found = md5_of(part)
-    if found != md5 if md5 else not zipfile.is_zipfile(part):
+    url = f"{base.rstrip('/')}/{archive.name}"
+    part = _beside(archive, ".part")
+    md5 = known_md5 or _published_md5(f"{url}.md5")
+    # Without a sum, nobody would notice that two halves are of different archives.
+    start = part.stat().st_size if md5 and part.is_file() else 0
+    receive(url, part, start, progress)
+    if start and not _is_intact(part, md5):  # the archive may have changed since the cut
+        receive(url, part, 0, progress)
+    found = _md5_of(part)
+    if not _is_intact(part, md5):
         part.unlink()
-        note.unlink(missing_ok=True)
         wrong = f"the MD5 is {found}, not {md5}" if md5 else "what came is not a zip"
         raise ArtifactError(f"{url}: {wrong}; it was deleted, run it again to download it afresh")
-    if dataset.md5 is None:
-        beside(archive, ".md5").write_text(f"{found}  {archive.name}\n")
+    if known_md5 is None:
+        _beside(archive, ".md5").write_text(f"{found}  {archive.name}\n")
     os.replace(part, archive)
-    note.unlink(missing_ok=True)
+
+
+def _published_md5(url: str) -> str | None:
+    """The sum that lies beside an archive on the server, if any does."""
+    text = read_text(url, 1000)
+    md5 = _find_md5(text or "")
+    if text is not None and md5 is None:
+        raise ArtifactError(
+            f"{url}: has no MD5 in it; a proxy or mirror may answer in place of the server"
+        )
+    return md5
 
 
 def sources(name: str, archive: Path) -> tuple[list[Source], Source]:
-    """Ratings and items inside a downloaded archive."""
+    """Ratings and titles inside a downloaded archive.
+
+    Args:
+        name: one of :data:`DATASETS`.
+        archive: the zip, as :func:`fetch` gives it.
+    """
     opened = [
         Source(f"{archive.name}:{member}", partial(open_member, archive, member), dataset=name)
         for member in members(name)

@@ -15,6 +15,7 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
 
 DEFAULT = PrepareConfig()
+PAIR_ROLES = ("user", "item")
 
 
 def read_pairs(source: Source, config: PrepareConfig = DEFAULT) -> Generator[Rows, None, None]:
@@ -29,7 +30,7 @@ def read_pairs(source: Source, config: PrepareConfig = DEFAULT) -> Generator[Row
         InputError: it is not a table, a row has too few or too many fields, or it is damaged.
         MachineError: it cannot be read.
     """
-    reading = Reading(config, _pairs_layout)
+    reading = Reading(config, partial(sniff, roles=PAIR_ROLES))
     with source.opened(config.max_bytes) as opened, open_table(opened, source, reading) as table:
         empty = pl.DataFrame(schema=table.types(table.names))
         yield Rows(empty, np.empty(0, np.int64), lambda row: "")
@@ -54,20 +55,14 @@ def read_ids(source: Source, role: str, own: str, config: PrepareConfig = DEFAUL
         MachineError: it cannot be read.
     """
     reading = Reading(config, partial(_ids_layout, role, own))
-    parts = []
+    parts = [pl.Series([], dtype=pl.String)]
     with source.opened(config.max_bytes) as opened, open_table(opened, source, reading) as table:
         found = _id_columns(table.names, role, own)
         if not found:
             raise InputError(f"{source.name}: no column '{own}' in it")
         for rows in whole_rows(table, found[:1]):
             parts.append(rows.frame[found[0]].cast(pl.String))
-    ids = pl.concat(parts) if parts else pl.Series([], dtype=pl.String)
-    return ids.drop_nulls()
-
-
-def _pairs_layout(start: str, where: str, config: PrepareConfig) -> Layout:
-    separator, fields = sniff(start, where, config.format, roles=("user", "item"))
-    return Layout(separator, is_quoted(separator), fields)
+    return pl.concat(parts).drop_nulls()
 
 
 def _ids_layout(role: str, own: str, start: str, where: str, config: PrepareConfig) -> Layout:
@@ -76,8 +71,8 @@ def _ids_layout(role: str, own: str, start: str, where: str, config: PrepareConf
     for separator in DETECTED:
         rows = split(lines, separator)
         if rows and _id_columns([name.strip() for name in rows[0]], role, own):
-            return Layout(separator, is_quoted(separator), rows[0])
-    return Layout(NO_SEPARATOR, False, [own], has_header=False)
+            return Layout(separator, rows[0], is_quoted(separator))
+    return Layout(NO_SEPARATOR, [own], quoted=False, has_header=False)
 
 
 def _id_columns(names: list[str], role: str, own: str) -> list[str]:

@@ -11,8 +11,8 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
-from cfcli.core.inputs.records import is_quoted, sniff
-from cfcli.core.inputs.roles import find_columns
+from cfcli.core.inputs.records import sniff
+from cfcli.core.inputs.roles import find_columns, numbered
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
 
@@ -48,19 +48,10 @@ def read(sources: Sequence[Source], config: PrepareConfig, scratch: Path | None 
     blocks = [block for source in sources for block in read_blocks(source, intake)]
     intake.finish()
     frame = pl.concat(blocks, how="diagonal")
-    user_ids = intake.user_ids.to_series().gather(frame["user"])
-    item_ids = intake.item_ids.to_series().gather(frame["item"])
-    others = [name for name in ("rating", "timestamp") if name in frame.columns]
-    return Ratings(
-        pl.DataFrame(
-            [
-                user_ids.rename("user_id"),
-                item_ids.rename("item_id"),
-                *(frame[name] for name in others),
-            ]
-        ),
-        intake,
-    )
+    user_ids = intake.user_ids.to_series().gather(frame["user"]).rename("user_id")
+    item_ids = intake.item_ids.to_series().gather(frame["item"]).rename("item_id")
+    others = frame.drop("user", "item").get_columns()
+    return Ratings(pl.DataFrame([user_ids, item_ids, *others]), intake)
 
 
 def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
@@ -97,18 +88,16 @@ def detect_layout(start: str, where: str, config: PrepareConfig) -> Layout:
     Raises:
         InputError: there is no separator, or more than one.
     """
-    separator, fields = sniff(start, where, config.format)
-    names = [name.strip() for name in fields]
-    quoted = is_quoted(separator)
-    may_be_movielens = len(names) in (3, 4)
-    is_movielens = may_be_movielens and separator in ("::", "\t") and _is_number(names[2])
-    if not (config.no_header or is_movielens):
-        return Layout(separator, quoted, fields)
+    layout = sniff(start, where, config)
+    width = len(layout.names)
+    may_be_movielens = width in (3, 4)
+    is_movielens = may_be_movielens and layout.separator in ("::", "\t")
+    if not (config.no_header or (is_movielens and _is_number(layout.names[2]))):
+        return layout
+    names = numbered(width)
     if may_be_movielens and not (config.user_col or config.item_col or config.rating_col):
-        names = list(HEADERLESS[: len(names)])
-    else:
-        names = [f"column_{k}" for k in range(len(names))]
-    return Layout(separator, quoted, names, has_header=False)
+        names = list(HEADERLESS[:width])
+    return replace(layout, names=names, has_header=False)
 
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:

@@ -4,13 +4,14 @@ import contextlib
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.roles import RATING_ROLES, has_roles
+from cfcli.core.inputs.tables import Layout
 
 SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}  # by the names of --format
 DETECTED: tuple[str, ...] = ("::", "\t", ",", ";", "|")
@@ -19,28 +20,16 @@ NO_SEPARATOR = UNIT  # cuts a text into whole lines, as it occurs in none
 LINES = 100  # of the start of a text, from which the separator is detected
 
 
-class FirstRecord(NamedTuple):
-    """What the first lines of a text say.
-
-    Attributes:
-        separator: of its fields; ``::`` as it is.
-        fields: of its first record.
-    """
-
-    separator: str
-    fields: list[str]
-
-
 def sniff(
-    start: str, where: str, format: str = "auto", *, roles: Sequence[str] = RATING_ROLES
-) -> FirstRecord:
-    """Detects the separator: the one that cuts most of the first lines into as many fields as the
-    first, at least one for each role.
+    start: str, where: str, config: PrepareConfig, *, roles: Sequence[str] = RATING_ROLES
+) -> Layout:
+    """Detects the separator of a text with a header: the one that cuts most of the first lines into
+    as many fields as the first, at least one for each role.
 
     Args:
         start: the first lines, none of them blank, the last perhaps cut.
         where: name of the input, for messages.
-        format: as ``--format``: ``csv``, ``tsv`` and ``dat`` name the separator.
+        config: its ``format`` names the separator, if it is ``csv``, ``tsv`` or ``dat``.
         roles: of the columns that are needed. Where several separators are possible, the one that
             gives columns for all of them is chosen.
 
@@ -48,24 +37,25 @@ def sniff(
         InputError: there is none, or more than one.
     """
     lines = start.split("\n")[:LINES]
-    candidates = DETECTED
-    if format in SEPARATORS:
-        rows = split(lines, SEPARATORS[format])
-        if rows:
-            return FirstRecord(SEPARATORS[format], rows[0])
-        candidates = ()
+    named = SEPARATORS.get(config.format)
     found = []
-    for separator in candidates:
-        rows = split(lines, separator)
-        widths = [len(row) for row in rows]
-        if widths and widths[0] >= len(roles) and widths.count(widths[0]) > len(widths) / 2:
-            found.append(FirstRecord(separator, rows[0]))
+    for separator in [named] if named else DETECTED:
+        widths = [len(row) for row in split(lines, separator)]
+        is_even = widths.count(widths[0]) > len(widths) / 2 if widths else False
+        if widths and (named or (is_even and widths[0] >= len(roles))):
+            names = split(lines, separator)[0]
+            found.append(Layout(separator, names, is_quoted(separator)))
     if len(found) > 1:
-        fitting = [record for record in found if has_roles(record.fields, roles)]
-        if len(fitting) == 1:
-            return fitting[0]
-        choices = " or by ".join(repr(record.separator) for record in found)
+        fitting = [layout for layout in found if has_roles(layout.names, roles)]
+        found = fitting if len(fitting) == 1 else found
+    if len(found) > 1:
+        choices = " or by ".join(repr(layout.separator) for layout in found)
         raise InputError(f"{where}: fields are separated by {choices}; say so with --format")
+    if not found and len(lines[0]) > csv.field_size_limit():
+        raise InputError(
+            f"{where}: the first line has {len(lines[0]):,} characters and begins with "
+            f"{lines[0][:40]!r}, so it cannot hold column names"
+        )
     if not found:
         raise InputError(
             f"{where}: no separator found (comma, tab, '::', ';' or '|') in: {lines[0][:80]} "
@@ -81,20 +71,15 @@ def split(lines: Iterable[str], separator: str) -> list[list[str]]:
         lines: without line feeds.
         separator: of the fields; it decides on :func:`is_quoted`, too.
     """
-    texts = []
-    for line in lines:
-        text = line.replace("::", UNIT) if separator == "::" else line
-        texts.append(text.rstrip("\r") + "\n")
     one = one_character(separator)
+    texts = [line.replace(separator, one).rstrip("\r") + "\n" for line in lines]
     records = csv.reader(texts, delimiter=one)
     if not is_quoted(separator):
         records = csv.reader(texts, delimiter=one, quoting=csv.QUOTE_NONE)
-    rows = []
+    rows: list[list[str]] = []
     with contextlib.suppress(csv.Error):
-        for row in records:
-            if row:
-                rows.append(row)
-    return rows
+        rows.extend(records)
+    return [row for row in rows if row]
 
 
 def is_quoted(separator: str) -> bool:
@@ -114,13 +99,8 @@ def is_blank(record: str, separator: str, quoted: bool) -> bool:
         separator: of the fields.
         quoted: whether double quotes may stand around fields.
     """
-    for field in record.split(separator):
-        text = field.strip()
-        if quoted and len(text) > 1 and text[0] == text[-1] == '"':
-            text = text[1:-1].strip()
-        if text:
-            return False
-    return True
+    quote = '"' if quoted else ""
+    return not any(field.strip().strip(quote).strip() for field in record.split(separator))
 
 
 def with_one_character(data: bytes, separator: str) -> bytes:

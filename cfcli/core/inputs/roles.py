@@ -104,6 +104,15 @@ def has_roles(names: Sequence[str], roles: Sequence[str] = RATING_ROLES) -> bool
     return all(with_role(names, role) for role in roles)
 
 
+def numbered(n: int) -> list[str]:
+    """Names for columns that have none.
+
+    Args:
+        n: number of columns.
+    """
+    return [f"column_{k}" for k in range(n)]
+
+
 def key_of(name: str) -> str:
     """The name of a column as aliases are compared: without case, blanks and underscores.
 

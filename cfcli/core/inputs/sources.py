@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from cfcli.core.errors import InputError, MachineError
-from cfcli.core.inputs.streams import Chain, Opened
+from cfcli.core.inputs.streams import Opened, Pieces, pieces
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
-NULL_FOLDER = (
-    "__HIVE_DEFAULT_PARTITION__"  # the value of rows without one: Spark, DuckDB, Polars, Dask
-)
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # no value, as Spark, DuckDB, Polars and Dask write it
 LOGS = {  # what lies in a folder of parts of which only a log says which count
     "_delta_log": "a Delta table",
     "_spark_metadata": "the output of a Spark stream",
@@ -99,14 +97,8 @@ class Source:
         try:
             with self.open() as raw:
                 opened = Opened(self.name, raw, max_bytes)
-                before = opened.state()
                 yield opened
-                opened.drain()
-                has_changed = before != opened.state()
-                if has_changed or (before and before.size != opened.packed.bytes):
-                    raise InputError(
-                        f"{self.name}: changed while it was read; try again when nothing writes to it"
-                    )
+                opened.finish()
         except IsADirectoryError:
             raise InputError(f"{self.name}: is a directory; give the files in it") from None
         except OSError as error:
@@ -126,7 +118,7 @@ class Source:
 def _standard_input() -> AbstractContextManager[IO[bytes]]:
     """Standard input as it stands: opened by its number as a file of its own, it would begin anew
     though somebody has read a part of it."""
-    return cast("IO[bytes]", Chain(b"", sys.stdin.buffer))
+    return cast("IO[bytes]", Pieces(pieces(sys.stdin.buffer)))
 
 
 def _is_hidden(name: str) -> bool:
@@ -152,18 +144,17 @@ def _refuse_table(path: Path) -> None:
     """Raises an InputError where the parts around a path do not all count, or are not all there
     yet."""
     folder = path.parent
-    if path.name in LOGS:
-        raise _of_a_log(folder, LOGS[path.name])
+    what = LOGS.get(path.name)
     if path.name.endswith(".metadata.json") and folder.name == "metadata":
-        raise _of_a_log(folder.parent, "an Iceberg table")
+        folder = folder.parent
+        what = "an Iceberg table"
+    if what:
+        raise InputError(
+            f"{folder}: is {what}, of which only its log tells which parts count; "
+            "write it to a folder of plain Parquet first"
+        )
     if path.name == "_temporary" and not (folder / "_SUCCESS").exists():
         raise InputError(
-            f"{folder}: is being written, or its writer died ('_temporary', no '_SUCCESS'); wait for it"
+            f"{folder}: is being written, or its writer died ('_temporary', no '_SUCCESS'); "
+            "wait for it"
         )
-
-
-def _of_a_log(folder: Path, what: str) -> InputError:
-    return InputError(
-        f"{folder}: is {what}, of which only its log tells which parts count; "
-        "write it to a folder of plain Parquet first"
-    )

@@ -11,10 +11,12 @@ import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from cfcli.core.errors import CfcliError, InputError, MachineError
 
@@ -27,7 +29,7 @@ UNPACK: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda stream: _zstd(stream),
+    b"\x28\xb5\x2f\xfd": lambda stream: _zstd(stream),  # defined below
 }
 
 
@@ -48,18 +50,6 @@ class SourceRecord:
     rows: int
 
 
-class FileState(NamedTuple):
-    """What changes when somebody writes to a file.
-
-    Attributes:
-        size: in bytes.
-        modified: time of the last change, in nanoseconds since 1970.
-    """
-
-    size: int
-    modified: int
-
-
 class Opened:
     """An input that is being read.
 
@@ -67,26 +57,24 @@ class Opened:
         name: of the input, for messages.
         raw: the bytes as they lie on disk.
         max_bytes: most bytes after unpacking; None for no limit but that on decompression bombs.
-
-    Attributes:
-        bytes: how many were read so far, after unpacking and recoding.
-        packed: the bytes as they lie on disk, counted and hashed.
     """
 
     def __init__(self, name: str, raw: IO[bytes], max_bytes: int | None) -> None:
         self.name = name
-        self.raw = raw
-        self.max_bytes = max_bytes
-        self.bytes = 0
-        self.packed = _Hashed(raw, name)
-        self._stream: Any = io.BufferedReader(self.packed, BUFFER)
-        self._is_packed = False
+        self._raw = raw
+        self._max_bytes = max_bytes
+        self._before = self._state()
+        self._size = 0  # bytes on disk that were read
+        self._sha256 = hashlib.sha256()
+        self._hashed = self._read_hashed()
+        self._bytes = 0  # bytes that were given out
+        self._stream: Any = _buffered(self._hashed)
         magic = self.peek()
-        for start, unpack in UNPACK.items():
-            if magic.startswith(start):
-                self._is_packed = True
-                self._stream = io.BufferedReader(unpack(self._stream), BUFFER)
-        self._is_plain = not self._is_packed and self.state() is not None
+        unpack = next((made for start, made in UNPACK.items() if magic.startswith(start)), None)
+        if unpack is not None:
+            self._stream = io.BufferedReader(unpack(self._stream), BUFFER)
+        self._is_packed = unpack is not None
+        self._is_plain = unpack is None and self._before is not None
 
     def recode(self, encoding: str) -> None:
         """Recodes what comes from here on to UTF-8.
@@ -95,7 +83,7 @@ class Opened:
             encoding: of the text.
         """
         if codecs.lookup(encoding).name != "utf-8":
-            self._stream = io.BufferedReader(_Recoded(self._stream, encoding), BUFFER)
+            self._stream = _buffered(_recoded(self._stream, encoding))
             self._is_plain = False
 
     def peek(self) -> bytes:
@@ -104,7 +92,7 @@ class Opened:
             start = bytes(self._stream.peek(MAGIC)[:MAGIC])
             if len(start) < MAGIC:  # a pipe may give less than is to come
                 start = bytes(self._stream.read(MAGIC))
-                self._stream = io.BufferedReader(Chain(start, self._stream), BUFFER)
+                self._stream = _buffered(chain([start], pieces(self._stream)))
         return start
 
     def read(self, n: int = -1) -> bytes:
@@ -134,7 +122,7 @@ class Opened:
         """
         if not self._is_plain:
             return n
-        ahead = os.pread(self.raw.fileno(), HEAD, self.bytes + n)
+        ahead = os.pread(self._raw.fileno(), HEAD, self._bytes + n)
         return n + ahead.find(b"\n") + 1
 
     @contextlib.contextmanager
@@ -154,23 +142,22 @@ class Opened:
                 if not self._is_plain:
                     copy.write(data)
             copy.flush()
-            file = self.raw if self._is_plain else copy
+            file = self._raw if self._is_plain else copy
             yield f"/dev/fd/{file.fileno()}"
 
-    def drain(self) -> None:
-        """Reads what is left on disk behind the packed content, for the checksum."""
-        while self.packed.readinto(bytearray(BUFFER)):
-            pass
+    def finish(self) -> None:
+        """Reads what is left on disk, for the checksum.
 
-    def state(self) -> FileState | None:
-        """What tells whether a regular file has changed; None for a pipe and the like."""
-        try:
-            status = os.fstat(self.raw.fileno())
-        except (OSError, AttributeError, io.UnsupportedOperation):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        return FileState(status.st_size, status.st_mtime_ns)
+        Raises:
+            InputError: the file has changed since it was opened.
+        """
+        for _ in self._hashed:
+            pass
+        is_cut = self._before is not None and self._before[0] != self._size
+        if is_cut or self._state() != self._before:
+            raise InputError(
+                f"{self.name}: changed while it was read; try again when nothing writes to it"
+            )
 
     def record(self, rows: int) -> SourceRecord:
         """What a manifest keeps of this input, once it was read.
@@ -178,16 +165,35 @@ class Opened:
         Args:
             rows: how many rows were read from it.
         """
-        return SourceRecord(self.name, self.packed.bytes, self.packed.sha256.hexdigest(), rows)
+        return SourceRecord(self.name, self._size, self._sha256.hexdigest(), rows)
+
+    def _state(self) -> tuple[int, int] | None:
+        """Size and time of the last change of a regular file; None for a pipe and the like."""
+        try:
+            status = os.fstat(self._raw.fileno())
+        except (OSError, AttributeError):
+            return None
+        return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+    def _read_hashed(self) -> Iterator[bytes]:
+        """The bytes as they lie on disk, counted and hashed on the way."""
+        try:
+            for data in pieces(self._raw):
+                self._sha256.update(data)
+                self._size += len(data)
+                yield data
+        except OSError as error:
+            # Not left to the reader of an archive, which would call it damage.
+            raise MachineError(f"{self.name}: {error.strerror or error}") from None
 
     def _count(self, data: bytes) -> bytes:
-        self.bytes += len(data)
-        if self.max_bytes is not None:
-            if self.bytes > self.max_bytes:
+        self._bytes += len(data)
+        if self._max_bytes is not None:
+            if self._bytes > self._max_bytes:
                 raise InputError(
-                    f"{self.name}: holds more than {self.max_bytes:,} bytes; see --max-bytes"
+                    f"{self.name}: holds more than {self._max_bytes:,} bytes; see --max-bytes"
                 )
-        elif self._is_packed and self.bytes > max(BOMB_BYTES, BOMB_RATIO * self.packed.bytes):
+        elif self._is_packed and self._bytes > max(BOMB_BYTES, BOMB_RATIO * self._size):
             raise InputError(
                 f"{self.name}: unpacks to more than {BOMB_RATIO} times its size, like a "
                 "decompression bomb; allow it with --max-bytes"
@@ -206,78 +212,49 @@ class Opened:
             raise InputError(f"{self.name}: damaged or cut off: {error}") from None
 
 
-class _Hashed(io.RawIOBase):
-    """Passes bytes on, and counts and hashes them."""
-
-    def __init__(self, raw: IO[bytes], name: str) -> None:
-        self.raw = raw
-        self.name = name
-        self.sha256 = hashlib.sha256()
-        self.bytes = 0
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self.ended:  # others may have moved in the file since
-            return 0
-        try:
-            n: int = self.raw.readinto(buffer) or 0  # type: ignore[attr-defined]
-        except OSError as error:
-            # Not left to the reader of an archive, which would call it damage.
-            raise MachineError(f"{self.name}: {error.strerror or error}") from None
-        self.sha256.update(memoryview(buffer)[:n])
-        self.bytes += n
-        self.ended = n == 0
-        return n
-
-
-class Chain(io.RawIOBase):
-    """Bytes that were read already, followed by the stream that they came from.
+class Pieces(io.RawIOBase):
+    """A stream of bytes that come in pieces.
 
     Args:
-        first: the bytes.
-        rest: the stream.
+        pieces: the bytes, none of them empty.
     """
 
-    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
-        self.first = first
-        self.rest = rest
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        n = min(len(self.first), len(buffer))
-        if n == 0:
-            return int(self.rest.readinto(buffer))  # type: ignore[attr-defined]
-        buffer[:n] = self.first[:n]
-        self.first = self.first[n:]
+        if not self._ready:
+            self._ready = memoryview(next(self._pieces, b""))
+        n = min(len(self._ready), len(buffer))
+        buffer[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
         return n
 
 
-class _Recoded(io.RawIOBase):
+def pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    """What is left of a stream, in pieces of at most :data:`BUFFER` bytes.
+
+    Args:
+        stream: to read.
+    """
+    return iter(partial(stream.read, BUFFER), b"")
+
+
+def _buffered(pieces: Iterable[bytes]) -> io.BufferedReader:
+    return io.BufferedReader(Pieces(pieces), BUFFER)
+
+
+def _recoded(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     """A text in another encoding, as UTF-8."""
-
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self.stream = stream
-        self.decoder = codecs.getincrementaldecoder(encoding)()
-        self.ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.ready:
-            data = self.stream.read(BUFFER)
-            self.ready = self.decoder.decode(data, final=not data).encode()
-            if not data:
-                break
-        n = min(len(self.ready), len(buffer))
-        buffer[:n] = self.ready[:n]
-        self.ready = self.ready[n:]
-        return n
+    decoder = codecs.getincrementaldecoder(encoding)()
+    for data in chain(pieces(stream), [b""]):
+        text = decoder.decode(data, final=not data)
+        if text:
+            yield text.encode()
 
 
 def _zstd(stream: IO[bytes]) -> Any:

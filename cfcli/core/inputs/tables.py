@@ -72,14 +72,14 @@ class Layout:
 
     Attributes:
         separator: of its fields.
-        quoted: whether double quotes may stand around fields.
         names: of its columns.
+        quoted: whether double quotes may stand around fields.
         has_header: whether the first record holds the names, and no data.
     """
 
     separator: str
-    quoted: bool
     names: list[str]
+    quoted: bool
     has_header: bool = True
 
 

@@ -9,8 +9,8 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import is_text, open_table
-from cfcli.core.inputs.records import is_quoted, sniff
-from cfcli.core.inputs.roles import ALIASES, has_roles, key_of, with_role
+from cfcli.core.inputs.records import sniff
+from cfcli.core.inputs.roles import ALIASES, has_roles, key_of, numbered, with_role
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, whole_rows
 
@@ -75,18 +75,13 @@ def _layout(start: str, where: str, config: PrepareConfig) -> Layout:
     first = start.split("\n", 1)[0].rstrip("\r")
     if first.count("|") > len(ML100K_GENRES):
         others = first.count("|") - 1 - len(ML100K_GENRES)
-        names = ["movie_id", "title", *_numbered(others), *ML100K_GENRES]
-        return Layout("|", False, names, has_header=False)
+        names = ["movie_id", "title", *numbered(others), *ML100K_GENRES]
+        return Layout("|", names, quoted=False, has_header=False)
     fields = first.split("::")
     if len(fields) >= len(DAT_COLUMNS) and not has_roles(fields, TITLE_ROLES):
-        names = [*DAT_COLUMNS, *_numbered(len(fields) - len(DAT_COLUMNS))]
-        return Layout("::", False, names, has_header=False)
-    separator, fields = sniff(start, where, config.format, roles=TITLE_ROLES)
-    return Layout(separator, is_quoted(separator), fields)
-
-
-def _numbered(n: int) -> list[str]:
-    return [f"column_{k}" for k in range(n)]
+        names = [*DAT_COLUMNS, *numbered(len(fields) - len(DAT_COLUMNS))]
+        return Layout("::", names, quoted=False, has_header=False)
+    return sniff(start, where, config, roles=TITLE_ROLES)
 
 
 def _read(table: Table) -> pl.DataFrame:
@@ -96,16 +91,13 @@ def _read(table: Table) -> pl.DataFrame:
             f"{table.where}: needs a column of item ids and one called title; "
             f"found {', '.join(table.names)}"
         )
-    item = min(with_role(table.names, "item"), key=_precedence)
+    item = min(with_role(table.names, "item"), key=lambda name: ALIASES["item"].index(key_of(name)))
     title = with_role(table.names, "title")[0]
-    flags = [name for name in ML100K_GENRES if name in table.names]
+    flags = ML100K_GENRES if set(ML100K_GENRES) <= set(table.names) else []
     genres = with_role(table.names, "genres")[:1]
-    if len(flags) < len(ML100K_GENRES):
-        flags = []
     names = [item, title, *genres, *flags]
     frames = [pl.DataFrame(schema=table.types(names))]
-    for rows in whole_rows(table, names):
-        frames.append(rows.frame)
+    frames += [rows.frame for rows in whole_rows(table, names)]
     frame = pl.concat(frames)
     joined = pl.lit(None, pl.String)
     if flags:
@@ -117,7 +109,3 @@ def _read(table: Table) -> pl.DataFrame:
             joined = joined.cast(pl.List(pl.String)).list.join("|")
     columns = {"id": pl.col(item), "title": pl.col(title), "genres": joined}
     return frame.select(**columns).cast(pl.String)
-
-
-def _precedence(name: str) -> int:
-    return ALIASES["item"].index(key_of(name))

@@ -18,7 +18,7 @@ from cfcli.core.data import prepare as preparation
 from cfcli.core.data import spool
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import InputError
-from cfcli.core.inputs import checks, delimited, lines, parquet, ratings
+from cfcli.core.inputs import checks, delimited, parquet, ratings
 from cfcli.core.inputs.sources import Source
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
@@ -65,7 +65,7 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything holds whether a table comes in one block or a row is in two of them."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "blocks of some bytes":
-            patch.setattr(lines, "BLOCK", 64)
+            patch.setattr(delimited, "BLOCK", 64)
             patch.setattr(delimited, "PIECE", 40)
             patch.setattr(parquet, "BLOCK_ROWS", 3)
             patch.setattr(spool, "MEMORY", 100)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.records import BadQuote, find_records, is_quoted, sniff
+from cfcli.core.inputs.tables import Layout
 
 
 def is_regular(data: bytes, separator: str, fields: int) -> bool:
@@ -78,15 +80,22 @@ def test_quotes_mean_nothing_between_tabs() -> None:
 
 
 def test_the_separator_that_gives_the_roles_wins() -> None:
-    assert sniff("user;item;rating;a,b,c\n1;2;3;x,y,z\n", "f") == (
-        ";",
-        ["user", "item", "rating", "a,b,c"],
-    )
-    assert sniff('user,item,rating,title\n1,2,3,"a;b;c"\n', "f")[0] == ","
-    assert sniff('"us\ner",item,rating\n1,2,3\n', "f") == (",", ["us\ner", "item", "rating"])
-    assert sniff("a,b,c;d;e\n", "f", "csv") == (",", ["a", "b", "c;d;e"])
+    auto = PrepareConfig()
+    layout = sniff("user;item;rating;a,b,c\n1;2;3;x,y,z\n", "f", auto)
+    assert layout == Layout(";", ["user", "item", "rating", "a,b,c"], quoted=True)
+    assert sniff('user,item,rating,title\n1,2,3,"a;b;c"\n', "f", auto).separator == ","
+    broken = sniff('"us\ner",item,rating\n1,2,3\n', "f", auto)
+    assert broken == Layout(",", ["us\ner", "item", "rating"], quoted=True)
+    csv_only = PrepareConfig(format="csv")
+    assert sniff("a,b,c;d;e\n", "f", csv_only).names == ["a", "b", "c;d;e"]
     with pytest.raises(InputError, match="say so with --format"):
-        sniff("a,b,c;d;e\n", "f")
+        sniff("a,b,c;d;e\n", "f", auto)
+
+
+def test_a_first_line_that_is_too_long_for_names_is_refused_as_that() -> None:
+    line = "1,2,5," + "x" * 200_000
+    with pytest.raises(InputError, match="f: the first line has 200,006 characters"):
+        sniff(line, "f", PrepareConfig())
 
 
 def test_records_are_found_with_their_lines() -> None:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import os
 import threading
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from cfcli.core.errors import InputError, MachineError
 from cfcli.core.inputs import lines
-from cfcli.core.inputs.lines import ahead, line_blocks
+from cfcli.core.inputs.lines import Lines, ahead, line_blocks
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import SourceRecord
 
@@ -109,13 +110,15 @@ def test_blocks_end_where_records_end(
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(records)
     data = stream.getvalue().encode()
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(lines, "BLOCK", size)
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "r.csv"
         path.write_bytes(data)
         with (Source.of(path) if on_disk else source(data)).opened() as opened:
-            blocks = list(line_blocks(opened, opened.read(3), quoted=True))
+            found = list(line_blocks(opened, Lines(opened.read(3), 1), quoted=True, size=size))
+    blocks = [block.data for block in found]
     assert b"".join(blocks) == data
+    ends = itertools.accumulate(block.count(b"\n") for block in blocks)
+    assert [block.first for block in found] == [1, *(1 + end for end in ends)][: len(found)]
     rows = [
         tuple(row)
         for block in blocks
@@ -125,19 +128,18 @@ def test_blocks_end_where_records_end(
 
 
 def test_long_lines_are_refused_wherever_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "BLOCK", 100)
     monkeypatch.setattr(lines, "MAX_LINE", 50)
     for before in range(0, 120, 7):
         for length, is_long in ((50, False), (51, True), (500, True)):
             data = b"x" * before + b"\n" + b"y" * length + b"\nz\n"
             with source(data).opened() as opened:
-                blocks = line_blocks(opened, b"", quoted=False)
+                blocks = line_blocks(opened, Lines(b"", 1), quoted=False, size=100)
                 if is_long or before > 50:
                     with pytest.raises(InputError, match="longer than"):
                         list(blocks)
                     opened.read()
                 else:
-                    assert b"".join(blocks) == data
+                    assert b"".join(block.data for block in blocks) == data
 
 
 def test_the_next_is_made_while_one_is_in_use_and_errors_come_through() -> None:
@@ -146,16 +148,16 @@ def test_the_next_is_made_while_one_is_in_use_and_errors_come_through() -> None:
     def numbers():  # type: ignore[no-untyped-def]
         for k in range(4):
             made.append(threading.current_thread() is threading.main_thread())
-            yield k
+            yield Lines(b"x", k)
         raise ValueError("at the end")
 
     seen = []
     with pytest.raises(ValueError, match="at the end"):
         for k in ahead(numbers()):
-            seen.append(k)
+            seen.append(k.first)
     assert seen == [0, 1, 2, 3]
     assert made == [False] * 4
-    assert next(ahead(iter([1, 2, 3]))) == 1  # and one may stop
+    assert next(ahead(iter([Lines(b"", 1), Lines(b"", 2)]))).first == 1  # and one may stop
 
 
 def test_folders_of_other_engines(tmp_path: Path) -> None:
