@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import polars as pl
 
+from cfcli.core.config.fields import Value
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import Dataset as StoredDataset
-from cfcli.core.data.dataset import DatasetInfo
+from cfcli.core.data.info import DatasetInfo
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.sources import Source
+from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import Run as StoredRun
-from cfcli.core.runs.run import RunInfo
 from cfcli.core.training.epochs import Epoch
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def prepare(
     config: StrPath | None = None,
     force: bool = False,
     accept_shrink: bool = False,
-    **keys: object,
+    **keys: Value,
 ) -> Dataset:
     """Turns ratings into a dataset: maps ids, settles duplicates, splits the rows.
 
@@ -330,9 +331,12 @@ def prepare(
     if dataset is not None:
         from cfcli.core.inputs import movielens
 
-        sources, own_titles = movielens.known(dataset)
+        if dataset == "sample":
+            sources, own_titles = movielens.sample()
+        else:
+            sources, own_titles = movielens.sources(dataset, movielens.fetch(dataset))
         titles = titles or own_titles
-    else:
+    elif ratings is not None:
         sources = _sources(ratings)
     made, notes = preparation.prepare(
         sources,
@@ -355,7 +359,7 @@ def train(
     out: StrPath | None = None,
     config: StrPath | None = None,
     quiet: bool = False,
-    **keys: object,
+    **keys: Value,
 ) -> Run:
     """Trains a model, stops when the validation error no longer falls, keeps the best epoch.
 
@@ -385,6 +389,8 @@ def train(
     stored = data._stored if isinstance(data, Dataset) else StoredDataset.load(Path(data))
     progress = None if quiet else _Lines()
     trained = train_run(stored, settings, _path(out), progress)
+    if trained is None:  # only where several processes train, which was refused
+        raise ConfigError("cfcli.train is one process")
     return Run(StoredRun(trained.path, trained.info))
 
 

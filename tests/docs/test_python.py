@@ -33,7 +33,9 @@ def test_the_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    code = "import sys, cfcli; print(sorted({'numpy', 'polars', 'torch', 'typer'} & set(sys.modules)))"
+    code = (
+        "import sys, cfcli; print(sorted({'numpy', 'polars', 'torch', 'typer'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -59,6 +59,11 @@ class Evaluation:
     mse_gain_over_mean: float
     mse_difference_to_bias: Interval
 
+    @property
+    def rating(self) -> ModelErrors:
+        """Errors of the predicted ratings, another name of ``model``."""
+        return self.model
+
 
 class Evaluated(NamedTuple):
     """An evaluation and the rows that it rests on.

