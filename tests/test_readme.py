@@ -7,9 +7,13 @@ import subprocess
 from pathlib import Path
 
 from shell import CFCLI, write_ratings
+from test_architecture import ORDER
+
+from cfcli.cli.app import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
 def test_every_sh_block_runs(tmp_path: Path) -> None:
@@ -36,15 +40,21 @@ def test_make_targets_of_the_readme_exist() -> None:
         assert f"\n{target}:" in makefile
 
 
-def test_every_command_and_module_is_named() -> None:
-    for path in (ROOT / "cfcli" / "core").glob("*.py"):
-        assert path.name in README or path.name == "__init__.py", path.name
-    for path in (ROOT / "cfcli" / "cli").glob("*.py"):
-        command = path.stem.replace("_", "-")
-        assert f"`cfcli {command}" in README or path.stem in (
-            "__init__",
-            "app",
-            "console",
-            "options",
-            "terminal",
-        ), command
+def test_every_command_is_named_in_the_readme() -> None:
+    assert [name for name in COMMANDS if f"| `cfcli {name}" not in README] == []
+
+
+def test_every_room_is_named_where_the_layout_is_described() -> None:
+    rooms = [path for path in (ROOT / "cfcli" / "core").iterdir() if path.name[0] not in "_."]
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in rooms]
+    described = re.findall(r"^      ([\w./]+) ", CONTRIBUTING, re.MULTILINE)
+    assert sorted(described) == sorted(names)
+    order = " ".join(line.strip() for line in CONTRIBUTING.split("\n"))
+    assert ORDER in order
+    assert "(CONTRIBUTING.md)" in README
+
+
+def test_files_that_contributing_names_exist() -> None:
+    files = re.findall(r"`((?:cfcli|tests)/[\w/]+\.py)`", CONTRIBUTING)
+    assert len(files) > 8
+    assert [name for name in files if not (ROOT / name).exists()] == []
