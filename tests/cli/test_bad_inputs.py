@@ -33,6 +33,7 @@ from typer.testing import CliRunner
 
 from cfcli.cli.app import app
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import Columns
 
 ROWS = [(u, i, (u * i) % 5 + 1) for u in range(1, 7) for i in range(1, 7)]
 HEAD = "user,item,rating\n"
@@ -165,11 +166,7 @@ def test_case_04_no_header(prepare: Prepare) -> None:
         "data2",
     ]
     assert prepare(content, "--no-header", *mapped).code == 0
-    assert Dataset.load(Path("data2")).info.columns == {
-        "user": "column_1",
-        "item": "column_0",
-        "rating": "column_2",
-    }
+    assert Dataset.load(Path("data2")).info.columns == Columns("column_1", "column_0", "column_2")
 
 
 def test_case_05_missing_column(prepare: Prepare) -> None:
@@ -188,7 +185,7 @@ def test_case_06_column_twice(prepare: Prepare) -> None:
 def test_case_07_case_and_blanks_in_names(prepare: Prepare) -> None:
     done = prepare(CSV.replace(HEAD, "User_ID, item_id ,RATING\n"))
     taken(done, N, "blanks around the names of columns were left out")
-    assert done.info.columns == {"user": "User_ID", "item": "item_id", "rating": "RATING"}
+    assert done.info.columns == Columns("User_ID", "item_id", "RATING")
     assert done.out == "data\n"
     done.folder.joinpath("data", "dataset.json").unlink()
 
@@ -766,7 +763,7 @@ def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
         [CFCLI, "prepare", "--max-bad-rows", "1", "--", name], cwd=tmp_path, capture_output=True
     )
     assert done.returncode == 0
-    assert Dataset.load(tmp_path / "data").info.sources[0]["name"] == os.fsdecode(name)
+    assert Dataset.load(tmp_path / "data").info.sources[0].name == os.fsdecode(name)
 
 
 def test_case_59_locale_that_cannot_show_an_id(tmp_path: Path) -> None:

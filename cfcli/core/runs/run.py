@@ -98,6 +98,9 @@ class Run:
         Raises:
             ArtifactError: they are not those of a training.
         """
+        for name in ("model", "dim", "seed"):
+            if name not in self.info.config:
+                raise ArtifactError(f"{self.path / MANIFEST}: damaged: 'config' has no '{name}'")
         try:
             return from_dict(TrainConfig, self.info.config)
         except ConfigError as error:

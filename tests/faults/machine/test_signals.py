@@ -83,9 +83,8 @@ def test_a_second_signal_ends_a_training_at_once(here: Path, tried: Tried) -> No
     tried("F7", "a second signal to train", 1, not good)
     assert good, (process.returncode, seconds, err[-300:])
     assert not (here / "run").exists()
-    assert (
-        writing.resumable(here / "run")[1] is not None
-    )  # it was killed: what it left can be taken over
+    # It was killed: what it left can be taken over.
+    assert writing.resumable(here / "run").out is not None
 
 
 def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried: Tried) -> None:

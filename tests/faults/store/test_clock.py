@@ -35,6 +35,6 @@ def test_a_clock_that_jumps_back_or_stands_still_changes_nothing(
     for module in (stores, verdict):
         monkeypatch.setattr(module, "datetime", back)
     state = store.status()
-    assert state["age_seconds"] < 0
+    assert state.age_seconds < 0
     check_age(state, 3600)
-    assert number_of(store.rollback()[0]) == 4
+    assert number_of(store.rollback().run) == 4

@@ -208,6 +208,6 @@ def test_a_rollback_fails_or_is_killed(
                 assert_fails_cleanly(done, fault)
                 assert assert_whole(store) in (2, 3)
                 assert assert_recovers(store) in (2, 3)
-                assert store.rollback(store.runs()[1].name)[0] == store.runs()[1]
+                assert store.rollback(store.runs()[1].name).run == store.runs()[1]
                 assert assert_recovers(store) == 2
     trials.end(tried, "F3", "a rollback fails or is killed: another run than the two in use")

@@ -69,7 +69,8 @@ def test_what_is_kept_are_the_newest_the_current_and_the_one_before(
     assert [path.name[:6] for path in store.prune(2)] == ["000002", "000004"]
     assert [path.name[:6] for path in store.prune(1)] == ["000005"]
     assert [path.name[:6] for path in store.runs()] == ["000001", "000003", "000006"]
-    assert [path.name[:6] for path in store.rollback()] == ["000001", "000003"]
+    back = store.rollback()
+    assert (back.run.name[:6], back.previous.name[:6]) == ("000001", "000003")
     assert store.prune(1)
     assert assert_whole(store) == 1
 

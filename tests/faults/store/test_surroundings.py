@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from store_faults import (
 
 from cfcli.core.retraining.store import Store
 from cfcli.core.runs.run import Run
-from cfcli.core.runs.verdict import gate_of
+from cfcli.core.runs.verdict import read_gate
 
 MADE = (
     "config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet",
@@ -45,9 +46,8 @@ def assert_same_as_in(folder: Path, store: Store) -> None:
     runs = [Store(folder / "store").runs()[0], store.runs()[0]]
     assert runs[0].name == runs[1].name
     assert files_of(runs[0]) == files_of(runs[1])
-    verdicts = [gate_of(run) or {} for run in runs]
-    assert [v.pop("decided") for v in verdicts]
-    assert verdicts[0] == verdicts[1]
+    verdicts = [read_gate(run) for run in runs]
+    assert replace(verdicts[0], decided="") == replace(verdicts[1], decided="")
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_a_model_in_use_that_cannot_be_read_is_replaced_though_no_rating_changed
     assert "status=published" in done.stderr
     assert "start=full" in done.stderr
     assert Run.load(store.path / "current").path.name == store.runs()[-1].name
-    assert store.status()["current"] == store.runs()[-1].name
+    assert store.status().current == store.runs()[-1].name
