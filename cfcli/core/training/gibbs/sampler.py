@@ -5,10 +5,10 @@
     items
 
 z_u are features of which items u rated in the training rows. Salakhutdinov and Mnih (2008),
-"Bayesian Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al. (2015),
-"Macau"; to use who rated what as such features follows Rendle et al. (2019), "On the Difficulty of
-Evaluating Baselines"; a noise of its own for each user and item is that of Lakshminarayanan et al.
-(2011), "Robust Bayesian Matrix Factorization".
+"Bayesian Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al.
+(2015), "Macau"; to use who rated what as such features follows Rendle et al. (2019), "On the
+Difficulty of Evaluating Baselines"; a noise of its own for each user and item is that of
+Lakshminarayanan et al. (2011), "Robust Bayesian Matrix Factorization".
 
 The sampler standardises the ratings, because the hyperpriors have a fixed scale.
 """
