@@ -196,7 +196,7 @@ class Summary:
             low = float(rating.min(initial=low))
             high = float(rating.max(initial=high))
             total += rating.sum()
-            squares += rating @ rating
+            squares += float(rating @ rating)
             user_n += np.bincount(block["user"].to_numpy(), minlength=users)
             item_n += np.bincount(block["item"].to_numpy(), minlength=items)
         mean = total / max(n, 1)
