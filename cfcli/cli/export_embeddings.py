@@ -41,8 +41,9 @@ def export_embeddings(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Earlier Parquet export of items: turn the vectors of an mf onto it, so that vectors of two trainings "
-            "can be compared. Inner products stay; export users with the same FILE.",
+            help="Earlier Parquet export of items: turn the vectors of an mf onto it, so that "
+            "vectors of two trainings can be compared. Inner products stay; export users with the "
+            "same FILE.",
         ),
     ] = None,
     excel_safe: options.ExcelSafe = False,

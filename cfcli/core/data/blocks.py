@@ -1,11 +1,11 @@
-"""The rows of a split, block by block: what does not fit into memory, or need not."""
+"""The rows of a split, block by block, so that they need not fit into memory."""
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,13 +14,22 @@ from numpy.typing import NDArray
 from cfcli.core.errors import ArtifactError
 
 COLUMNS = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
-KINDS = {"user": np.uint32, "item": np.uint32, "rating": np.float32}
-ROWS = 1 << 20  # of a table that is in memory, at once
+DTYPES = {"user": np.uint32, "item": np.uint32, "rating": np.float32}
+ROWS = 1 << 20  # rows of a block of a table in memory
+
+Arrays = dict[str, NDArray[np.generic]]  # by name of the column, as in ``DTYPES``
 
 
 class Piece(NamedTuple):
-    """Rows ``start`` to ``stop`` of a row group; of these, every ``every``-th, from ``offset``
-    on."""
+    """Some rows of a row group.
+
+    Attributes:
+        group: number of the row group, from 0.
+        start: the first row in it.
+        stop: the row after the last.
+        offset: how many of these rows to skip at the beginning.
+        every: 1 takes all other rows, n every n-th of them.
+    """
 
     group: int
     start: int
@@ -31,12 +40,14 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Blocks:
-    """The Parquet file of a split, read by row groups; :mod:`cfcli.core.data.writing` writes those
-    of about a million rows.
+    """The Parquet file of a split, read by row groups.
+
+    :mod:`cfcli.core.data.writing` writes groups of about a million rows.
 
     Attributes:
         path: of the file.
-        users, items: numbers of them; no index may reach them.
+        users: number of users; all indices of users are below it.
+        items: number of items; all indices of items are below it.
     """
 
     path: Path
@@ -51,7 +62,14 @@ class Blocks:
         return self.read(self.pieces(range(len(self))))
 
     def pieces(self, rows: range) -> list[Piece]:
-        """The parts of row groups that these rows are."""
+        """Finds the parts of row groups that hold some rows.
+
+        Args:
+            rows: consecutive rows of the file.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
         found, begin = [], 0
         for group, n in enumerate(self._groups):
             start, stop = max(rows.start - begin, 0), min(rows.stop - begin, n)
@@ -61,16 +79,34 @@ class Blocks:
         return found
 
     def read(self, pieces: Iterable[Piece]) -> Iterator[pl.DataFrame]:
-        """The rows of each piece."""
+        """Reads pieces as tables, see :meth:`arrays`.
+
+        Args:
+            pieces: what to read, in this order.
+
+        Yields:
+            The rows of each piece: columns ``user`` u32, ``item`` u32, ``rating`` f32.
+
+        Raises:
+            ArtifactError: the file is damaged, or has an invalid index.
+        """
         for columns in self.arrays(pieces):
             yield pl.DataFrame(columns)
 
-    def arrays(self, pieces: Iterable[Piece]) -> Iterator[dict[str, NDArray[Any]]]:
-        """The columns of each piece, by nothing that works in threads: in a process that was
-        forked, as PyTorch's workers are, threads of the libraries that it came with wait for ever.
+    def arrays(self, pieces: Iterable[Piece]) -> Iterator[Arrays]:
+        """Reads pieces as arrays, without threads.
+
+        In a forked process, as PyTorch's workers are, the thread pools of libraries that were
+        loaded before the fork would wait for ever.
+
+        Args:
+            pieces: what to read, in this order.
+
+        Yields:
+            The columns ``user``, ``item`` and ``rating`` of each piece.
 
         Raises:
-            ArtifactError: the file is damaged, or has an index that is none.
+            ArtifactError: the file is damaged, or has an invalid index.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -78,31 +114,30 @@ class Blocks:
         try:
             with pq.ParquetFile(self.path) as file:
                 for group, start, stop, offset, every in pieces:
-                    table = file.read_row_group(group, columns=[*COLUMNS], use_threads=False)[
-                        start:stop
-                    ]
+                    table = file.read_row_group(group, columns=[*COLUMNS], use_threads=False)
+                    table = table[start:stop]
                     if any(column.null_count for column in table.columns):
-                        raise ArtifactError(f"{self.path}: damaged: has gaps")
+                        raise ArtifactError(f"{self.path}: damaged: has missing values")
                     columns = {
-                        name: table.column(name).to_numpy()[offset::every] for name in COLUMNS
+                        name: np.ascontiguousarray(table.column(name).to_numpy()[offset::every])
+                        for name in COLUMNS
                     }
-                    yield {
-                        name: np.ascontiguousarray(column)
-                        for name, column in self._checked(columns).items()
-                    }
+                    self._check(columns)
+                    yield columns
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise ArtifactError(
-                f"{self.path}: damaged: {(str(error).splitlines() or [''])[0]}"
-            ) from None
+            raise self._damaged(error) from None
 
-    def _checked(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        kinds = {name: column.dtype for name, column in columns.items()}
-        if kinds != KINDS or not np.isfinite(columns["rating"]).all():
+    def _check(self, columns: Arrays) -> None:
+        dtypes = {name: column.dtype for name, column in columns.items()}
+        if dtypes != DTYPES or not np.isfinite(columns["rating"]).all():
             raise ArtifactError(f"{self.path}: damaged: not users, items and finite ratings")
         for name, n in (("user", self.users), ("item", self.items)):
             if columns[name].max(initial=0) >= max(n, 1):
                 raise ArtifactError(f"{self.path}: damaged: column '{name}' is not below {n}")
-        return columns
+
+    def _damaged(self, error: Exception) -> ArtifactError:
+        reason = str(error).partition("\n")[0]
+        return ArtifactError(f"{self.path}: damaged: {reason}")
 
     @cached_property
     def _groups(self) -> list[int]:
@@ -112,23 +147,24 @@ class Blocks:
 
         try:
             with pq.ParquetFile(self.path) as file:
-                return [
-                    file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)
-                ]
+                metadata = file.metadata
+                return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(
-                f"{self.path}: damaged: {(str(error).splitlines() or [''])[0]}"
-            ) from None
+            raise self._damaged(error) from None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What one pass over rows tells.
+    """Statistics of rows from one pass over them.
 
     Attributes:
         n: number of rows.
-        low, high, mean, deviation: of the ratings.
-        user_n, item_n: ratings of each, (U,) and (I,).
+        low: the lowest rating.
+        high: the highest rating.
+        mean: of the ratings.
+        deviation: standard deviation of the ratings.
+        user_n: number of ratings of each user, (U,).
+        item_n: number of ratings of each item, (I,).
     """
 
     n: int
@@ -141,23 +177,37 @@ class Summary:
 
     @classmethod
     def of(cls, rows: "pl.DataFrame | Blocks", users: int, items: int) -> "Summary":
-        """The summary of a table or of blocks."""
-        n, low, high, total, squares = 0, math.inf, -math.inf, 0.0, 0.0
+        """Summarises rows.
+
+        Args:
+            rows: columns ``user``, ``item`` and ``rating``.
+            users: number of users (U).
+            items: number of items (I).
+
+        Raises:
+            ArtifactError: the file of the blocks is damaged.
+        """
+        n, total, squares = 0, 0.0, 0.0
+        low, high = math.inf, -math.inf
         user_n, item_n = np.zeros(users, np.int64), np.zeros(items, np.int64)
         for block in in_blocks(rows):
-            rating: NDArray[Any] = block["rating"].to_numpy().astype(np.float64)
+            rating: NDArray[np.float64] = block["rating"].to_numpy().astype(np.float64)
             n += len(rating)
-            low, high = min(low, rating.min(initial=low)), max(high, rating.max(initial=high))
+            low = float(rating.min(initial=low))
+            high = float(rating.max(initial=high))
             total += rating.sum()
-            squares += rating @ rating
+            squares += float(rating @ rating)
             user_n += np.bincount(block["user"].to_numpy(), minlength=users)
             item_n += np.bincount(block["item"].to_numpy(), minlength=items)
         mean = total / max(n, 1)
-        return cls(
-            n, low, high, mean, max(squares / max(n, 1) - mean**2, 0.0) ** 0.5, user_n, item_n
-        )
+        deviation = max(squares / max(n, 1) - mean**2, 0.0) ** 0.5
+        return cls(n, low, high, mean, deviation, user_n, item_n)
 
 
 def in_blocks(rows: pl.DataFrame | Blocks) -> Iterable[pl.DataFrame]:
-    """A table as blocks, too."""
+    """Makes blocks of a table in memory, too.
+
+    Args:
+        rows: a table, or what is in blocks already.
+    """
     return rows if isinstance(rows, Blocks) else rows.iter_slices(ROWS)

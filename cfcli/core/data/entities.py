@@ -10,7 +10,7 @@ from cfcli.core.pair import Entity, Pair
 from cfcli.core.storage import tables
 from cfcli.core.storage.tables import read_table
 
-# Names of columns that stand beside the ids in the tables of datasets, runs and reports.
+# Names of other columns in the tables of datasets, runs and reports, which ids cannot have.
 RESERVED = {
     "n_ratings", "genres", "rating", "prediction", "mean", "user_mean", "item_mean", "bias", "warm",
     "query", "rank", "score",
@@ -56,8 +56,8 @@ def read_entities(
         One row per user or item, their ids as text.
 
     Raises:
-        ArtifactError: it is another table, has an id twice, or ids that are no whole numbers though
-            the manifest says so.
+        ArtifactError: the table has other columns or rows, has an id twice, or has ids that are no
+            whole numbers though ``integer_ids`` says so.
     """
     path, column = folder / f"{entity}s.parquet", id_columns[entity]
     table = read_table(path, {column: pl.String, **columns}, rows)

@@ -21,18 +21,18 @@ from cfcli.core.errors import InputError
 from cfcli.core.inputs import parquet
 from cfcli.core.inputs.sources import Source
 
-DISTINCT = 1000  # ratings of more values than this are no steps of a scale
+DISTINCT = 1000  # with more different ratings than this, the scale has no steps
 
 
 @dataclass(frozen=True)
 class Entities:
-    """The users, or the items, that have ratings.
+    """The users, or the items, that have ratings (N of C codes in the spool).
 
     Attributes:
         map: their ids.
-        index: shape (codes,): the index of each code of the spool that is in use.
-        hashes: shape (codes,): the hash of its id.
-        counts: shape (len(map),): ratings of each.
+        index: the index of each code, (C,); 0 for a code without ratings.
+        hashes: the hash of the id of each code, (C,); 0 for a code without ratings.
+        counts: number of ratings of each, in the order of the map, (N,).
     """
 
     map: IdMap
@@ -42,6 +42,13 @@ class Entities:
 
     @classmethod
     def of(cls, spool: Spool, name: str, ids: pl.Series) -> "Entities":
+        """Maps the codes of the spool to indices.
+
+        Args:
+            spool: the ratings.
+            name: its column of codes, ``user`` or ``item``.
+            ids: the id of each code, (C,).
+        """
         by_code = spool.counts(name, len(ids))
         used = np.flatnonzero(by_code)
         known = ids.gather(used)
@@ -55,8 +62,15 @@ class Entities:
         return cls(id_map, index, hashes, counts)
 
     def table(self, name: str, titles: pl.DataFrame | None = None) -> pl.DataFrame:
-        """One row each, in the order of the index: the id under its own column name, ``n_ratings``
-        and titles."""
+        """Makes the table that a dataset holds.
+
+        Args:
+            name: of the column of ids.
+            titles: columns ``id`` and those to add, or None to add none.
+
+        Returns:
+            One row each, in the order of the index: the id, ``n_ratings``, and what was added.
+        """
         frame = pl.DataFrame({name: self.map.ids, "n_ratings": self.counts})
         if titles is not None:
             frame = frame.join(
@@ -66,19 +80,31 @@ class Entities:
 
 
 class Values:
-    """Ratings as they come by: their range, their sum and, while there are few different ones, how
-    many of each."""
+    """Statistics of ratings that come block by block.
+
+    Attributes:
+        counts: columns ``rating`` and ``count``, sorted; None if over ``DISTINCT`` ratings differ.
+        low: the lowest rating.
+        high: the highest rating.
+        total: the sum of the ratings.
+    """
 
     def __init__(self) -> None:
         self.counts: pl.DataFrame | None = pl.DataFrame(
             schema={"rating": pl.Float32, "count": pl.UInt32}
         )
-        self.low, self.high, self.total = np.inf, -np.inf, 0.0
+        self.low, self.high = np.inf, -np.inf
+        self.total = 0.0
 
     def add(self, rating: pl.Series) -> None:
-        if not len(rating):
-            return
-        self.low, self.high = min(self.low, rating.min()), max(self.high, rating.max())  # type: ignore[type-var,assignment]
+        """Adds a block.
+
+        Args:
+            rating: its ratings, float32, of any number.
+        """
+        values = rating.to_numpy()
+        self.low = float(values.min(initial=self.low))
+        self.high = float(values.max(initial=self.high))
         self.total += float(rating.cast(pl.Float64).sum())
         if self.counts is not None:
             counts = _added(self.counts, rating.rename("rating").value_counts())
@@ -86,12 +112,21 @@ class Values:
 
 
 def _added(*counts: pl.DataFrame) -> pl.DataFrame:
+    """The sum of counts by rating."""
     return pl.concat(counts).group_by("rating").agg(pl.col("count").sum()).sort("rating")
 
 
 @dataclass
 class Sides:
-    """What was written: rows of each side, cold rows among them, and the ratings."""
+    """What was written.
+
+    Attributes:
+        n: number of rows of each side of the split, by name.
+        cold: number of rows whose user or item has no training rating, by name of the held-out
+            side.
+        train: statistics of the training ratings.
+        histogram: of all ratings.
+    """
 
     n: dict[str, int]
     cold: dict[str, int]
@@ -99,15 +134,21 @@ class Sides:
     histogram: list[Bar]
 
     def scale(self, declared: tuple[float, float] | None) -> Scale:
-        """Lowest and highest rating, and the step between ratings (null where they look
-        continuous): of the training rows alone, or as declared."""
+        """The scale of the training ratings, whose step is None where they look continuous.
+
+        Args:
+            declared: the lowest and the highest rating of the scale; None takes those of the
+                training rows.
+        """
         low, high = declared or (float(self.train.low), float(self.train.high))
         known = self.train.counts if self.train.counts is not None else pl.DataFrame({"rating": []})
         gaps = np.diff(known["rating"].cast(pl.Float64).to_numpy())
-        step = float(gaps.min()) if 0 < len(gaps) < 200 else None
-        if step is not None and np.abs(gaps / step - np.round(gaps / step)).max() > 1e-3:
-            step = None
-        return Scale(low, high, round(step, 6) if step is not None else None)
+        if not 0 < len(gaps) < 200:
+            return Scale(low, high, None)
+        step = float(gaps.min())
+        steps = gaps / step
+        is_even = np.abs(steps - np.round(steps)).max() <= 1e-3
+        return Scale(low, high, round(step, 6) if is_even else None)
 
 
 def write_sides(
@@ -119,12 +160,29 @@ def write_sides(
     has_times: bool,
     config: PrepareConfig,
 ) -> Sides:
-    """Writes train, val and test in the order of the input."""
+    """Writes the tables of train, val and test, their rows in the order of the input.
+
+    Args:
+        spool: the ratings.
+        folder: of the dataset.
+        given: the file that was given for val or test, by name; None for a side that is cut from
+            the training rows.
+        users: those that have ratings.
+        items: those that have ratings.
+        has_times: write the column ``timestamp``.
+        config: ``split``, ``val_size``, ``test_size`` and ``seed``.
+
+    Raises:
+        InputError: a split by time, without times.
+        OSError: no permission, or no space.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fields = [("user", pa.uint32()), ("item", pa.uint32()), ("rating", pa.float32())]
-    schema = pa.schema(fields + [("timestamp", pa.timestamp("us"))] * has_times)
+    if has_times:
+        fields.append(("timestamp", pa.timestamp("us")))
+    schema = pa.schema(fields)
     seen_user, seen_item = np.zeros(len(users.map), bool), np.zeros(len(items.map), bool)
     n = dict.fromkeys(splits.NAMES, 0)
     values = {name: Values() for name in splits.NAMES}
@@ -153,21 +211,18 @@ def write_sides(
                     n[name] += part.height
                     values[name].add(part["rating"])
                     if name == splits.TRAIN:
-                        seen_user[part["user"].to_numpy()] = seen_item[part["item"].to_numpy()] = (
-                            True
-                        )
+                        seen_user[part["user"].to_numpy()] = True
+                        seen_item[part["item"].to_numpy()] = True
                     if part.height:
-                        written.append(
-                            threads.submit(files[name].write_table, part.to_arrow().cast(schema))
-                        )
+                        packed = part.to_arrow().cast(schema)
+                        written.append(threads.submit(files[name].write_table, packed))
             for future in written:
                 future.result()
         finally:
             wait(written)  # a file that is closed while a thread writes it is a crash
+            has_failed = sys.exc_info()[0] is not None  # its error is the one to show
             for file in files.values():
-                with (
-                    contextlib.suppress(OSError) if sys.exc_info()[0] else contextlib.nullcontext()
-                ):
+                with contextlib.suppress(OSError) if has_failed else contextlib.nullcontext():
                     file.close()
     cold = {}
     for name in (splits.VAL, splits.TEST):
@@ -186,23 +241,23 @@ def _cuts(
     items: Entities,
     config: PrepareConfig,
 ) -> Iterator[splits.Sides]:
-    """The side of each row, block by block: what was given for a side stays there, the others are
-    cut as configured."""
+    """The side of each row, block by block.
+
+    Rows that were given for a side stay there; the others are split as configured.
+    """
     val_size = 0.0 if given[splits.VAL] else config.val_size
     test_size = 0.0 if given[splits.TEST] else config.test_size
     sides = None
     if config.split == "random":
-        sides = splits.at_random(
-            int(spool.given(splits.TRAIN).sum()), val_size, test_size, config.seed
-        )
+        rows = int(spool.given(splits.TRAIN).sum())
+        sides = splits.at_random(rows, val_size, test_size, config.seed)
     elif config.split != "hash":
         times = None
         if "timestamp" in next(spool.blocks())[2].columns:
             times = pl.Series(spool.column("timestamp", splits.TRAIN))
         if config.split == "user-last":
-            sides = splits.by_user_last(
-                pl.Series(spool.column("user", splits.TRAIN)), times, val_size, test_size
-            )
+            user_of_row = pl.Series(spool.column("user", splits.TRAIN))
+            sides = splits.by_user_last(user_of_row, times, val_size, test_size)
         elif times is None:
             raise InputError("--split time needs a column of times; name it with --time-col")
         else:
@@ -212,10 +267,8 @@ def _cuts(
         if side != splits.TRAIN:
             yield np.full(block.height, splits.NAMES.index(side), np.uint8)
         elif sides is None:
-            user, item = (
-                users.hashes[block["user"].to_numpy()],
-                items.hashes[block["item"].to_numpy()],
-            )
+            user = users.hashes[block["user"].to_numpy()]
+            item = items.hashes[block["item"].to_numpy()]
             yield splits.by_hash(user, item, val_size, test_size, config.seed)
         else:
             yield sides[at : at + block.height]
@@ -225,8 +278,10 @@ def _cuts(
 def _histogram(spool: Spool, values: list[Values]) -> list[Bar]:
     """Counts by rating, or by ten equal bins where there are more than 20 different ones."""
     known = [part.counts for part in values if part.counts is not None]
-    if len(known) == len(values) and (counts := _added(*known)).height <= 20:
-        return [Bar(float(rating), n) for rating, n in counts.iter_rows()]
+    if len(known) == len(values):
+        counts = _added(*known)
+        if counts.height <= 20:
+            return [Bar(float(rating), n) for rating, n in counts.iter_rows()]
     edges = np.linspace(min(part.low for part in values), max(part.high for part in values), 11)
     total = np.zeros(10, np.int64)
     for _, _, block in spool.blocks("rating"):

@@ -36,16 +36,25 @@ def table(
     biases: bool = False,
     rotation: Rotation | None = None,
 ) -> pl.DataFrame:
-    """One row per user or item, sorted by id: the id under its own column name (a number where all
-    ids are integers), perhaps the title, then float32 ``column_0``, ``column_1``, ... or one
-    fixed-size list ``embedding`` (D,), perhaps the model's own float32 ``bias``.
+    """Makes a table of embeddings.
 
     Args:
-        rotation: what the vectors are multiplied with from the right, (D, D).
+        run: the trained model.
+        entity: whose embeddings.
+        layout: ``columns``: one float32 column per dimension, ``column_0``, ``column_1``, ...;
+            ``list``: one column ``embedding``, a fixed-size list (D,) of float32.
+        titles: add the column ``title``.
+        biases: add the column ``bias``, float32.
+        rotation: a matrix that the vectors are multiplied with from the right, (D, D); None leaves
+            them as they are.
+
+    Returns:
+        One row per user or item, sorted by id: the id under its own column name (an integer where
+        all ids are), perhaps the title, the vector, and perhaps the bias.
 
     Raises:
-        ConfigError: the run has no titles or biases, or ids whose column has the name of another
-            one.
+        ConfigError: the run has no titles or no biases, or its column of ids has the name of
+            another column of the table.
     """
     singular: Literal["user", "item"] = "item" if entity == "items" else "user"
     frame = run.items if entity == "items" else run.users
@@ -60,12 +69,11 @@ def table(
                 f"--titles: {run.path} knows no titles of {entity}; give --items to 'cfcli prepare'"
             )
         columns.append(frame["title"])
+    dim = vectors.shape[1]
     if layout == "list":
-        columns.append(
-            pl.Series("embedding", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
-        )
+        columns.append(pl.Series("embedding", vectors, dtype=pl.Array(pl.Float32, dim)))
     else:
-        columns += [pl.Series(f"column_{k}", vectors[:, k]) for k in range(vectors.shape[1])]
+        columns += [pl.Series(f"column_{k}", vectors[:, k]) for k in range(dim)]
     if biases:
         if f"{singular}_bias" not in run.tensors:
             raise ConfigError(
@@ -74,12 +82,11 @@ def table(
         columns.append(pl.Series("bias", run.tensors[f"{singular}_bias"], dtype=pl.Float32))
     if name in {column.name for column in columns}:
         raise ConfigError(
-            f"{run.path}: the ids of {entity} stand in a column '{name}', as others would; rename it"
+            f"{run.path}: the ids of {entity} have a column '{name}', and so has something else; "
+            "rename it"
         )
-    ids = frame.select(
-        pl.col(name).cast(pl.Int64) if run.info.integer_ids[singular] else pl.col(name)
-    )
-    return ids.with_columns(columns).sort(name)
+    id_type = pl.Int64 if run.info.integer_ids[singular] else pl.String
+    return frame.select(pl.col(name).cast(id_type)).with_columns(columns).sort(name)
 
 
 def export(
@@ -94,23 +101,33 @@ def export(
     excel_safe: bool = False,
     align_to: Path | None = None,
 ) -> list[Path]:
-    """Writes the embeddings of a run and returns what was written, the vectors first.
-
-    ``npy`` holds the vectors alone, (N, D), and beside it ``.ids.txt`` one id per line, line breaks
-    in ids as blanks; ``projector`` is TensorBoard's pair of ``.tsv`` and ``.metadata.tsv``;
-    ``word2vec`` is its text form, with blanks in ids as underscores.
+    """Writes the embeddings of a run.
 
     Args:
-        out: the file, or with ``both`` the folder; by default ``embeddings/<entity>`` in the run.
-        titles, biases: as in :func:`table`; of ``both``, only items have titles.
-        excel_safe: texts in CSV that a spreadsheet would run as formulas get an apostrophe in
-            front.
-        align_to: an export of items to turn the vectors onto, see :func:`alignment`.
+        run: the trained model.
+        out: the file, or with ``both`` the folder; None for ``embeddings/<entity>`` in the run.
+        entity: whose embeddings; ``both`` writes a table of items and one of users.
+        format: ``parquet`` or ``csv``: see :func:`table`; ``npy``: the vectors alone, (N, D), and
+            beside them ``.ids.txt`` with one id per line, line breaks in ids as blanks;
+            ``word2vec``: its text form, blanks in ids as underscores; ``projector``: TensorBoard's
+            pair of ``.tsv`` and ``.metadata.tsv``.
+        layout: see :func:`table`; ``list`` is for Parquet alone.
+        titles: add titles, with ``both`` to the items alone; only tables and ``projector`` have
+            them.
+        biases: add the model's own biases, to Parquet and CSV alone.
+        excel_safe: protect CSV from spreadsheets, see
+            :func:`cfcli.core.serving.outputs.excel_safe`.
+        align_to: an earlier export of items, see :func:`alignment`; None leaves the vectors as they
+            are.
+
+    Returns:
+        The files that were written, those with vectors first.
 
     Raises:
-        ConfigError: asked for what the format or the run does not have.
-        InputError, ArtifactError: ``align_to`` cannot be used.
-        MachineError: it cannot be written.
+        ConfigError: the format or the run does not have what was asked for.
+        InputError: ``align_to`` is not such an export.
+        ArtifactError: the file ``align_to`` is damaged.
+        MachineError: no permission, or no space.
     """
     if layout == "list" and format != "parquet":
         raise ConfigError(f"--layout list: {format} has no lists; use --format parquet")
@@ -129,7 +146,7 @@ def export(
     rotation = alignment(run, align_to) if align_to else None
     if format not in ("parquet", "csv"):
         layout = "list"
-    # All tables come before the first file: what cannot be had leaves nothing behind.
+    # All tables are made before the first file is written, so that an error leaves none behind.
     frames = []
     for one in entities:
         with_titles = titles and not (entity == "both" and one == "users")
@@ -146,45 +163,49 @@ def export(
 
 
 def alignment(run: Run, path: Path) -> Rotation:
-    """The rotation or reflection (D, D) that brings the run's item vectors nearest to those of an
-    earlier export.
+    """Finds the rotation that brings the item vectors of a run nearest to those of an earlier
+    export.
 
-    Two trainings find the same space but turned, for only inner products matter to an MF. With A
-    the vectors of the items that both have and B their earlier ones, (N, D), it is the orthogonal R
-    with least ||A R - B||: R = U V' where A' B = U S V' (Schönemann 1966, "A generalized solution
-    of the orthogonal Procrustes problem"). Inner products stay what they are as long as users are
-    turned along with items.
+    Two trainings find the same space in different rotations, because an MF only uses inner
+    products. With A the vectors of the items that both have and B their earlier ones, (N, D), the
+    rotation is the orthogonal R with the least ||A R - B||: R = U V' where A' B = U S V'
+    (Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem"). Inner products
+    do not change if users are rotated with the items.
 
     Args:
+        run: the trained model, an MF.
         path: Parquet file of items as :func:`export` writes it, in either layout.
+
+    Returns:
+        A rotation, perhaps with a reflection, (D, D).
 
     Raises:
         ConfigError: the model is no MF, or the dimensions differ.
-        InputError: no such file, no such columns, values missing, no item in both.
+        InputError: the file or a column does not exist, values are missing, or no item is in both.
         ArtifactError: the file is damaged.
     """
     if not KINDS[run.info.model].has_linear_space:
         raise ConfigError(
-            f"--align-to: {run.path} is an {run.info.model}, whose dense network reads the coordinates one by one: "
-            "a rotation changes its predictions, and its space has no inner product to keep; only an mf can be turned"
+            f"--align-to: {run.path} is an {run.info.model}, whose dense network reads the "
+            "coordinates one by one: a rotation would change its predictions, and its space has no "
+            "inner product to keep; only an mf can be turned"
         )
     name = run.info.columns.item
     frame = _read_vectors(path, name)
-    now, dim = (
-        run.tensors["item_embedding.weight"],
-        len(frame["embedding"][0]) if frame.height else 0,
-    )
-    if frame.height and dim != now.shape[1]:
-        raise ConfigError(f"--align-to: {path} has dimension {dim}, {run.path} has {now.shape[1]}")
-    both = (
-        run.items.select(pl.col(name))
-        .with_row_index("index")
-        .join(frame, on=name, maintain_order="left")
-    )
+    now = run.tensors["item_embedding.weight"]
+    if frame.height:
+        dim = len(frame["embedding"][0])
+        if dim != now.shape[1]:
+            raise ConfigError(
+                f"--align-to: {path} has dimension {dim}, {run.path} has {now.shape[1]}"
+            )
+    own = run.items.select(name).with_row_index("index")
+    both = own.join(frame, on=name, maintain_order="left")
     if both.height == 0:
         raise InputError(f"{path}: no item of its column '{name}' is in {run.path}")
     before = both["embedding"].to_numpy()
-    u, _, v = np.linalg.svd(now[both["index"].to_numpy()].astype(np.float64).T @ before)
+    after = now[both["index"].to_numpy()].astype(np.float64)
+    u, _, v = np.linalg.svd(after.T @ before)
     return np.asarray(u @ v, dtype=np.float64)
 
 
@@ -194,11 +215,13 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wants = f"--align-to wants a Parquet export of items, with '{name}' and column_0, column_1, ... or 'embedding'"
+    wants = (
+        f"--align-to takes a Parquet export of items, with '{name}' and column_0, column_1, ... or "
+        "'embedding'"
+    )
     try:
         with publishing.machine_errors(path), path.open("rb") as stream:
-            # Without threads: those of Arrow may still run, and abort the process, when an error
-            # ends it.
+            # Without threads: Arrow's may still run, and abort the process, when an error ends it.
             data = pq.ParquetFile(stream, page_checksum_verification=True).read(use_threads=False)
             data.validate(full=True)
             frame = pl.DataFrame(
@@ -214,14 +237,10 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
         pl.exceptions.PanicException,
         ValueError,
     ) as error:
-        raise ArtifactError(
-            f"{path}: damaged: {(str(error).splitlines() or [''])[0]}; {wants}"
-        ) from None
-    columns = [
-        f"column_{k}"
-        for k in range(frame.width)
-        if f"column_{k}" in frame.columns and f"column_{k}" != name
-    ]
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{path}: damaged: {reason}; {wants}") from None
+    numbered = [f"column_{k}" for k in range(frame.width)]
+    columns = [column for column in numbered if column in {*frame.columns} - {name}]
     if name not in frame.columns or not (columns or "embedding" in frame.columns):
         raise InputError(f"{path}: has no such columns; {wants}")
     try:
@@ -241,7 +260,7 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
 
 
 def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
-    """One table in one form; for what is neither Parquet nor CSV, in the layout ``list``."""
+    """Writes one table, which has the layout ``list`` unless it becomes Parquet or CSV."""
     if format in ("parquet", "csv"):
         outputs.write([frame], str(path), form=format)
         return [path]
@@ -250,23 +269,19 @@ def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
     if format == "npy":
         with publishing.file(path) as stream:
             np.save(_Writer(stream), vectors)
-        return [path, _lines(path.with_suffix(".ids.txt"), [" ".join(i.splitlines()) for i in ids])]
+        lines = [" ".join(text.splitlines()) for text in ids]
+        return [path, _lines(path.with_suffix(".ids.txt"), lines)]
     texts = [[f"{x:.9g}" for x in row] for row in vectors]
     if format == "word2vec":
-        words = [_word(i) for i in ids]
         head = f"{len(ids)} {vectors.shape[1]}"
-        return [
-            _lines(path, [head, *(" ".join([w, *t]) for w, t in zip(words, texts, strict=True))])
-        ]
+        rows = [" ".join([_word(i), *row]) for i, row in zip(ids, texts, strict=True)]
+        return [_lines(path, [head, *rows])]
     metadata = [_one_line(i) for i in ids]
-    if (
-        "title" in frame.columns
-    ):  # the projector wants a header only where there are several columns
+    # The projector wants a header only where there are several columns.
+    if "title" in frame.columns:
         names = frame["title"].fill_null("").to_list()
-        metadata = [
-            "id\ttitle",
-            *(f"{i}\t{_one_line(n)}" for i, n in zip(metadata, names, strict=True)),
-        ]
+        rows = [f"{i}\t{_one_line(name)}" for i, name in zip(metadata, names, strict=True)]
+        metadata = ["id\ttitle", *rows]
     return [
         _lines(path, ["\t".join(row) for row in texts]),
         _lines(path.with_suffix(".metadata.tsv"), metadata),
@@ -274,20 +289,21 @@ def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
 
 
 class _Writer:
-    """What has no file descriptor: NumPy writes past Python into one, and takes no notice where
-    that fails."""
+    """A stream without a file descriptor: NumPy would write into that directly, and does not
+    notice where that fails."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.write = stream.write
 
 
 def _check_words(frame: pl.DataFrame) -> None:
-    """Readers keep one vector per word, so that two ids must not become the same."""
+    """Checks that no two ids become the same word: readers keep one vector for each."""
     ids = frame.to_series().cast(pl.String)
     word, count = Counter(map(_word, ids)).most_common(1)[0]
     if count > 1:
         raise ConfigError(
-            f"--format word2vec: {count} ids become the word '{word}', for it has no blanks; use another"
+            f"--format word2vec: {count} ids become the word '{word}', as words have no blanks; "
+            "use another format"
         )
 
 

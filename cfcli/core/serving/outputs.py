@@ -1,15 +1,18 @@
-"""Tables for other programs, written block by block as they come."""
+"""Writes tables for other programs, block by block."""
 
 import contextlib
 import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import polars as pl
 
 from cfcli.core.storage import publishing
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
 
 # What could move a terminal's cursor or turn the order of its text around; line breaks and tabs may
 # stay.
@@ -17,8 +20,13 @@ CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u
 
 
 def excel_safe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts that a spreadsheet would take for a formula get an apostrophe in front, as OWASP's "CSV
-    Injection" has it: those that begin with = + - @, a tab or a carriage return."""
+    """Puts an apostrophe in front of texts that a spreadsheet would take for a formula.
+
+    These begin with = + - @, a tab or a carriage return (OWASP, "CSV Injection").
+
+    Args:
+        frame: a table; only its columns of text change.
+    """
     text = pl.selectors.string()
     return frame.with_columns(
         pl.when(text.str.contains(r"^[=+\-@\t\r]")).then("'" + text).otherwise(text).name.keep()
@@ -33,24 +41,29 @@ def write(
     safe: bool = False,
     form: str | None = None,
 ) -> int:
-    """Writes blocks of one table to ``out`` and returns how many rows it were.
-
-    ``out`` is a file that is there whole or not at all (Parquet if ``form`` says so or it is called
-    so, else CSV), or ``-`` for stdout (CSV, or a JSON object a line).
+    """Writes a table.
 
     On a terminal, control characters in texts are replaced.
 
     Args:
-        safe: CSV for spreadsheets, see :func:`excel_safe`.
+        blocks: the rows, all with the same columns.
+        out: path of a file, which appears only once it is complete, or ``-`` for stdout.
+        json: write a JSON object per line in place of CSV.
+        safe: make CSV safe for spreadsheets, see :func:`excel_safe`.
+        form: ``parquet``, or another text for CSV or JSON lines; None to decide by the name of the
+            file.
+
+    Returns:
+        The number of rows.
 
     Raises:
-        MachineError: it cannot be written.
+        MachineError: no permission, or no space.
     """
     rows = 0
     is_terminal = out == "-" and sys.stdout.isatty()
     as_parquet = form == "parquet" if form else out.endswith((".parquet", ".pq"))
     with _opened(out) as stream, contextlib.ExitStack() as stack:
-        parquet: Any = None
+        parquet: ParquetWriter | None = None
         for k, block in enumerate(blocks):
             rows += block.height
             if is_terminal:
@@ -65,11 +78,12 @@ def write(
                     )
                 parquet.write_table(table.cast(parquet.schema))
             else:
-                text = io.BytesIO()  # Polars itself would not say which error of the system it met
+                text = io.BytesIO()  # Polars would not say which error of the system it met
                 if json:
                     block.write_ndjson(text)
                 else:
-                    (excel_safe(block) if safe else block).write_csv(text, include_header=k == 0)
+                    rows_of_text = excel_safe(block) if safe else block
+                    rows_of_text.write_csv(text, include_header=k == 0)
                 stream.write(text.getbuffer())
                 if out == "-":
                     stream.flush()

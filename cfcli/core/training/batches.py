@@ -80,7 +80,7 @@ class Batches:
         batch_size: ratings of a batch (B), of all ranks together; the last one may have fewer.
         seed: None keeps the order; else each pass has its own order, fixed by the seed and the
             number of the pass.
-        share: which part of all rows these are.
+        shard: which part of all rows these are.
         total: number of all rows; by default these are all.
         step: ratings of a step of all ranks together, for ranks that share a batch, which is then
             a :data:`SharedBatch`.
@@ -94,7 +94,7 @@ class Batches:
         rows: Rows,
         batch_size: int,
         seed: int | None = None,
-        share: Shard = ALONE,
+        shard: Shard = ALONE,
         total: int | None = None,
         step: int | None = None,
     ) -> None:
@@ -103,8 +103,8 @@ class Batches:
         self.seed = seed
         self.step = step or batch_size
         self.total = len(rows) if total is None else total
-        self.share = share
-        self.own = share.of(self.total)
+        self.shard = shard
+        self.own = shard.of(self.total)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class Batches:
         order = order.to(self.rows.rating.device)
         self.epoch += 1
         for part in torch.split(order, self.batch_size):
-            if self.share.ranks == 1:
+            if self.shard.ranks == 1:
                 yield tuple(column.index_select(0, part) for column in columns)  # type: ignore[misc]
                 continue
             steps = torch.split(part, self.step)

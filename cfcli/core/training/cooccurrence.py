@@ -1,4 +1,4 @@
-"""Who rated what, whatever the rating, as features of users and items."""
+"""Features of users and items that say who rated what, whatever the rating."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.training.plan import sizing
 
 Counts = NDArray[np.integer]
-POWERS = 5  # iterations of the subspace that features are taken from
+POWERS = 5  # iterations that find the subspace of the features
 
 
 class Features(NamedTuple):
-    """Who rated what, in few numbers (F) for each user and item.
+    """Who rated what, as a few numbers (F) for each user and item.
 
     Attributes:
         user: of the users, (U, F).
@@ -33,33 +33,32 @@ class Features(NamedTuple):
 def implicit_features(
     table: csr_matrix, seed: int, most: int = sizing.SAMPLER_FEATURES
 ) -> Features:
-    """As many features of who rated what as help; see :func:`leading`.
+    """Computes as many features as help, see :func:`leading`.
 
     Args:
-        table: ratings (U, I), of which only the places are used.
+        table: ratings, (U, I); only where they are matters, not their values.
         seed: of the random start.
-        most: features at most.
+        most: the largest number of features.
     """
     users, items = table.shape
     return leading(table, sizing.helpful_features(table.nnz, users, items, most), seed)
 
 
 def leading(table: csr_matrix, f: int, seed: int) -> Features:
-    """Features of who rated what, whatever the rating: a prior mean that is linear in all items
-    rated, as far as these directions go.
+    """Computes features of a table in memory.
 
     They are the leading singular vectors of d_u^-1/4 d_i^-1/4 [u rated i], with d the numbers of
-    ratings, times their singular values. By a randomised subspace iteration (Halko, Martinsson and
-    Tropp 2011, "Finding Structure with Randomness", algorithms 4.4 and 5.1).
+    ratings, times their singular values. A prior mean that is linear in them is linear in all items
+    that a user rated, as far as these directions go. A randomised subspace iteration finds them
+    (Halko, Martinsson and Tropp 2011, "Finding Structure with Randomness", algorithms 4.4 and 5.1).
 
     Args:
-        table: ratings (U, I), of which only the places are used.
+        table: ratings, (U, I); only where they are matters, not their values.
         f: number of features (F).
         seed: of the random start.
     """
     user_n, item_n = table.getnnz(1), table.getnnz(0)
-    row_weight, column_weight = _weight(user_n), _weight(item_n)
-    value = np.repeat(row_weight, np.diff(table.indptr)) * column_weight[table.indices]
+    value = np.repeat(_weight(user_n), np.diff(table.indptr)) * _weight(item_n)[table.indices]
     rated = csr_matrix((value, table.indices, table.indptr), shape=table.shape)
     transposed = rated.T.tocsr()
     return _singular(
@@ -68,13 +67,16 @@ def leading(table: csr_matrix, f: int, seed: int) -> Features:
 
 
 def streamed(blocks: Blocks, summary: Summary, f: int, seed: int) -> Features:
-    """The same features of a table that is read block by block, a dozen times.
+    """Computes the features of :func:`leading` from blocks on disk, which it reads a dozen times.
 
     Args:
         blocks: of the training rows, with columns ``user`` and ``item``.
-        summary: numbers of ratings of each user and item.
+        summary: of these rows.
         f: number of features (F).
         seed: of the random start.
+
+    Raises:
+        ArtifactError: the file is damaged.
     """
     counts = {"user": summary.user_n, "item": summary.item_n}
     weights = {name: torch.from_numpy(_weight(n))[:, None] for name, n in counts.items()}
@@ -119,7 +121,7 @@ def _singular(
     f: int,
     seed: int,
 ) -> Features:
-    """Leading singular vectors of a table (U, I), times their values.
+    """The leading singular vectors of a table (U, I), times their singular values.
 
     Args:
         times: multiplies the table with a dense matrix (I, K).
@@ -136,15 +138,15 @@ def _singular(
         v, r = torch.linalg.qr(transposed(u))
     left, size, right = torch.linalg.svd(r.T)  # the table is nearly u r' v'
     users, items = u @ left[:, :f] * size[:f], v @ right[:f].T * size[:f]
-    # Exactly zero, whatever rounding left there.
+    # Exactly zero for what has no ratings, whatever rounding left there.
     users[torch.from_numpy(user_n == 0)] = 0
     items[torch.from_numpy(item_n == 0)] = 0
     return Features(users, items, size[:f].square())
 
 
 def _product(table: csr_matrix, dense: Tensor) -> Tensor:
-    """A sparse matrix times a dense one, as weighted sums of bags of rows: three times as fast as
-    SciPy on two cores."""
+    """A sparse matrix times a dense one, as weighted sums of rows: three times as fast as SciPy on
+    two cores."""
     index, begin, weight = (
         torch.from_numpy(x) for x in (table.indices, table.indptr[:-1], table.data)
     )

@@ -11,9 +11,9 @@ from cfcli.core.data.blocks import Blocks, Piece
 from cfcli.core.training.batches import ALONE, Batch, Shard, SharedBatch
 from cfcli.core.training.plan.sizing import SHUFFLED
 
-# How often a row group is read in a pass, where not all rows fit into the buffer: each time it gives
-# every fourth row. Files are often in the order of users, whose ratings would come all at once;
-# measured, that costs 0.8 % of RMSE in an epoch.
+# How often a row group is read in a pass, where not all rows fit into the buffer: each time it
+# gives every fourth row. Files are often in the order of users, whose ratings would come all at
+# once; measured, that costs 0.8 % of RMSE in an epoch.
 TIMES = 4
 
 
@@ -49,7 +49,7 @@ class Stream:
         step: ratings of a step (B) of all ranks together, at most.
         steps: number of steps that make a batch.
         seed: of the order.
-        share: this rank's part.
+        shard: this rank's part.
         workers: processes that read; 0 to read in this one.
         buffer: ratings to shuffle together.
 
@@ -63,14 +63,14 @@ class Stream:
         step: int,
         steps: int,
         seed: int,
-        share: Shard = ALONE,
+        shard: Shard = ALONE,
         workers: int = 0,
         buffer: int = SHUFFLED,
     ) -> None:
         self.blocks = blocks
         self.steps = steps
         self.seed = seed
-        self.share = share
+        self.shard = shard
         self.workers = workers
         self.buffer = buffer
         self.epoch = 0
@@ -78,8 +78,8 @@ class Stream:
         n = -(-self.total // step)
         # Ratings of each step, of each rank.
         self.sizes = [
-            _even_sizes(len(Shard(rank, share.ranks).of(self.total)), n)
-            for rank in range(share.ranks)
+            _even_sizes(len(Shard(rank, shard.ranks).of(self.total)), n)
+            for rank in range(shard.ranks)
         ]
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Stream:
         pool, place = _empty(), 0
         for first in range(0, len(self.sizes[0]), self.steps):
             of_ranks = [sizes[first : first + self.steps] for sizes in self.sizes]
-            own = of_ranks[self.share.rank]
+            own = of_ranks[self.shard.rank]
             n = sum(own)
             if len(pool[0]) - place < max(self.buffer // 2, n):
                 pool = _refilled(pool, place, found, max(self.buffer, n), generator)
@@ -103,7 +103,7 @@ class Stream:
 
     def _pieces(self, generator: torch.Generator) -> Iterator[Batch]:
         """This rank's rows, piece by piece in an order by chance."""
-        rows = self.share.of(self.total)
+        rows = self.shard.of(self.total)
         every = TIMES if len(rows) > self.buffer else 1
         whole = self.blocks.pieces(rows)
         pieces = [piece._replace(offset=k, every=every) for piece in whole for k in range(every)]
@@ -158,12 +158,12 @@ class InOrder:
     Args:
         blocks: of the rows.
         batch_size: ratings of a batch, at most.
-        share: this rank's part.
+        shard: this rank's part.
     """
 
-    def __init__(self, blocks: Blocks, batch_size: int, share: Shard = ALONE) -> None:
+    def __init__(self, blocks: Blocks, batch_size: int, shard: Shard = ALONE) -> None:
         self.blocks, self.batch_size = blocks, batch_size
-        self.pieces = blocks.pieces(share.of(len(blocks)))
+        self.pieces = blocks.pieces(shard.of(len(blocks)))
 
     def __len__(self) -> int:
         sizes = [piece.stop - piece.start for piece in self.pieces]

@@ -1,39 +1,40 @@
-"""What is kept of a sampler's draws: their mean as one plain MF, and a few of them to tell how sure
-it is."""
-
-from typing import Any
+"""What a sampler keeps: the mean of its draws as one MF, and a few draws, whose spread says how
+certain a prediction is."""
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcli.core.training.plan import sizing
+from cfcli.core.training.trained import Samples
 
-GRAM_ROWS = 1 << 14  # rows that are taken in double precision at once
+GRAM_ROWS = 1 << 14  # rows that are converted to double precision at once
 
 
 class Posterior:
     """The mean of products P Q' and of biases, held as one product of limited rank, and the newest
     draws.
 
-    What is beyond the limit while the sum grows is cut off, the least of it by the norm of
-    :func:`nearest`.
+    Where the sum of products exceeds that rank, :func:`nearest` cuts it.
 
     Args:
         degrees: numbers of ratings of users (U,) and of items (I,).
-        dim: of the factors that will be asked for, at most (D).
+        dim: the largest dimension (D) that :meth:`factors` will be asked for.
+
+    Attributes:
+        roots: square roots of the degrees, of users (U, 1) and of items (I, 1).
+        rank: to which the sum of products is cut.
+        n: number of products in the sum.
+        kept: number of draws that were kept, those since discarded included.
+        noise: sum of the variances of a rating over these draws.
+        sides: factors of the sum of products, of users (U, R) and of items (I, R).
+        biases: sums of the biases of users (U,) and of items (I,).
+        variances: sums of the variances of users (U,) and of items (I,).
+        draws: the newest draws, each of users (U, K) and of items (I, K), float16, on the CPU.
     """
 
-    STATE = (
-        "n",
-        "kept",
-        "noise",
-        "sides",
-        "biases",
-        "variances",
-        "draws",
-    )  # all that a checkpoint must hold
+    # What a checkpoint must hold.
+    STATE = ("n", "kept", "noise", "sides", "biases", "variances", "draws")
 
     def __init__(self, degrees: list[Tensor], dim: int) -> None:
         self.roots = [degree.clamp(min=0.5).sqrt()[:, None] for degree in degrees]
@@ -46,19 +47,28 @@ class Posterior:
         self.draws: list[list[Tensor]] = []
 
     def add(self, users: Tensor, items: Tensor) -> None:
-        """Takes a product into the mean: ``users`` (U, K) and ``items`` (I, K), the bias last."""
-        self.biases = [
-            bias + new[:, -1] for bias, new in zip(self.biases, (users, items), strict=True)
-        ]
+        """Adds a product to the mean.
+
+        Args:
+            users: vectors of the users, (U, K), the bias last.
+            items: vectors of the items, (I, K), the bias last.
+        """
         if self.sides[0].shape[1] + users.shape[1] - 1 > 2 * self.rank:
             self.sides = nearest(self.sides, self.roots, self.rank)
         for k, new in enumerate((users, items)):  # one after the other: both are large
+            self.biases[k] = self.biases[k] + new[:, -1]
             self.sides[k] = torch.cat([self.sides[k], new[:, :-1]], 1)
         self.n += 1
 
     def keep(self, vectors: list[Tensor], variances: list[Tensor], noise: float) -> None:
-        """Keeps a draw as it is; with it the variances of users' and of items' ratings, and that of
-        a rating."""
+        """Keeps a draw, and discards the oldest where there are too many.
+
+        Args:
+            vectors: of users (U, K) and of items (I, K), the bias last.
+            variances: of users (U,) and of items (I,); the variance of a rating is the product of
+                both.
+            noise: the mean variance of a rating around its expectation, in squared ratings.
+        """
         kept = sizing.samples_kept(sum(side.numel() for side in vectors))
         draws = [*self.draws, [side.half().cpu() for side in vectors]]
         self.draws = draws[max(len(draws) - kept, 0) :]
@@ -67,33 +77,45 @@ class Posterior:
         self.kept += 1
 
     def factors(self, dim: int) -> tuple[list[Tensor], list[Tensor]]:
-        """The mean: embeddings of users (U, D) and items (I, D), and biases of both.
+        """Computes the mean as embeddings and biases.
 
-        What the average user or item adds to all ratings is in the biases. Dimensions are ordered
-        by what they explain, in a rotation and with signs of their own.
+        The biases include what the average item adds to all ratings of a user, and the average user
+        to all ratings of an item. Dimensions are ordered by how much they explain. In each, the
+        largest coordinate of an item is positive.
+
+        Args:
+            dim: of the embeddings (D).
+
+        Returns:
+            Embeddings of users (U, D) and of items (I, D), and biases of users (U,) and of items
+            (I,).
         """
-        (left, right), biases = (
-            (self.sides[0], self.sides[1] / self.n),
-            [bias / self.n for bias in self.biases],
-        )
-        share = [root.square().T / root.square().sum() for root in self.roots]
-        average = share[1] @ right
-        biases[0], right = biases[0] + (left @ average.T)[:, 0], right - average
-        average = share[0] @ left
-        biases[1], left = biases[1] + (right @ average.T)[:, 0], left - average
+        left, right = self.sides[0], self.sides[1] / self.n
+        biases = [bias / self.n for bias in self.biases]
+        weights = [root.square().T / root.square().sum() for root in self.roots]
+        average = weights[1] @ right
+        biases[0] = biases[0] + (left @ average.T)[:, 0]
+        right = right - average
+        average = weights[0] @ left
+        biases[1] = biases[1] + (right @ average.T)[:, 0]
+        left = left - average
         sides = nearest([left, right], self.roots, dim)
-        p, q = nearest(
-            sides, [torch.ones_like(root) for root in self.roots], dim
-        )  # the same in its plain rotation
-        sign = torch.where(q.gather(0, q.abs().argmax(0, keepdim=True)) < 0, -1.0, 1.0)
-        return [
-            torch.nn.functional.pad(side * sign, (0, dim - side.shape[1])) for side in (p, q)
-        ], biases
+        # The same product again, its dimensions ordered without weights.
+        sides = nearest(sides, [torch.ones_like(root) for root in self.roots], dim)
+        largest = sides[1].gather(0, sides[1].abs().argmax(0, keepdim=True))
+        sign = torch.where(largest < 0, -1.0, 1.0)
+        missing = dim - sign.shape[1]
+        return [torch.nn.functional.pad(side * sign, (0, missing)) for side in sides], biases
 
-    def samples(self) -> dict[str, NDArray[Any]] | None:
-        """``users`` (S, U, K) and ``items`` (S, I, K), float16, the bias last, and the mean
-        variances ``user_noise`` (U,) and ``item_noise`` (I,), whose product is that of a rating
-        around its expectation; None where there are too few to tell a spread."""
+    def samples(self) -> Samples | None:
+        """Stacks the draws.
+
+        Returns:
+            ``users`` (S, U, K) and ``items`` (S, I, K), float16, the bias last, and the mean
+            variances ``user_noise`` (U,) and ``item_noise`` (I,), float32, whose product is the
+            variance of a rating around its expectation. None if there are fewer than two draws,
+            which have no spread.
+        """
         if len(self.draws) < 2:
             return None
         users, items = (torch.stack(side).numpy() for side in zip(*self.draws, strict=True))
@@ -102,16 +124,23 @@ class Posterior:
 
 
 def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]:
-    """The product of rank ``rank`` at most that is nearest to ``left right'``, its dimensions
-    ordered.
+    """Finds the nearest product of lower rank, its dimensions ordered.
 
-    Nearest in squares weighted by the products of ``roots`` squared, (U, 1) and (I, 1): the SVD of
-    what is between orthogonal bases of both sides (Eckart and Young 1936). With the numbers of
-    ratings as weights, pairs count as often as they would be rated if users chose at random among
-    ratings.
+    Nearest in squares weighted by the products of ``roots`` squared: the SVD of what is between
+    orthogonal bases of both sides (Eckart and Young 1936, "The approximation of one matrix by
+    another of lower rank"). With the numbers of ratings as weights, pairs count as often as they
+    would be rated if users chose at random among ratings.
 
     The bases are never written out: with the Gram matrix G = V L V' of a side, in double precision,
     its basis is the side times V L^-1/2.
+
+    Args:
+        sides: factors of the product, of users (U, R) and of items (I, R).
+        roots: square roots of the weights of users (U, 1) and of items (I, 1).
+        rank: of the new product, at most.
+
+    Returns:
+        Factors of the new product, of users and of items.
     """
     bases, factors = [], []
     for side, root in zip(sides, roots, strict=True):
@@ -127,11 +156,10 @@ def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]
 
 
 def _gram(side: Tensor, root: Tensor) -> Tensor:
-    """Of the weighted rows, (K, K), in double precision on the CPU."""
+    """The Gram matrix of the weighted rows, (R, R), in double precision on the CPU."""
     total = torch.zeros(side.shape[1], side.shape[1], dtype=torch.float64)
-    for part, weight in zip(
-        torch.split(side, GRAM_ROWS), torch.split(root, GRAM_ROWS), strict=True
-    ):
+    parts = torch.split(side, GRAM_ROWS), torch.split(root, GRAM_ROWS)
+    for part, weight in zip(*parts, strict=True):
         rows = (part * weight).cpu().double()
         total.addmm_(rows.T, rows)
     return total

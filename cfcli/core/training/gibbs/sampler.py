@@ -4,13 +4,13 @@
     [p_u, b_u] ~ N(m + z_u B, inv(Lambda)), Normal-Wishart on (m, Lambda), normal on B; the same for
     items
 
-z_u says which items u rated in the training rows. Salakhutdinov and Mnih (2008), "Bayesian
-Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al. (2015),
-"Macau"; that such feedback belongs in the prior mean is Rendle et al. (2019), "On the Difficulty of
-Evaluating Baselines"; that some users' ratings are noisier than others' is Lakshminarayanan et al.
-(2011), "Robust Bayesian Matrix Factorization".
+z_u are features of which items u rated in the training rows. Salakhutdinov and Mnih (2008),
+"Bayesian Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al.
+(2015), "Macau"; to use who rated what as such features follows Rendle et al. (2019), "On the
+Difficulty of Evaluating Baselines"; a noise of its own for each user and item is that of
+Lakshminarayanan et al. (2011), "Robust Bayesian Matrix Factorization".
 
-Ratings are standardised inside, as hyperpriors have a scale.
+The sampler standardises the ratings, because the hyperpriors have a fixed scale.
 """
 
 from collections.abc import Iterator
@@ -24,36 +24,61 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.training.checkpoints import State
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
 from cfcli.core.training.plan.sizing import PADDED
 
-JITTER = 1e-4  # what is added to the diagonal, relative to it, where Cholesky fails in float32
+JITTER = 1e-4  # is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
 NU = 25.0  # weight of the prior of w, in ratings
-PARTS = ("users", "items", "posterior")  # of a sampler, those with a state
 
 
-class Dice:
-    """Random numbers, from one generator on the CPU whatever the device, so that a seed means the
-    same everywhere."""
+class Generator:
+    """Draws random numbers on the CPU, so that a seed gives the same ones on every device.
+
+    Args:
+        seed: of the sequence.
+        device: where normal numbers are moved to.
+
+    Attributes:
+        source: PyTorch's generator.
+    """
 
     def __init__(self, seed: int, device: str) -> None:
-        self.generator, self.device = torch.Generator().manual_seed(seed), device
+        self.source = torch.Generator().manual_seed(seed)
+        self.device = device
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator).to(self.device)
+        """Draws from the standard normal distribution, in float32, on the device.
+
+        Args:
+            shape: of the tensor that is returned.
+        """
+        return torch.randn(*shape, generator=self.source).to(self.device)
 
     def gamma(self, shape: Tensor) -> Tensor:
-        """Of scale 1, in double precision, on the CPU."""
-        return torch._standard_gamma(shape.cpu().double(), generator=self.generator)
+        """Draws from gamma distributions of scale 1, in double precision, on the CPU.
+
+        Args:
+            shape: the shape parameter of each distribution, of any size.
+
+        Returns:
+            One number for each distribution.
+        """
+        return torch._standard_gamma(shape.cpu().double(), generator=self.source)
 
 
 @dataclass
 class _Block:
-    """Some entities of about the same number of ratings: their indices (B,), those of their
-    partners (B, L), padded with an index behind the last one, and their ratings (B, L), padded with
-    0."""
+    """Some entities with about the same number of ratings.
+
+    Attributes:
+        entity: their indices, (B,).
+        partner: indices of what they rated or who rated them, (B, L), padded with an index one
+            beyond the last.
+        rating: their standardised ratings, (B, L), padded with 0.
+    """
 
     entity: Tensor
     partner: Tensor
@@ -64,45 +89,63 @@ class _Block:
 
 
 class Side:
-    """The users, or the items.
+    """The users or the items, called entities here; partners are those of the other side.
 
     Args:
         table: standardised ratings, a row for each entity, a column for each partner, (n, n').
-        features: z, (n, F), with z'z = diag(``sizes``), (F,).
-        rank: K - 1; the bias is the last of K columns.
+        features: z, (n, F).
+        sizes: the diagonal of z'z, (F,); its other entries are 0.
+        rank: number of factors, K - 1; the bias is the last of K columns.
+        generator: of all random numbers.
 
     Attributes:
         vectors: the sample, (n, K).
-        expected: their means when they were drawn, given all else, (n, K).
+        expected: the mean of the distribution that each vector was drawn from, (n, K).
         weight: w, (n,).
+        regression: B, (F, K).
+        precision: of the entries of B, in units of Lambda.
         degree: numbers of ratings, (n,).
+        squares: sum of the squared errors of the last sweep, in standardised ratings.
+        blocks: the ratings, grouped for the sweep.
     """
 
-    STATE = ("vectors", "weight", "regression", "precision")  # all that a checkpoint must hold
+    STATE = ("vectors", "weight", "regression", "precision")  # what a checkpoint must hold
 
     def __init__(
-        self, table: csr_matrix, features: Tensor, sizes: Tensor, rank: int, dice: Dice
+        self, table: csr_matrix, features: Tensor, sizes: Tensor, rank: int, generator: Generator
     ) -> None:
-        self.dice, self.features, self.sizes = dice, features, sizes
+        self.generator = generator
+        self.features = features
+        self.sizes = sizes
         n = table.shape[0]
-        self.vectors = dice.normal(n, rank + 1) * 0.1
+        self.vectors = generator.normal(n, rank + 1) * 0.1
         self.vectors[:, -1] = 0
         self.expected = self.vectors.clone()
         self.weight = torch.ones_like(self.vectors[:, 0])
-        self.regression = self.vectors.new_zeros(len(sizes), rank + 1)  # B, (F, K)
-        self.precision = 5.0  # of B's entries, in units of Lambda
-        self.degree = torch.from_numpy(np.diff(table.indptr)).to(dice.device)
-        self.squares = float(n)  # errors of the last sweep, squared and summed
-        self.blocks = [block.to(dice.device) for block in _blocks(table, rank + 1)]
+        self.regression = self.vectors.new_zeros(len(sizes), rank + 1)
+        self.precision = 5.0
+        self.degree = torch.from_numpy(np.diff(table.indptr)).to(generator.device)
+        self.squares = float(n)
+        self.blocks = [block.to(generator.device) for block in _blocks(table, rank + 1)]
 
     def sweep(self, other: "Side", alpha: float) -> Tensor:
-        """Draws hyperparameters, the regression, all vectors and all w in turn, given the other
-        side; returns the squared errors of each entity's ratings, weighted by w of their partners
-        and summed, (n,)."""
+        """Draws hyperparameters, the regression, all vectors and all w in turn.
+
+        A vector comes from the posterior of Bayesian linear regression, given the other side
+        (Salakhutdinov and Mnih 2008, eq. 11 to 13), here with weighted ratings.
+
+        Args:
+            other: the other side, which stays as it is.
+            alpha: precision of a standardised rating.
+
+        Returns:
+            For each entity, the squared errors of its ratings, weighted by w of the partners and
+            summed, (n,).
+        """
         precision, mean = self._draw_hyperparameters()
         pull = (self._draw_regression(precision, mean) + mean) @ precision
-        # A row of zeros for the padding; a rating's weight is split between both sides of its
-        # equation.
+        # Both sides of a rating's equation are multiplied by the root of its partner's weight. The
+        # row of zeros is for the padding.
         root = other.weight.sqrt()[:, None]
         design = _with_zero_row(
             torch.cat([other.vectors[:, :-1], torch.ones_like(root)], dim=1) * root
@@ -113,27 +156,28 @@ class Side:
         for block in self.blocks:
             a = torch.nn.functional.embedding(block.partner, design)  # (B, L, K)
             bias, scale = torch.nn.functional.embedding(block.partner, known).unbind(2)
-            rest = ((block.rating - bias) * scale)[..., None]
+            target = ((block.rating - bias) * scale)[..., None]
             own = alpha * self.weight[block.entity][:, None, None]
             factor = _cholesky(torch.addcmul(precision, own, torch.bmm(a.mT, a)))
-            right = torch.addcmul(pull[block.entity][..., None], own, torch.bmm(a.mT, rest))
+            right = torch.addcmul(pull[block.entity][..., None], own, torch.bmm(a.mT, target))
             half = torch.linalg.solve_triangular(factor, right, upper=False)
-            noise = self.dice.normal(*half.shape)
-            found = torch.linalg.solve_triangular(
-                factor.mT, torch.cat([half, half + noise], dim=2), upper=True
-            )
-            self.expected[block.entity] = found[..., 0]
-            self.vectors[block.entity] = found[..., 1]
-            error = (rest - torch.bmm(a, found[..., 1:]))[..., 0]
+            both = torch.cat([half, half + self.generator.normal(*half.shape)], dim=2)
+            solved = torch.linalg.solve_triangular(factor.mT, both, upper=True)
+            self.expected[block.entity] = solved[..., 0]
+            self.vectors[block.entity] = solved[..., 1]
+            error = (target - torch.bmm(a, solved[..., 1:]))[..., 0]
             squares[block.entity] = error.square().sum(1)
             self.squares += float((error / scale.clamp(min=1e-9)).square().sum())
-        drawn = self.dice.gamma((NU + self.degree) / 2).to(squares)
+        drawn = self.generator.gamma((NU + self.degree) / 2).to(squares)
         self.weight = drawn / ((NU + alpha * squares) / 2)
         return squares
 
     def _draw_hyperparameters(self) -> tuple[Tensor, Tensor]:
-        """Lambda (K, K) and m (K,) from their Normal-Wishart posterior, in double precision on the
-        CPU."""
+        """Lambda (K, K) and m (K,) from their Normal-Wishart posterior (Salakhutdinov and Mnih
+        2008, eq. 14), in double precision on the CPU.
+
+        The Wishart matrix is drawn by Bartlett's decomposition.
+        """
         rest = self.vectors - self.features @ self.regression
         n, k = rest.shape
         average = rest.mean(0)
@@ -142,73 +186,99 @@ class Side:
         scatter, average = scatter.cpu().double(), average.cpu().double()
         scatter = scatter + torch.eye(k) + n * BETA0 / (n + BETA0) * torch.outer(average, average)
         degrees = k + n + len(self.regression)
-        bartlett = torch.tril(self.dice.normal(k, k).cpu().double(), -1)
-        bartlett += torch.diag((2 * self.dice.gamma((degrees - torch.arange(k)) / 2)).sqrt())
+        bartlett = torch.tril(self.generator.normal(k, k).cpu().double(), -1)
+        bartlett += torch.diag((2 * self.generator.gamma((degrees - torch.arange(k)) / 2)).sqrt())
         root = _cholesky(torch.linalg.inv(scatter)) @ bartlett
         precision = root @ root.T
         spread = _cholesky(torch.linalg.inv(precision * (n + BETA0)))
-        mean = n * average / (n + BETA0) + spread @ self.dice.normal(k).cpu().double()
+        mean = n * average / (n + BETA0) + spread @ self.generator.normal(k).cpu().double()
         return precision.to(self.vectors), mean.to(self.vectors)
 
     def _draw_regression(self, precision: Tensor, mean: Tensor) -> Tensor:
-        """z B (n, K), once B and the precision of its entries are drawn. As z'z is diagonal, the
-        rows of B are independent: inv(z'z + precision) is a division."""
+        """Draws B and the precision of its entries, and returns z B, (n, K).
+
+        As z'z is diagonal, the rows of B are independent: inv(z'z + precision) is a division.
+        """
         f, k = self.regression.shape
         spread = _cholesky(torch.linalg.inv(precision.cpu().double())).to(precision)
         weight = (self.sizes + self.precision)[:, None]
-        noise = self.dice.normal(f, k) @ spread.T
+        noise = self.generator.normal(f, k) @ spread.T
         self.regression = self.features.T @ (self.vectors - mean) / weight + noise / weight.sqrt()
         size = float(((self.regression @ precision) * self.regression).sum())
-        self.precision = float(self.dice.gamma(torch.tensor((f * k + 2) / 2))) / (size / 2 + 1)
+        self.precision = float(self.generator.gamma(torch.tensor((f * k + 2) / 2))) / (size / 2 + 1)
         return self.features @ self.regression
 
 
 def table_of(
-    user: NDArray[Any], item: NDArray[Any], rating: NDArray[np.float32], users: int, items: int
+    user: NDArray[np.integer],
+    item: NDArray[np.integer],
+    rating: NDArray[np.float32],
+    users: int,
+    items: int,
 ) -> csr_matrix:
-    """The ratings (U, I) of pairs (N,)."""
+    """Puts ratings into a sparse table, float32, (U, I).
+
+    Args:
+        user: index of the user of each rating, (N,).
+        item: index of the item of each rating, (N,).
+        rating: the ratings, (N,).
+        users: number of users (U).
+        items: number of items (I).
+    """
     return csr_matrix((rating.astype(np.float32), (user, item)), shape=(users, items))
 
 
 class Sampler:
-    """Draws samples of the posterior.
+    """Draws samples of the posterior of the model that the module describes.
 
     Args:
         table: ratings of the training rows, see :func:`table_of`; left standardised.
-        rank: of the sampled factors.
-        dim: of the model that will be asked for.
+        rank: number of the sampled factors.
+        dim: the largest dimension that :meth:`tensors` will be asked for.
+        seed: of all random numbers.
+        device: for the tensors.
 
     Attributes:
-        users, items: both sides.
+        mean: of the ratings.
+        scale: standard deviation of the ratings; 1 if all are equal.
+        n: number of ratings.
+        users: the side of the users.
+        items: the side of the items.
+        known_items: vectors of the items that the users were last drawn by, (I, K).
         alpha: precision of a standardised rating.
-        mse: of the training rows by the sample, on the scale of the ratings.
-        posterior: what is kept.
+        mse: mean squared error of the training rows by the sample, in squared ratings.
+        posterior: the mean of the samples, and the newest of them.
     """
 
     def __init__(
         self, table: csr_matrix, rank: int, dim: int, seed: int, device: str = "cpu"
     ) -> None:
-        self.dice = Dice(seed, device)
-        self.mean, self.scale, self.n = (
-            float(table.data.mean()),
-            float(table.data.std()) or 1.0,
-            table.nnz,
-        )
+        self.generator = Generator(seed, device)
+        self.mean = float(table.data.mean())
+        self.scale = float(table.data.std()) or 1.0
+        self.n = table.nnz
         table.data -= self.mean
         table.data /= self.scale
         of_users, of_items, sizes = (part.to(device) for part in implicit_features(table, seed))
-        self.users = Side(table, of_users, sizes, rank, self.dice)
-        self.items = Side(table.T.tocsr(), of_items, sizes, rank, self.dice)
-        self.alpha, self.mse = 1.0, self.scale**2
+        self.users = Side(table, of_users, sizes, rank, self.generator)
+        self.items = Side(table.T.tocsr(), of_items, sizes, rank, self.generator)
+        self.alpha = 1.0
+        self.mse = self.scale**2
         self.posterior = Posterior([self.users.degree, self.items.degree], dim)
 
     def begin_from(self, start: WarmStart) -> None:
-        """Takes an earlier sample in place of the random one, or else an earlier model's vectors:
-        of another rank perhaps, then as near as this one gets, or with random columns beside
-        them."""
+        """Replaces the random sample by one of an earlier model, or else by its parameters.
+
+        Where the earlier rank is larger, the nearest product of this rank is taken; where it is
+        smaller, the other columns stay random.
+
+        Args:
+            start: what the earlier model knew.
+        """
         if start.draw is not None:
             drawn = [torch.from_numpy(side) for side in start.draw]
-            sides, biases = [side[:, :-1] for side in drawn], [side[:, -1] for side in drawn]
+            sides = [side[:, :-1] for side in drawn]
+            biases = [side[:, -1] for side in drawn]
         else:
             tensors = {name: torch.from_numpy(value) for name, value in start.tensors.items()}
             sides = [tensors[f"{name}_embedding.weight"] for name in ("user", "item")]
@@ -222,20 +292,25 @@ class Sampler:
         self.alpha = self.scale**2 / max(start.noise, 1e-6 * self.scale**2)
 
     def sweep(self) -> None:
-        """Draws everything once."""
-        self.known_items = self.items.vectors.clone()  # what the users are drawn by
+        """Draws the users, then the items, then alpha."""
+        self.known_items = self.items.vectors.clone()
         self.users.sweep(self.items, self.alpha)
         squares = self.items.sweep(self.users, self.alpha) @ self.items.weight
         self.mse = self.items.squares / self.n * self.scale**2
-        self.alpha = float(self.dice.gamma(torch.tensor((self.n + 1) / 2))) / (
-            (float(squares) + 1) / 2
-        )
+        drawn = float(self.generator.gamma(torch.tensor((self.n + 1) / 2)))
+        self.alpha = drawn / ((float(squares) + 1) / 2)
 
     def keep(self) -> list[tuple[Tensor, Tensor]]:
-        """Takes the sample into the posterior; returns two products, users (U, K) and items (I, K),
-        whose mean over samples is its mean: each side's draw with the other side's expectation
-        given it. That has the expectation of the draws themselves at less variance (Gelfand and
-        Smith 1990, "Sampling-Based Approaches to Calculating Marginal Densities", section 2.2)."""
+        """Adds the sample to the posterior.
+
+        In place of the draws of both sides it takes each side's draw with the other side's
+        expectation given that draw. The mean is the same, at less variance (Gelfand and Smith 1990,
+        "Sampling-Based Approaches to Calculating Marginal Densities", section 2.2).
+
+        Returns:
+            Two products, each of users (U, K) and items (I, K), in standardised ratings. The mean
+            of both, averaged over the samples, is the mean of the posterior.
+        """
         users, items = self.users, self.items
         products = [(users.expected, self.known_items), (users.vectors, items.expected)]
         for product in products:
@@ -247,18 +322,34 @@ class Sampler:
         return products
 
     def predict(self, product: tuple[Tensor, Tensor], user: Tensor, item: Tensor) -> Tensor:
-        """Ratings (M,) of pairs by one of the products."""
+        """Predicts ratings by one product.
+
+        Args:
+            product: vectors of users (U, K) and of items (I, K), the bias last.
+            user: index of the user of each pair, (M,).
+            item: index of the item of each pair, (M,).
+
+        Returns:
+            The ratings, (M,).
+        """
         out = self.known_items.new_empty(len(user))
         for start in range(0, len(user), PADDED):
             part = slice(start, start + PADDED)
             p, q = product[0][user[part]], product[1][item[part]]
-            out[part] = self.mean + self.scale * (
-                (p[:, :-1] * q[:, :-1]).sum(1) + p[:, -1] + q[:, -1]
-            )
+            score = (p[:, :-1] * q[:, :-1]).sum(1) + p[:, -1] + q[:, -1]
+            out[part] = self.mean + self.scale * score
         return out
 
     def tensors(self, dim: int) -> dict[str, NDArray[np.float32]]:
-        """The posterior mean as one MF of rank ``dim``, with biases."""
+        """Turns the posterior mean into the parameters of one MF with biases.
+
+        Args:
+            dim: of the embeddings (D).
+
+        Returns:
+            The parameters by name, float32, as :class:`cfcli.core.models.scoring.Predictor` reads
+            them.
+        """
         if not self.posterior.n:
             self.keep()
         factors, biases = self.posterior.factors(dim)
@@ -272,54 +363,63 @@ class Sampler:
         }
         return {name: value.cpu().numpy().astype(np.float32) for name, value in found.items()}
 
-    def state(self) -> dict[str, Any]:
-        """All that a checkpoint must hold."""
-        state: dict[str, Any] = {
-            name: {key: getattr(getattr(self, name), key) for key in getattr(self, name).STATE}
-            for name in PARTS
+    def state(self) -> State:
+        """What a checkpoint must hold to continue the sampling."""
+        state: State = {
+            name: {key: getattr(part, key) for key in part.STATE}
+            for name, part in self._parts().items()
         }
         return state | {
             "alpha": self.alpha,
             "mse": self.mse,
-            "generator": self.dice.generator.get_state(),
+            "generator": self.generator.source.get_state(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a :meth:`state`."""
-        for name in PARTS:
+    def load_state(self, state: State) -> None:
+        """Continues from an earlier state.
+
+        Args:
+            state: what :meth:`state` returned, perhaps on another device.
+        """
+        for name, part in self._parts().items():
             for key, value in state[name].items():
-                setattr(
-                    getattr(self, name),
-                    key,
-                    _on(value, self.dice.device) if key != "draws" else value,
-                )
-        self.alpha, self.mse = state["alpha"], state["mse"]
-        self.dice.generator.set_state(state["generator"].cpu())
+                # Draws are kept on the CPU.
+                setattr(part, key, value if key == "draws" else _on(value, self.generator.device))
+        self.alpha = state["alpha"]
+        self.mse = state["mse"]
+        self.generator.source.set_state(state["generator"].cpu())
+
+    def _parts(self) -> dict[str, Side | Posterior]:
+        """What has a state of its own, by its name in checkpoints."""
+        return {"users": self.users, "items": self.items, "posterior": self.posterior}
 
 
 def _on(value: Any, device: str) -> Any:
+    """A number, a tensor or a list of them, with all tensors on a device."""
     if isinstance(value, list):
         return [_on(part, device) for part in value]
     return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _with_zero_row(x: Tensor) -> Tensor:
+    """A matrix with a row of zeros below the last."""
     return torch.nn.functional.pad(x, (0, 0, 0, 1))
 
 
 def _blocks(table: csr_matrix, k: int) -> Iterator[_Block]:
-    """Entities by degree, in blocks padded to the largest of each, which has at most a quarter more
-    than the least; so many in one that neither their ratings nor a quarter of the rows of their (K,
-    K) are more than ``PADDED``."""
+    """Groups entities by degree into blocks, each padded to its largest degree.
+
+    That is at most a quarter above its least, or 8. A block holds so many entities that neither
+    their padded ratings nor a quarter of the rows of their matrices (K, K) exceed ``PADDED``.
+    """
     degree = np.diff(table.indptr)
     by_degree = np.argsort(degree, kind="stable")
     sizes = degree[by_degree]
     first = 0
     while first < len(sizes):
         most = np.searchsorted(sizes, max(8, 1.25 * sizes[first]), side="right")
-        fits = (
-            np.arange(1, most - first + 1) * np.maximum(sizes[first:most], max(k // 4, 1)) <= PADDED
-        )
+        rows = np.maximum(sizes[first:most], max(k // 4, 1))
+        fits = np.arange(1, most - first + 1) * rows <= PADDED
         last = first + max(int(fits.sum()), 1)
         ids = by_degree[first:last]
         length = max(int(degree[ids].max()), 1)
@@ -332,7 +432,7 @@ def _blocks(table: csr_matrix, k: int) -> Iterator[_Block]:
 
 
 def _cholesky(matrix: Tensor) -> Tensor:
-    """The lower factor; with jitter where float32 has lost positive definiteness."""
+    """The lower Cholesky factor, with jitter where float32 has lost positive definiteness."""
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed.any():

@@ -22,7 +22,7 @@ from cfcli.core.storage.schema import to_json
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs import sampler as gibbs
 from cfcli.core.training.gibbs.posterior import Posterior
-from cfcli.core.training.gibbs.sampler import Dice, Sampler, Side, table_of
+from cfcli.core.training.gibbs.sampler import Generator, Sampler, Side, table_of
 
 
 def planted(
@@ -41,7 +41,7 @@ def planted(
 def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
     ratings = table_of(user, item, rating, users, items)
     features, _, sizes = implicit_features(ratings, 0)
-    return Side(ratings, features, sizes, rank, Dice(seed, "cpu"))
+    return Side(ratings, features, sizes, rank, Generator(seed, "cpu"))
 
 
 def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() -> None:
