@@ -98,10 +98,16 @@ class Sides:
     train: Values
     histogram: list[Bar]
 
-    def scale(self, declared: tuple[float, float] | None) -> Scale:
-        """Lowest and highest rating, and the step between ratings (null where they look
-        continuous): of the training rows alone, or as declared."""
-        low, high = declared or (float(self.train.low), float(self.train.high))
+    def scale(self, low: float, high: float) -> Scale:
+        """The scale of the training rows.
+
+        Args:
+            low: the lowest rating, of these rows or as declared.
+            high: the highest rating.
+
+        Returns:
+            Both, and the step between ratings: None where they look continuous.
+        """
         known = self.train.counts if self.train.counts is not None else pl.DataFrame({"rating": []})
         gaps = np.diff(known["rating"].cast(pl.Float64).to_numpy())
         step = float(gaps.min()) if 0 < len(gaps) < 200 else None

@@ -24,6 +24,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.training.checkpoints import State
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
 from cfcli.core.training.plan.sizing import PADDED
@@ -272,9 +273,9 @@ class Sampler:
         }
         return {name: value.cpu().numpy().astype(np.float32) for name, value in found.items()}
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """All that a checkpoint must hold."""
-        state: dict[str, Any] = {
+        state: State = {
             name: {key: getattr(getattr(self, name), key) for key in getattr(self, name).STATE}
             for name in PARTS
         }
@@ -284,7 +285,7 @@ class Sampler:
             "generator": self.dice.generator.get_state(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: State) -> None:
         """Goes on from a :meth:`state`."""
         for name in PARTS:
             for key, value in state[name].items():
@@ -297,7 +298,7 @@ class Sampler:
         self.dice.generator.set_state(state["generator"].cpu())
 
 
-def _on(value: Any, device: str) -> Any:
+def _on(value: object, device: str) -> object:
     if isinstance(value, list):
         return [_on(part, device) for part in value]
     return value.to(device) if isinstance(value, Tensor) else value
