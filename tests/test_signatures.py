@@ -16,10 +16,15 @@ EXCEPTIONS = {
 }
 
 
+def is_public(name: str) -> bool:
+    """Whether others use a name: ``__init__`` and the like count, too."""
+    return name.startswith("__") or not name.startswith("_")
+
+
 def public_functions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Function]]:
     """Public functions of a module or class, and methods of its public classes, by dotted name."""
     for node in body:
-        if not isinstance(node, Function | ast.ClassDef) or node.name.startswith("_"):
+        if not isinstance(node, Function | ast.ClassDef) or not is_public(node.name):
             continue
         name = f"{prefix}.{node.name}"
         if isinstance(node, ast.ClassDef):
