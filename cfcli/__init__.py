@@ -11,6 +11,8 @@ The names below are loaded when they are first used: ``import cfcli`` itself tak
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cfcli.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from cfcli.api import Dataset, Run, load, prepare, train
     from cfcli.core.errors import (
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
         MachineError,
         StoppedError,
     )
-
-__version__ = "0.2.0.dev0"
 
 __all__ = [
     "ArtifactError",

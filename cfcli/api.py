@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import polars as pl
 
-from cfcli.core.config.fields import Value
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve
+from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import Dataset as StoredDataset

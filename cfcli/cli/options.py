@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cfcli.core.config.fields import Key, Value, keys_of
+from cfcli.core.config.fields import Key, keys_of
 from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 

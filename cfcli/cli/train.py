@@ -3,7 +3,7 @@
 import sys
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,8 @@ from cfcli.core.config.resolve import resolve, resolve_resumed
 from cfcli.core.config.train import TrainConfig
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from cfcli.core.runs.run import Run
     from cfcli.core.training.epochs import Epoch
 
@@ -125,7 +127,7 @@ class Progress:
     def __init__(self, console: Out, config: TrainConfig, chosen_by: str = "") -> None:
         self.console, self.config, self.chosen_by = console, config, chosen_by
         self.best = float("inf")
-        self.bar: Any = None
+        self.bar: Bar | None = None
 
     def __enter__(self) -> "Progress":
         if not self.console.quiet and is_live():

@@ -10,13 +10,11 @@ import datetime
 import math
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import (
-    Any,
     Literal,
     Self,
-    TypeAlias,
     TypeVar,
     Union,
     cast,
@@ -26,12 +24,8 @@ from typing import (
 )
 
 from cfcli.core.config.names import known_key
-from cfcli.core.config.toml import to_toml_value
+from cfcli.core.config.toml import Plain, Value, to_toml_value
 from cfcli.core.errors import ConfigError
-
-Plain: TypeAlias = str | int | float | bool | datetime.date | None
-Value: TypeAlias = Plain | Sequence[Plain]
-"""What a key may hold, as TOML, JSON or the command line give it."""
 
 T = TypeVar("T")
 
@@ -188,7 +182,7 @@ def _declared(cls: type["Settings"]) -> Mapping[str, Key]:
     found: dict[str, Key] = {}
     for each in dataclasses.fields(cls):
         if facts := each.metadata.get("facts"):
-            default: Any = each.default
+            default = cast(Value, each.default)
             found[each.name] = Key(each.name, "", hints[each.name], default, facts)
         else:
             inner = keys_of(hints[each.name]).values()
@@ -244,10 +238,15 @@ class Settings:
         }
 
 
-def check_range(rating_range: tuple[float, float] | None) -> None:
-    """Raises a ConfigError unless the first of two ratings is below the second."""
-    if rating_range and not rating_range[0] < rating_range[1]:
-        raise ConfigError(f"rating_range: {rating_range[0]:g} is not below {rating_range[1]:g}")
+def check_range(low: float, high: float) -> None:
+    """Raises a ConfigError unless the lowest rating is below the highest one.
+
+    Args:
+        low: the first value of ``rating_range``.
+        high: the second one.
+    """
+    if not low < high:
+        raise ConfigError(f"rating_range: {low:g} is not below {high:g}")
 
 
 def seconds_of(text: str, where: str) -> float:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cfcli.core.config.fields import Value, keys_of
-from cfcli.core.config.toml import to_toml_value
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.toml import Value, to_toml_value
 from cfcli.core.config.train import TrainConfig
 
 COMPILED = "compiled"  # a key that is gone

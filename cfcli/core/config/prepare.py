@@ -65,7 +65,8 @@ class PrepareConfig(Settings):
             raise ConfigError(
                 f"encoding: '{self.encoding}' is not known; such as utf-8, latin-1, utf-16"
             ) from None
-        check_range(self.rating_range)
+        if self.rating_range:
+            check_range(*self.rating_range)
         self.bad_rows_allowed(0)
 
     def bad_rows_allowed(self, rows: int) -> int:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
 from cfcli.core.config import legacy
-from cfcli.core.config.fields import Key, Value, keys_of
+from cfcli.core.config.fields import Key, keys_of
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.config.toml import from_toml_value, to_toml_value
+from cfcli.core.config.toml import Value, from_toml_value, to_toml_value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 

@@ -1,14 +1,17 @@
 """Values of the configuration as TOML, and back."""
 
+import datetime
 import json
 import tomllib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from cfcli.core.config.fields import Value
+Plain: TypeAlias = str | int | float | bool | datetime.date | None
+Value: TypeAlias = Plain | Sequence[Plain]
+"""What a key may hold, as TOML, JSON or the command line give it."""
 
 
-def to_toml_value(value: "Value") -> str:
+def to_toml_value(value: Value) -> str:
     """``value`` in TOML: as in JSON, but TOML knows no surrogate pairs and no bare DEL.
 
     Args:
@@ -17,7 +20,7 @@ def to_toml_value(value: "Value") -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def from_toml_value(text: str) -> "Value":
+def from_toml_value(text: str) -> Value:
     """The value that ``text`` is in TOML, or the text itself where it is none.
 
     Args:

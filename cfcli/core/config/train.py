@@ -247,7 +247,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self.rating_range)
+        if self.rating_range:
+            check_range(*self.rating_range)
         self.max_seconds()
         self._check_solver()
         self._check_shards()

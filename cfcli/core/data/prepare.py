@@ -10,7 +10,6 @@ from pathlib import Path
 
 import polars as pl
 
-import cfcli
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
@@ -31,6 +30,7 @@ from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import plain, to_json
 from cfcli.core.storage.tables import write_table
+from cfcli.version import __version__
 
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
 MOVED, FEW = (
@@ -128,7 +128,8 @@ def prepare(
             notes.append(
                 f"{missing:,} of {item_table.height:,} items have no title in {items.name}"
             )
-        scale = found.scale(config.rating_range)
+        low, high = config.rating_range or (float(found.train.low), float(found.train.high))
+        scale = found.scale(low, high)
         if former and force and not accept_shrink:
             _refuse_another_scale(former, scale)
         if scale.min == scale.max:
@@ -140,7 +141,7 @@ def prepare(
         key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)
         info = DatasetInfo(
-            cfcli=cfcli.__version__,
+            cfcli=__version__,
             fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
             sources=[InputFile(**dataclasses.asdict(record)) for record in intake.sources],
             input=_inputs(sources, items, val, test),

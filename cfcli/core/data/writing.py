@@ -133,14 +133,16 @@ class Sides:
     train: Values
     histogram: list[Bar]
 
-    def scale(self, declared: tuple[float, float] | None) -> Scale:
-        """The scale of the training ratings, whose step is None where they look continuous.
+    def scale(self, low: float, high: float) -> Scale:
+        """The scale of the training rows.
 
         Args:
-            declared: the lowest and the highest rating of the scale; None takes those of the
-                training rows.
+            low: the lowest rating, of these rows or as declared.
+            high: the highest rating.
+
+        Returns:
+            Both, and the step between ratings: None where they look continuous.
         """
-        low, high = declared or (float(self.train.low), float(self.train.high))
         known = self.train.counts if self.train.counts is not None else pl.DataFrame({"rating": []})
         gaps = np.diff(known["rating"].cast(pl.Float64).to_numpy())
         if not 0 < len(gaps) < 200:

@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from cfcli.core.errors import CfcliError, InputError, MachineError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 HEAD = 1 << 16  # bytes from which the form of a text is detected
 BUFFER = 1 << 20  # bytes
 MAGIC = 16  # bytes from which a packed input, or a format, is recognised
 BOMB_BYTES = 256 << 20  # an input that unpacks to more than this ...
 BOMB_RATIO = 100  # ... and to this many times its size is a decompression bomb, not ratings
-UNPACK: dict[bytes, Callable[[Any], Any]] = {
+UNPACK: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -68,7 +71,7 @@ class Opened:
         self._sha256 = hashlib.sha256()
         self._hashed = self._read_hashed()
         self._bytes = 0  # bytes that were given out
-        self._stream: Any = _buffered(self._hashed)
+        self._stream = _buffered(self._hashed)
         magic = self.peek()
         unpack = next((made for start, made in UNPACK.items() if magic.startswith(start)), None)
         if unpack is not None:
@@ -226,11 +229,12 @@ class Pieces(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        into = memoryview(buffer)
         if not self._ready:
             self._ready = memoryview(next(self._pieces, b""))
-        n = min(len(self._ready), len(buffer))
-        buffer[:n] = self._ready[:n]
+        n = min(len(self._ready), len(into))
+        into[:n] = self._ready[:n]
         self._ready = self._ready[n:]
         return n
 
@@ -257,7 +261,8 @@ def _recoded(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
             yield text.encode()
 
 
-def _zstd(stream: IO[bytes]) -> Any:
+def _zstd(stream: IO[bytes]) -> io.BufferedIOBase:
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+    unpacked: io.BufferedIOBase = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")
+    return unpacked

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-import cfcli
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
@@ -25,6 +24,7 @@ from cfcli.core.reporting.charts import Chart, Series
 from cfcli.core.reporting.itemmap import ItemMap, item_map
 from cfcli.core.runs.reproduce import prepare_command, train_command
 from cfcli.core.runs.run import Run
+from cfcli.version import __version__
 
 ASSETS = Path(__file__).parent / "assets"
 MOST_NUMBERS = 60  # rows of the table below a chart
@@ -100,7 +100,7 @@ def report(runs: Sequence[Run], *, data: Path | None = None, most: int = 10_000)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     title = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
     page = _template().render(
-        version=cfcli.__version__,
+        version=__version__,
         css=Markup(css),
         script=Markup(script),
         script_digest=digest,
@@ -137,7 +137,7 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html")
 
 
-def _for_the_script(part: Part) -> dict[str, Any]:
+def _for_the_script(part: Part) -> dict[str, object]:
     """The map of a run as the page's script reads it."""
     known = {key: value for key, value in vars(part.items).items() if value is not None}
     return {"name": part.name, "run": str(part.run.path), **known}

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import cfcli
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.config.train import TrainConfig
@@ -31,6 +30,7 @@ from cfcli.core.runs.run import CHECKPOINT, Run
 from cfcli.core.runs.verdict import Findings, Verdict, gate_of, now, write_gate
 from cfcli.core.storage import publishing
 from cfcli.core.training.epochs import Progress
+from cfcli.version import __version__
 
 SPLIT = ("split", "seed", "val_size", "test_size")
 MANY_NEW = 0.2  # of the users or items: then no vectors are kept
@@ -124,7 +124,7 @@ class Retraining:
             as_dict(self.train),
             self.policy.tolerance,
             self.policy.min_gain_over,
-            cfcli.__version__,
+            __version__,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -259,7 +259,7 @@ class Run:
         return dataset
 
 
-def starts_of(user: NDArray[np.integer[Any]], users: int) -> NDArray[np.int64]:
+def starts_of(user: NDArray[np.uint32], users: int) -> NDArray[np.int64]:
     """Where each user's rows begin, and where the last ones end.
 
     Args:

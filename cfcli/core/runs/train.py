@@ -157,7 +157,7 @@ def _fit(
         rows("val"),
         info.users,
         info.items,
-        rating_range=(info.rating_scale.min, info.rating_scale.max),
+        scale=info.rating_scale,
         fingerprint=info.fingerprint,
     )
     return fit(data, config, folder, progress, warm_start=start, resume=resume)

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.config.fields import Value, keys_of
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError

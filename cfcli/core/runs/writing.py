@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-import cfcli
 from cfcli.core.config.resolve import as_dict, to_toml
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import COLUMNS, Blocks
@@ -42,6 +41,7 @@ from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import to_json
 from cfcli.core.storage.tables import write_table
 from cfcli.core.storage.tensors import save_tensors
+from cfcli.version import __version__
 
 if TYPE_CHECKING:
     from cfcli.core.training.epochs import Epoch
@@ -172,7 +172,7 @@ def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "Traine
         save_tensors(model.samples, folder / SAMPLES)
         names.append(SAMPLES)
     info = RunInfo(
-        cfcli=cfcli.__version__,
+        cfcli=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         status="stopped" if model.stopped_by else "finished",
         model=config.model,

@@ -84,7 +84,7 @@ def read_as(cls: type[C], path: Path, content: object) -> C:
     return value
 
 
-def _read(kind: Any, path: Path, key: str, value: Any) -> Any:
+def _read(kind: Any, path: Path, key: str, value: object) -> Any:
     """A value of a manifest as a field of this kind has it."""
     origin = typing.get_origin(kind) or kind
     inner = typing.get_args(kind)
@@ -107,7 +107,7 @@ def _read(kind: Any, path: Path, key: str, value: Any) -> Any:
     raise ArtifactError(f"{path}: damaged: '{key}' is {str(value)[:40]!r}")
 
 
-def _read_fields(kind: Any, path: Path, content: dict[str, Any]) -> Any:
+def _read_fields(kind: Any, path: Path, content: Mapping[str, object]) -> Any:
     """A dataclass, perhaps a generic one, from the values of its fields."""
     cls = typing.get_origin(kind) or kind
     variables = getattr(cls, "__parameters__", ())

@@ -2,7 +2,6 @@
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as lightning
 import torch
@@ -68,10 +67,10 @@ class TimeLimit(Timer):
     """Lightning's limit of time, which is for one go: a training that is resumed has all of it
     again. Lightning would count the time before."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         pass
 
 
@@ -109,7 +108,7 @@ class StopWhenSettled(EarlyStopping):
         if epoch >= self.first:
             super().on_train_epoch_end(trainer, pl_module)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)
         self.patience = self.wanted_patience  # which may change on resume
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeAlias, cast
 
 import torch
 
@@ -31,7 +31,8 @@ FILE = "last.ckpt"
 SHARE_OF_TIME = 1 / 20  # that saving may take
 DIGEST_SIZE = hashlib.sha256().digest_size
 
-State = dict[str, Any]  # tensors and plain values by name, nested: all that safe loading reads
+State: TypeAlias = dict[str, Any]
+"""Content of a checkpoint: tensors and plain values by name, nested, as ``torch.load`` reads it."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.info import Scale
 from cfcli.core.errors import InputError
 from cfcli.core.models.base import Shape
 from cfcli.core.models.warm_start import WarmStart
@@ -95,7 +96,8 @@ def job_of(
         raise InputError(
             "too little to train on: needs at least 2 users and 2 items with training ratings"
         )
-    low, high = config.rating_range or data.rating_range or (summary.low, summary.high)
+    scale = data.scale or Scale(summary.low, summary.high)
+    low, high = config.rating_range or (scale.min, scale.max)
     if low >= high:
         raise InputError(
             f"all training ratings are {low:g}: nothing to learn; set rating_range if that is right"

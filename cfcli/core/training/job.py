@@ -8,6 +8,7 @@ import polars as pl
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks, Summary
+from cfcli.core.data.info import Scale
 from cfcli.core.models.base import Shape
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.training.checkpoints import FILE, Identity
@@ -27,7 +28,7 @@ class TrainingData:
         train: the training rows; on the disk only for gradient descent.
         val: the validation rows; with none, the last epoch counts as the best.
         users, items: how many there are (U and I).
-        rating_range: lowest and highest rating that the data declares, if it does.
+        scale: of the ratings; None for the lowest and the highest training rating.
         fingerprint: of the data, which a checkpoint must share.
     """
 
@@ -38,13 +39,13 @@ class TrainingData:
         users: int,
         items: int,
         *,
-        rating_range: tuple[float, float] | None = None,
+        scale: Scale | None = None,
         fingerprint: str = "",
     ) -> None:
         self._train: Ratings | None = train
         self._val: Ratings | None = val
         self.users, self.items = users, items
-        self.rating_range = rating_range
+        self.scale = scale
         self.fingerprint = fingerprint
 
     def summary(self) -> Summary:

@@ -9,7 +9,6 @@ import pickle
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -23,6 +22,7 @@ from cfcli.core.errors import ArtifactError
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training.callbacks import Checkpoints
+from cfcli.core.training.checkpoints import State
 from cfcli.core.training.descent import Descent
 from cfcli.core.training.distributed.tables import ShardedFactors, is_sharded, part_of, shard
 
@@ -49,8 +49,8 @@ class TensorParallel(ModelParallelStrategy):
         super().__init__(data_parallel_size=1, tensor_parallel_size=ranks)
 
     def load_checkpoint(
-        self, checkpoint_path: Any, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> State:
         _check(Path(checkpoint_path))
         return super().load_checkpoint(checkpoint_path, weights_only=True)
 
@@ -77,10 +77,10 @@ class ShardedDescent(Descent):
     def _kept_tensors(self) -> dict[str, Tensor]:
         return {name.replace("/", "."): value for name, value in self.kept.named_buffers()}
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"best_epoch": self.best_epoch, "generator": torch.get_rng_state()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: State) -> None:
         self.best = self._kept_tensors()
         self.go_on(state)
 
@@ -110,7 +110,7 @@ class FolderCheckpoints(Checkpoints):
 class _Plain(pickle.Unpickler):
     """Reads what torch's distributed checkpoints say about themselves, and makes nothing else."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if name in PLAIN.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name}")

@@ -15,7 +15,6 @@ The sampler standardises the ratings, because the hyperpriors have a fixed scale
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -394,7 +393,7 @@ class Sampler:
         return {"users": self.users, "items": self.items, "posterior": self.posterior}
 
 
-def _on(value: Any, device: str) -> Any:
+def _on(value: object, device: str) -> object:
     """A number, a tensor or a list of them, with all tensors on a device."""
     if isinstance(value, list):
         return [_on(part, device) for part in value]
