@@ -20,7 +20,7 @@ ADDRESSES = 1 << 30  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, "
-    "device), 5 another process writes there, 6 a demanded bar was missed, 7 artifact missing, "
+    "device), 5 another process writes there, 6 a required threshold was missed, 7 artifact missing, "
     "damaged or incompatible, 8 stale, 128+N stopped by signal N (SIGINT 130, SIGTERM 143, "
     "SIGPIPE 141)."
 )
@@ -157,10 +157,12 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """Collaborative filtering on explicit ratings: a ratings file in; a trained model, its honest
-    error and its embeddings out.
+    """Train collaborative-filtering models on explicit ratings.
 
-    Example: cfcli prepare RATINGS.csv && cfcli train --model ncf --dim 5 && cfcli evaluate
+    A ratings file goes in. A trained model, its test error and its
+    embeddings come out.
+
+    Example: cfcli prepare RATINGS.csv && cfcli train && cfcli evaluate
     """
 
 

@@ -26,23 +26,23 @@ def bench(
     *,
     data: options.Data = Path("data"),
     sweep: Annotated[
-        str, typer.Option(metavar="A,B...", help=f"What to sweep over: {', '.join(SWEEPS)}.")
+        str, typer.Option(metavar="A,B...", help=f"Settings to sweep over: {', '.join(SWEEPS)}.")
     ] = "batch-size,num-workers",
     batch_sizes: Annotated[
-        str, typer.Option(metavar="N,N...", help="Batch sizes of the first sweep.")
+        str, typer.Option(metavar="N,N...", help="Batch sizes for the sweep batch-size.")
     ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
     num_workers: Annotated[
-        str, typer.Option(metavar="N,N...", help="DataLoader workers of the second.")
+        str, typer.Option(metavar="N,N...", help="DataLoader workers for num-workers.")
     ] = "0,1,2",
     threads: Annotated[
-        str, typer.Option(metavar="N,N...", help="CPU threads of the third.")
+        str, typer.Option(metavar="N,N...", help="CPU threads for the sweep threads.")
     ] = "1,2",
     flags: options.Flags,
     sample: Annotated[
-        int, typer.Option(help="Training rows to use, from the first on.", min=2)
+        int, typer.Option(help="Number of training rows to use, from the start.", min=2)
     ] = 100_000,
     repeats: Annotated[
-        int, typer.Option(help="Epochs timed of each setting, after one to warm up.", min=1)
+        int, typer.Option(help="Epochs to time for each setting, after one warm-up epoch.", min=1)
     ] = 3,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")
@@ -50,17 +50,20 @@ def bench(
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results.")] = None,
     write_config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="Write the fastest setting for 'train --config'."),
+        typer.Option(
+            metavar="FILE.toml", help="Write the fastest setting as a file for 'train --config'."
+        ),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time training epochs of adam by what can be set: batch size, workers, threads, device.
+    """Time training epochs by batch size and other settings.
 
-    Beside the whole epoch: its loader alone and its steps alone. One more row is the solver that
-    'cfcli train' would use.
+    Sweeps over settings of the solver adam: batch size, workers, threads,
+    device. For each, the loader and the steps are also timed alone. The last
+    row is the solver that 'cfcli train' would use.
 
-    Creates nothing without --out, --plot and --write-config.
+    Creates nothing without --out, --plot or --write-config.
 
     Example: cfcli bench --sweep batch-size --write-config fast.toml
     """
@@ -89,7 +92,7 @@ def bench(
             )
 
     solver = config.replace(batch_size="auto").resolved_solver
-    console.say(f"times adam by {', '.join(names)}; then {solver}, which train uses by default")
+    console.say(f"timing adam by {', '.join(names)}, then {solver}, the default solver of train")
     with console.stderr.status("timing epochs ..."):
         result = benchmark.bench(
             dataset,
@@ -132,7 +135,9 @@ def _table(result: "Benchmark") -> "Table":
     title = f"one epoch of {result.rows:,} ratings, its loader alone and its steps alone; seconds"
     table = Table(title=title, title_justify="left", caption_justify="left")
     if any(timing.sweep == "num-workers" for timing in result.results):
-        table.caption = "num-workers: PyTorch's DataLoader at batches of 4,096, beside resident"
+        table.caption = (
+            "num-workers: PyTorch's DataLoader with batches of 4,096, compared with resident"
+        )
     for name in ("sweep", "setting", "median", "range", "loader", "steps", "ratings/s"):
         table.add_column(name, justify="left" if name == "sweep" else "right")
     former = ""

@@ -23,32 +23,36 @@ if TYPE_CHECKING:
 def evaluate(
     run: options.RunArgument = Path("runs/latest"),
     split: Annotated[
-        Literal["test", "val", "train"], typer.Option(help="Rows to judge by.")
+        Literal["test", "val", "train"], typer.Option(help="Rows to evaluate on.")
     ] = "test",
     ratings: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Judge by these ratings instead.")
+        str | None, typer.Option(metavar="FILE", help="Evaluate on these ratings instead.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the run's dataset is now, if it moved.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Dataset of the run, if it has moved.")] = None,
     min_gain_over: Annotated[
         options.Baseline,
-        typer.Option(help="Exit with 6 unless the MSE is below that of this baseline."),
+        typer.Option(
+            metavar="NAME",
+            help="Exit with 6 unless the MSE is below that of this baseline: mean, user_mean, "
+            "item_mean or bias.",
+        ),
     ] = "none",
     max_mse: Annotated[
         float | None, typer.Option(help="Exit with 6 if the MSE is above this.")
     ] = None,
     per_row: Annotated[
-        Path | None, typer.Option(help="Write every row's predictions, as CSV or Parquet.")
+        Path | None, typer.Option(help="Write the prediction of each row, as CSV or Parquet.")
     ] = None,
     no_plots: options.NoPlots = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Judge a run on rows it was not trained on, beside the baselines: mean, user mean, item mean,
-    damped biases.
+    """Evaluate a run on rows that it was not trained on.
 
-    Creates pictures in the run's folder plots, and --per-row.
+    Compares its errors with four baselines: the mean, each user's mean, each
+    item's mean, and damped biases.
+
+    Creates pictures in the folder plots of the run, and --per-row.
 
     Example: cfcli evaluate --min-gain-over bias
     """

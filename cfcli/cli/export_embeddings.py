@@ -14,46 +14,48 @@ def export_embeddings(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; with --entity both, a folder.",
+            help="File to write, or a folder with --entity both.",
             show_default="embeddings/items.parquet in the run",
         ),
     ] = None,
     entity: Annotated[
         Literal["items", "users", "both"],
-        typer.Option(help="Whose embeddings; both writes two files."),
+        typer.Option(help="Whose embeddings to write; both writes two files."),
     ] = "items",
     format: Annotated[
         Literal["parquet", "csv", "npy", "word2vec", "projector"],
-        typer.Option(help="Form of the file."),
+        typer.Option(
+            help="Format: parquet, csv, npy, word2vec, or projector for TensorBoard.",
+            metavar="FORMAT",
+        ),
     ] = "parquet",
     layout: Annotated[
         Literal["columns", "list"],
         typer.Option(help="One column per dimension, or one list column."),
     ] = "columns",
-    titles: Annotated[bool, typer.Option("--titles", help="Add a column with the titles.")] = False,
+    titles: Annotated[bool, typer.Option("--titles", help="Add a column of titles.")] = False,
     biases: Annotated[
         bool,
         typer.Option(
-            "--biases", help="Add a column 'bias' with the model's own biases (parquet, csv)."
+            "--biases", help="Add a column 'bias' with the biases of the model (parquet, csv)."
         ),
     ] = False,
     align_to: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Earlier Parquet export of items: turn the vectors of an mf onto it, so that "
-            "vectors of two trainings can be compared. Inner products stay; export users with the "
-            "same FILE.",
+            help="Rotate the vectors of an mf onto this earlier Parquet export of items, so that "
+            "the two are comparable. Inner products stay the same; use the same FILE for users.",
         ),
     ] = None,
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the embeddings of items or users with their ids, for use elsewhere.
+    """Write the embeddings of items or users with their ids.
 
-    Creates a table sorted by id: the id under its own column name, then column_0, ... (float32).
-    Prints its path.
+    Creates a table sorted by id: the id under its own column name, then
+    column_0, column_1, ... (float32). Prints its path.
 
     Example: cfcli export-embeddings --entity items --format parquet
     """

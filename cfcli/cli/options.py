@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -16,7 +16,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
 Data = Annotated[
     Path, typer.Option("--data", help="Dataset made by 'cfcli prepare'.", envvar="CFCLI_DATA")
 ]
@@ -26,34 +26,46 @@ RunArgument = Annotated[
 Store = Annotated[
     Path,
     typer.Option(
-        "--store", metavar="DIR", help="Folder of the runs and of 'current'.", envvar="CFCLI_STORE"
+        "--store",
+        metavar="DIR",
+        help="Folder that holds the runs and 'current'.",
+        envvar="CFCLI_STORE",
     ),
 ]
 Wait = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", help="Wait for another process at work there.")
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", help="Wait this long if another process uses the store."
+    ),
 ]
 Items = Annotated[
     Path | None,
-    typer.Option("--items", help="Titles (and genres) by item id: movies.csv, u.item..."),
+    typer.Option(
+        "--items", help="File with titles (and genres) by item id, such as movies.csv or u.item."
+    ),
 ]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
-NoPlots = Annotated[bool, typer.Option("--no-plots", help="Draw no pictures.")]
+NoPlots = Annotated[bool, typer.Option("--no-plots", help="Do not draw pictures.")]
 ExcelSafe = Annotated[
     bool,
     typer.Option(
-        "--excel-safe", help="In CSV, put ' before texts that a spreadsheet would run as formulas."
+        "--excel-safe", help="In CSV, put ' before texts that a spreadsheet would read as formulas."
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with defaults; flags win over it.")
+    Path | None, typer.Option("--config", help="TOML file with settings; flags override it.")
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration; repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set any key of the configuration; repeatable."
+    ),
 ]
 Flags = Mapping[str, Value]  # see takes()
 Keys = dict[str, Key]
 Command = Callable[..., None]
+
+WIDEST_CHOICES = 18  # characters; Rich would break longer ones inside a word
 
 _TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
 PREPARE: Keys = dict(keys_of(PrepareConfig))
@@ -105,7 +117,7 @@ def _flag(key: Key) -> Any:
         hint | None,
         typer.Option(
             f"--{key.name.replace('_', '-')}",
-            metavar=facts.metavar,
+            metavar=facts.metavar or _metavar(key),
             help=f"{facts.help} \\[default: {shown}]" if has_default else facts.help,
             envvar=f"CFCLI_{key.name.upper()}",
             show_envvar=False,
@@ -114,8 +126,14 @@ def _flag(key: Key) -> Any:
     ]
 
 
+def _metavar(key: Key) -> str | None:
+    """NAME for a key whose choices do not fit the help's column at 80 columns."""
+    choices = get_args(key.hint) if get_origin(key.hint) is Literal else ()
+    return "NAME" if len("|".join(choices)) > WIDEST_CHOICES else None
+
+
 def is_run(text: str | None) -> bool:
-    """Whether an argument names a run rather than what comes after it."""
+    """Whether an argument names a run, and not what comes after it."""
     return text is not None and Path(text).is_dir()
 
 

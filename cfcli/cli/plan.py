@@ -23,23 +23,28 @@ def plan(
     *,
     data: options.Data = Path("data"),
     users: Annotated[
-        int | None, typer.Option(min=1, help="Number of users, in place of a dataset.")
+        int | None, typer.Option(min=1, help="Number of users, instead of a dataset.")
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Number of items.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Number of ratings to train on.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the run would be.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder where the run would be written.")] = Path(
+        "runs"
+    ),
     config: options.ConfigFile = None,
     set: options.Sets = None,
     flags: options.Flags,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """What a training needs of memory and disk, before it starts, against what this machine has,
-    and which flags make it fit. An estimate: a tenth to a fifth off.
+    """Estimate the memory and disk that a training run needs.
 
-    Takes the flags of 'cfcli train'. Creates nothing. Exits with 4 where it does not fit.
+    Compares the estimate with this machine and suggests flags that make it
+    fit. The estimate can be wrong by up to a fifth. Takes the flags of
+    'cfcli train'.
 
-    Example: cfcli plan --users 10000000 --items 1000000 --rows 1000000000 --dim 64 --solver adam
+    Creates nothing. Exits with 4 if the run does not fit.
+
+    Example: cfcli plan --users 1000000 --items 100000 --rows 100000000
     """
     console = Out(json, quiet)
     settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=console.note)
@@ -56,7 +61,7 @@ def plan(
         job = Job(users, items, rows, rows * 2 // 7)  # as 'prepare' splits by default
     else:
         raise ConfigError(
-            "give all of --users, --items and --rows, or none of them: a dataset has all"
+            "give --users, --items and --rows together, or none of them to use --data"
         )
     found = report(settings, job, out)
     if not json and not quiet:
@@ -100,9 +105,9 @@ def _is_shared(found: "Report", name: str) -> bool:
 
 
 def _verdict(found: "Report") -> str:
-    """Whether it fits, and what would make it fit, a line each."""
+    """Whether it fits, and which flags would make it fit, one per line."""
     if found.fits:
-        return "fits"
-    ways = [f"fits with {' '.join(way.flags)}" for way in found.suggestions]
-    lines = [f"does not fit: too little {', '.join(found.lacking)}"]
-    return "\n".join(lines + (ways or ["with no flags, either"]))
+        return "fits in memory and on disk"
+    ways = [f"it fits with {' '.join(way.flags)}" for way in found.suggestions]
+    lines = [f"it does not fit: not enough {', '.join(found.lacking)}"]
+    return "\n".join(lines + (ways or ["no other flags make it fit"]))

@@ -16,33 +16,36 @@ def predict(
     pairs: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PAIRS]", help="Table with users and items; - is stdin.", show_default="-"
+            metavar="[PAIRS]",
+            help="Table with a user and an item column; - is stdin.",
+            show_default="-",
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")
+        str, typer.Option(help="File to write, CSV or Parquet by its name; - is stdout.")
     ] = "-",
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(
-            help="Pairs with an id that the run does not know: predict by biases, leave empty, drop, refuse."
+            help="For ids that the run does not know: predict from biases, leave empty, drop the row, or stop."
         ),
     ] = "fallback",
     std: Annotated[
         bool,
         typer.Option(
-            "--std", help="Add std, how far ratings fall from predictions (runs of --solver gibbs)."
+            "--std", help="Add std, the expected error of the prediction (runs of solver gibbs)."
         ),
     ] = False,
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Predict ratings for pairs of users and items: the same rows in the same order, with all their
-    columns.
+    """Predict ratings for pairs of users and items.
 
-    Creates a table with two more columns: prediction, and source (model, user_bias, item_bias or
-    mean).
+    Keeps the rows, their order and all their columns.
+
+    Creates a table with two more columns: prediction, and source (model,
+    user_bias, item_bias or mean).
 
     Example: cfcli predict - < pairs.csv > predicted.csv
     """

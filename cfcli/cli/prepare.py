@@ -31,45 +31,44 @@ def prepare(
     ratings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."
+            metavar="RATINGS...", help="Ratings files or folders of Parquet parts; - is stdin."
         ),
     ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Instead of files: sample, or a MovieLens set to download."
+            metavar="NAME",
+            help="Use this dataset instead of files: sample, or a MovieLens set to download.",
         ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")
     ] = Path("data"),
     items: options.Items = None,
-    test_file: Annotated[
-        Path | None, typer.Option(help="The test ratings, in a file of their own.")
-    ] = None,
-    val_file: Annotated[
-        Path | None, typer.Option(help="The validation ratings, in a file of their own.")
-    ] = None,
+    test_file: Annotated[Path | None, typer.Option(help="File with the test ratings.")] = None,
+    val_file: Annotated[Path | None, typer.Option(help="File with the validation ratings.")] = None,
     flags: options.Flags,
     config: options.ConfigFile = None,
     set: options.Sets = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace another dataset at --out.")
+        bool, typer.Option("--force", help="Replace an existing dataset at --out.")
     ] = False,
     accept_shrink: Annotated[
         bool,
         typer.Option(
             "--accept-shrink",
-            help="With --force, even if most former rows or ids are gone, or the scale is new.",
+            help="With --force, replace it even if most rows or ids are gone or the scale changed.",
         ),
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn ratings files into a dataset: ids mapped, duplicates settled, rows split into train, val
-    and test.
+    """Turn ratings files into a dataset.
 
-    Creates --out with dataset.json and users, items, train, val, test as Parquet. Prints its path.
+    Maps ids, resolves duplicates and splits the rows into train, val and test.
+
+    Creates --out with dataset.json and the tables users, items, train, val and
+    test as Parquet. Prints its path.
 
     Example: cfcli prepare ratings.csv --items movies.csv
     """

@@ -20,51 +20,60 @@ SHOWN = 20  # users at most whose rows are drawn as tables
 def recommend(
     run: options.RunArgument = Path("runs/latest"),
     user: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="A user; repeatable.")
+        list[str] | None, typer.Option(metavar="ID", help="User id; repeatable.")
     ] = None,
     users: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Users, one id a line or a table; - is stdin."),
+        typer.Option(
+            metavar="FILE", help="File of users: one id per line, or a table; - is stdin."
+        ),
     ] = None,
-    all_users: Annotated[bool, typer.Option("--all", help="All users of the run.")] = False,
-    n: Annotated[int, typer.Option("-n", help="Items for each.", min=1)] = 10,
+    all_users: Annotated[
+        bool, typer.Option("--all", help="Recommend to all users of the run.")
+    ] = False,
+    n: Annotated[int, typer.Option("-n", help="Number of items per user.", min=1)] = 10,
     items: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Only these items, one id a line or a table.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Choose among these items only: one id per line, or a table."
+        ),
     ] = None,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also what the user rated in training.")
+        bool, typer.Option("--include-seen", help="Include what the user rated in training.")
     ] = False,
     seen: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Ratings of what users know, instead of the training ratings."
+            metavar="FILE", help="Leave out the items rated in this file, not those of training."
         ),
     ] = None,
     ratings: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Fold in new users (mf) from these ratings; default all of them."
+            metavar="FILE",
+            help="Fold in new users (mf only) from these ratings; all of them by default.",
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option(help="CSV or, by its name, Parquet file to write; - is stdout.")
+        str, typer.Option(help="File to write, CSV or Parquet by its name; - is stdout.")
     ] = "-",
     excel_safe: options.ExcelSafe = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the items with the highest predicted ratings for users, without those that they rated.
+    """List the best items for users.
 
-    Creates rows of the user id, the item id, rank, score (the predicted rating) and title where
-    known.
+    These are the items with the highest predicted ratings, without those that
+    the user rated in training.
+
+    Creates a table of the user id, the item id, rank, score (the predicted
+    rating) and the title if known.
 
     Example: cfcli recommend --user 1 -n 10
     """
     ways = sum([bool(user), bool(users), all_users])
     if ways > 1 or (ways == 0 and not ratings):
-        raise ConfigError(
-            "say for whom, in one way: --user ID, --users FILE, --all, or --ratings FILE"
-        )
+        raise ConfigError("choose users by one of --user ID, --users FILE, --all or --ratings FILE")
 
     import polars as pl
 

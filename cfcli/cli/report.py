@@ -14,28 +14,28 @@ def report(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run directories; several are compared.",
+            help="One or several run directories.",
             show_default="runs/latest",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.")] = Path("report.html"),
-    data: Annotated[
-        Path | None, typer.Option(help="Where the runs' dataset is now, if it moved.")
-    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")] = Path(
+        "report.html"
+    ),
+    data: Annotated[Path | None, typer.Option(help="Dataset of the runs, if it has moved.")] = None,
     items: Annotated[
         int,
         typer.Option(
-            metavar="N", help="How many items the map shows, those with most ratings.", min=1
+            metavar="N", help="Number of items on the map: those with the most ratings.", min=1
         ),
     ] = 10_000,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make one HTML page about a run: its errors, where it errs, its training and data, and a map
-    of the items.
+    """Make one HTML page about a run.
 
-    The page is a single file that needs no network and opens from disk. Several runs are shown
-    beside each other.
+    It shows the errors, where the model is wrong, the training, the data and a
+    map of the items. Several runs are shown side by side. The page is a single
+    file that needs no network.
 
     Creates --out, and prints its path.
 

@@ -24,7 +24,7 @@ def retrain(
     ratings: Annotated[
         list[str],
         typer.Argument(
-            metavar="RATINGS...", help="Ratings files, folders of Parquet parts; - is stdin."
+            metavar="RATINGS...", help="Ratings files or folders of Parquet parts; - is stdin."
         ),
     ],
     *,
@@ -32,32 +32,40 @@ def retrain(
     items: options.Items = None,
     tolerance: Annotated[
         float,
-        typer.Option(
-            help="Publish though the RMSE is above that of the model in use by this share."
-        ),
+        typer.Option(help="Publish if the RMSE is at most this share above the one in use."),
     ] = 0.01,
     min_gain_over: Annotated[
-        options.Baseline, typer.Option(help="Publish only what is better than this baseline.")
+        options.Baseline,
+        typer.Option(
+            metavar="NAME",
+            help="Publish only a run that is better than this baseline: mean, user_mean, item_mean, "
+            "bias or none.",
+        ),
     ] = "bias",
     keep: Annotated[
-        int, typer.Option(help="Runs to keep, beside the one in use and the one before.")
+        int,
+        typer.Option(help="Number of runs to keep besides the one in use and the previous one."),
     ] = 7,
     full_every: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Begin every Nth training anew, the others with the vectors in use."
+            metavar="N",
+            help="Train every Nth run from scratch, the others from the vectors in use.",
         ),
     ] = 7,
     wait: options.Wait = 0,
     accept_shrink: Annotated[
         bool,
         typer.Option(
-            "--accept-shrink", help="Even if most former rows or ids are gone, or the scale is new."
+            "--accept-shrink",
+            help="Continue even if most rows or ids are gone or the scale changed.",
         ),
     ] = False,
     metrics_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.prom", help="Write numbers for Prometheus' textfile collector."),
+        typer.Option(
+            metavar="FILE.prom", help="Write metrics for the textfile collector of Prometheus."
+        ),
     ] = None,
     flags: options.Flags,
     config: options.ConfigFile = None,
@@ -65,12 +73,14 @@ def retrain(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Prepare, train, compare with the model in use on rows neither was trained on, and publish
-    what is as good.
+    """Retrain a model, and publish it if it is good enough.
 
-    Creates a run in --store and moves STORE/current to it, or exits with 6 when it is worse.
+    Prepares the ratings, trains, and compares the new run with the one in use
+    on rows that neither was trained on. Made for cron: prints one line, and
+    does nothing if ratings and settings have not changed.
 
-    Where nothing changed since last time there is nothing to do. Made for cron: says one line.
+    Creates a run in --store and points STORE/current to it, or exits with 6 if
+    the new run is worse.
 
     Example: cfcli retrain ratings.csv --store models
     """

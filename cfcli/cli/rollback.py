@@ -13,16 +13,17 @@ def rollback(
     store: options.Store,
     to: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused."),
+        typer.Option(metavar="RUN", help="Name of the run to use; it may be one that was refused."),
     ] = None,
     wait: options.Wait = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Use the run before the current one again, or any other of the store; the one left is not
-    published again.
+    """Go back to the previous run of a store, or to any other.
 
-    Creates nothing: STORE/current moves. Prints the run that is in use now.
+    The run that was in use is not published again.
+
+    Creates nothing: moves STORE/current. Prints the run that is now in use.
 
     Example: cfcli rollback --store models
     """

@@ -24,35 +24,38 @@ def similar(
         list[str] | None,
         typer.Argument(
             metavar="[RUN] ITEM_ID",
-            help="Items by id; before them the run directory, if the first is a folder.",
+            help="Item ids. If the first argument is a folder, it is the run.",
             show_default=str(LATEST),
         ),
     ] = None,
     title: Annotated[
-        str | None, typer.Option(help="The item by its title or a part of it; most ratings win.")
+        str | None,
+        typer.Option(
+            help="Find the item by its title or a part of it; if several match, the most rated is used."
+        ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="Neighbours of each.", min=1)] = 10,
+    n: Annotated[int, typer.Option("-n", help="Number of neighbours per item.", min=1)] = 10,
     metric: Annotated[
         Literal["cosine", "dot", "euclidean"],
         typer.Option(
-            help="cosine, weighed by how many rated both; dot: inner product; euclidean: minus the distance. Higher is "
-            "nearer."
+            help="cosine: weighted by how many users rated both; dot: inner product; "
+            "euclidean: minus the distance. Higher is nearer."
         ),
     ] = "cosine",
     min_ratings: Annotated[
-        int, typer.Option(help="Training ratings that a neighbour must have.", min=0)
+        int, typer.Option(help="Least number of training ratings of a neighbour.", min=0)
     ] = 1,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per neighbour, one a line.")
+        bool, typer.Option("--json", help="Print one JSON object per neighbour and line.")
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the items nearest to an item by their embeddings.
 
-    The vectors of rarely rated items are mostly noise, and noise lies near to anything. So the
-    cosine of items i and j is multiplied with n_ij / sqrt((n_i + 10) (n_j + 10)): of n_i and n_j
-    training ratings, n_ij come from people who rated both. dot and euclidean are the plain numbers,
-    for which --min-ratings 50 or so may help.
+    Vectors of rarely rated items are mostly noise. So the cosine of items i
+    and j is multiplied by n_ij / sqrt((n_i + 10) (n_j + 10)), where n_i and n_j
+    are their training ratings and n_ij the users who rated both. dot and
+    euclidean are not weighted; there, --min-ratings 50 may help.
 
     Creates nothing.
 
@@ -80,7 +83,7 @@ def similar(
         label = query.get("title") or query[name]
         if query["n_ratings"] < FEW:
             console.note(
-                f"training ratings of {label}: {query['n_ratings']}; what is near to it is mostly chance"
+                f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
             )
         found = neighbours.named_neighbours(loaded, item, n, min_ratings, metric)
         rows = found.with_columns(pl.col("score").cast(pl.Float64).round(6)).to_dicts()
@@ -110,14 +113,14 @@ def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]
 
 
 def _by_title(run: "Run", title: str, console: Out) -> int:
-    """Index of the item that is meant; where several may be, says which they are."""
+    """Index of the item with this title; if several match, prints them."""
     from cfcli.core.serving import similar as neighbours
 
     hits = neighbours.find_title(run, title)
     if hits.height > 1:
         exact = hits["exact"].sum()
-        why = "it is the exact title" if exact == 1 else "it has most ratings"
-        console.note(f"{hits.height} titles hold '{title}'; took {hits['title'][0]}: {why}")
+        why = "the exact title" if exact == 1 else "the one with the most ratings"
+        console.note(f"{hits.height} titles contain '{title}'; using {hits['title'][0]}, {why}")
         for name, n_ratings in hits.head(SHOWN).select("title", "n_ratings").iter_rows():
             console.say(f"  {safe(name)}, {n_ratings:,} ratings")
         if hits.height > SHOWN:

@@ -20,16 +20,15 @@ def status(
     store: options.Store,
     max_age: Annotated[
         str | None,
-        typer.Option(
-            metavar="36h", help="Exit with 8 when the model in use was trained longer ago."
-        ),
+        typer.Option(metavar="36h", help="Exit with 8 if the model in use is older than this."),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """What is in use in a store, how old it is, and what became of each training.
+    """Show the model in use, its age and the outcome of each night.
 
-    Creates nothing. A cron job that never runs sends no mail: let another one ask for --max-age.
+    Creates nothing. A cron job that never runs sends no mail, so let another
+    job check --max-age.
 
     Example: cfcli status --store models --max-age 36h
     """

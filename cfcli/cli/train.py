@@ -38,19 +38,18 @@ def train(
     flags: options.Flags,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with a run that was stopped or killed.", metavar="RUN"),
+        typer.Option(help="Resume a run that was stopped or killed.", metavar="RUN"),
     ] = None,
     no_plots: options.NoPlots = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a model on a dataset, stop when the validation error no longer falls, keep the best
-    epoch.
+    """Train a model on a dataset.
 
-    Creates a run directory (weights, id maps, metrics by epoch, configuration, pictures) and prints
-    its path.
+    Stops when the validation error no longer falls, and keeps the best epoch.
 
-    runs/latest points at the newest.
+    Creates a run directory (weights, id maps, metrics by epoch, configuration,
+    pictures) and prints its path. runs/latest points to the newest run.
 
     Example: cfcli train --model ncf --dim 5
     """
@@ -79,7 +78,7 @@ def train(
     for note in notes:
         console.note(note)
     if resume:
-        console.say(f"goes on with {resume}")
+        console.say(f"resuming {resume}")
     takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
     leave_no_compiler_cache()
     with Progress(console, settings, chosen_by) as progress:
@@ -91,14 +90,14 @@ def train(
     path, info = trained.path, trained.info
     best = f"val RMSE {info.val.rmse:.4f}, MAE {info.val.mae:.4f}"
     if isnan(info.val.mse):
-        console.note("no validation rows: the last epoch was kept, and no early stopping")
+        console.note("there are no validation rows: no early stopping, and the last epoch was kept")
         best = "done"
     console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
     _draw(console, runs.Run(path, info), no_plots)
     content = to_json(info)
     console.result(str(path), {"run": str(path), **{key: content[key] for key in KEYS}})
     if (path / runs.CHECKPOINT).exists():
-        console.note(f"stopped before its end; 'cfcli train --resume {path}' goes on")
+        console.note(f"stopped early; resume with 'cfcli train --resume {path}'")
     if trained.stopped_by:
         console.note(f"stopped by signal {trained.stopped_by}; the best epoch so far was kept")
         raise typer.Exit(128 + trained.stopped_by)

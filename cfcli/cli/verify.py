@@ -11,21 +11,21 @@ from cfcli.cli.console import Out
 
 def verify(
     run: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="Directory of a run, or of a dataset.")
+        Path, typer.Argument(metavar="[RUN]", help="Directory of a run or a dataset.")
     ] = Path("runs/latest"),
     expect_sha256: Annotated[
         str | None,
-        typer.Option(
-            metavar="HEX", help="What the manifest's SHA-256 must be, as noted elsewhere."
-        ),
+        typer.Option(metavar="HEX", help="SHA-256 that the manifest must have."),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Read all of a run or a dataset; exit with 7 when anything in it is not as its manifest says.
+    """Check a run or a dataset against its manifest.
 
-    Creates nothing. Prints the SHA-256 of the manifest, which stands for all files: it tells
-    damage, not who made it.
+    Reads all bytes of all files, and exits with 7 if anything differs.
+
+    Creates nothing. Prints the SHA-256 of the manifest, which covers all files.
+    It detects damage, but does not tell who made them.
 
     Example: cfcli verify models/current
     """

@@ -235,7 +235,7 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
         ("solver", None, 0, None),
     ]
     assert result["results"][-1]["solver"] == "gibbs"
-    assert "times adam by batch-size, num-workers; then gibbs" in done.stderr
+    assert "timing adam by batch-size, num-workers, then gibbs" in done.stderr
     for row in result["results"]:
         assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
     assert pl.read_csv(project / "b.csv").height == 6

@@ -13,7 +13,7 @@ HUGE = ("--users", 10**12, "--items", 1000, "--rows", 1000)
 def test_a_dataset_that_fits(project: Path) -> None:
     done = run_cfcli("plan", "--dim", 16, cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("fits\n")
+    assert done.stdout.endswith("fits in memory and on disk\n")
     assert "mf of dimension 16 by gibbs" in done.stdout
     assert "memory" in done.stdout
 
@@ -59,7 +59,9 @@ def test_what_does_not_fit_exits_with_4_and_names_flags_that_do(tmp_path: Path) 
     done = run_cfcli(*job, "--optimizer", "adam", cwd=tmp_path)
     assert done.returncode == 4
     lines = done.stdout.splitlines()
-    ways = [line.removeprefix("fits with ") for line in lines if line.startswith("fits with ")]
+    ways = [
+        line.removeprefix("it fits with ") for line in lines if line.startswith("it fits with ")
+    ]
     assert ways[0] == "--optimizer rowwise-adagrad"
     assert any(way.startswith("--dim ") for way in ways)
     assert run_cfcli(*job, *ways[0].split(), cwd=tmp_path).returncode == 0
@@ -71,7 +73,7 @@ def test_what_does_not_fit_exits_with_4_and_names_flags_that_do(tmp_path: Path) 
 def test_sizes_are_all_given_or_none(tmp_path: Path) -> None:
     done = run_cfcli("plan", "--users", 10, cwd=tmp_path)
     assert done.returncode == 2
-    assert "all of --users, --items and --rows" in done.stderr
+    assert "give --users, --items and --rows together" in done.stderr
 
 
 def test_it_needs_no_torch(tmp_path: Path) -> None:

@@ -255,8 +255,8 @@ def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> 
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        ([], 2, "say for whom"),
-        (["--user", "1", "--all"], 2, "say for whom"),
+        ([], 2, "choose users by one of"),
+        (["--user", "1", "--all"], 2, "choose users by one of"),
         (["--user", "nobody"], 3, "user 'nobody' is not in"),
         (["--user", "1", "--items", "items.txt"], 3, "no item to choose from"),
         (["--ratings", "mine.csv"], 3, "no rating of an item that"),

@@ -114,7 +114,10 @@ def test_several_titles_are_listed_and_the_most_rated_is_taken(place: Path) -> N
     done = run_cfcli("similar", "--title", ", even", "-n", "3", "--json", cwd=place)
     note, *listed = done.stderr.splitlines()
     taken = rows(done)[0]["query"]
-    assert note == f"note: 12 titles hold ', even'; took Film {taken}, Even: it has most ratings"
+    assert (
+        note
+        == f"note: 12 titles contain ', even'; using Film {taken}, Even, the one with the most ratings"
+    )
     assert len(listed) == 6
     assert listed[0].startswith(f"  Film {taken}, Even, ")
     assert listed[-1] == "  and 7 more"
@@ -180,9 +183,7 @@ def test_a_rare_item_is_warned_about(tmp_path: Path) -> None:
     assert run_cfcli("train", "--epochs", "1", "-q", cwd=tmp_path).returncode == 0
     done = run_cfcli("similar", "rare\x1b[31m", cwd=tmp_path)
     assert done.returncode == 0
-    assert (
-        "training ratings of rare\\x1b[31m: 1; what is near to it is mostly chance" in done.stderr
-    )
+    assert "training ratings of rare\\x1b[31m: 1; its neighbours are mostly chance" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
     assert (
         rows(run_cfcli("similar", "rare\x1b[31m", "--json", cwd=tmp_path))[0]["query"]

@@ -16,19 +16,21 @@ Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
 class PrepareConfig(Settings):
     """How a ratings file becomes a dataset: table ``[prepare]``."""
 
-    format: Format = key("auto", "Form of the input; auto looks at the content.")
-    user_col: str | None = key(None, "Column of user ids, where its name is not a known alias.")
+    format: Format = key(
+        "auto", "Format of the input: auto (by its content), csv, tsv, dat ('::') or parquet."
+    )
+    user_col: str | None = key(None, "Column of user ids, if its name is not recognised.")
     item_col: str | None = key(None, "Column of item ids.")
     rating_col: str | None = key(None, "Column of ratings.")
-    time_col: str | None = key(
-        None, "Column of times: seconds, ms, us or ns since 1970, or ISO 8601."
-    )
-    no_header: bool = key(False, "The first line is data; columns are column_0, column_1...")
-    skip_lines: int = key(0, "Lines to leave out above the names of the columns.", least=0)
-    encoding: str = key("utf-8", "Encoding of the text, such as latin-1 or utf-16.")
-    decimal_comma: bool = key(False, "Ratings are written like 3,5.")
+    time_col: str | None = key(None, "Column of times: s, ms, us or ns since 1970, or ISO 8601.")
+    no_header: bool = key(False, "The first line is data; name the columns column_0, column_1...")
+    skip_lines: int = key(0, "Number of lines to skip before the header.", least=0)
+    encoding: str = key("utf-8", "Text encoding, such as latin-1 or utf-16.")
+    decimal_comma: bool = key(False, "Ratings have a decimal comma, as in 3,5.")
     max_rows: int | None = key(None, "Refuse an input with more rows.", least=1)
-    max_bytes: int | None = key(None, "Refuse an input with more bytes, after unpacking.", least=1)
+    max_bytes: int | None = key(
+        None, "Refuse an input with more bytes after decompression.", least=1
+    )
     top_items: int | None = key(None, "Keep only the N items with the most ratings.", least=1)
     min_user_ratings: int = key(1, "Drop users with fewer ratings.", least=1)
     min_item_ratings: int = key(1, "Drop items with fewer ratings.", least=1)
@@ -37,21 +39,25 @@ class PrepareConfig(Settings):
         None, "Keep N ratings, chosen by a hash of user, item and seed.", least=1
     )
     split: Split = key(
-        "hash", "How rows are held out: by hash, at random, the newest, or each user's newest."
+        "hash",
+        "How to hold out rows: hash, random, time (the newest) or user-last (each user's newest).",
     )
-    val_size: float = key(0.2, "Share of the ratings that go to validation.", least=0, below=1)
-    test_size: float = key(0.1, "Share of the ratings that go to the test.", least=0, below=1)
+    val_size: float = key(0.2, "Share of the ratings for validation.", least=0, below=1)
+    test_size: float = key(0.1, "Share of the ratings for the test.", least=0, below=1)
     duplicates: Duplicates = key(
-        "last", "Which rating of a pair counts: last (by time), mean, first; or error."
+        "last",
+        "Rating to keep of each user and item: last (by time), mean, first, or error to refuse.",
     )
     max_bad_rows: str = key(
-        "0", "Bad rows to drop, as N or P%, before the input is refused.", metavar="N|P%"
+        "0", "Number or share of bad rows to drop; more are an error.", metavar="N|P%"
     )
-    no_rejects_file: bool = key(False, "Keep no copy of bad rows, which may hold ids of people.")
+    no_rejects_file: bool = key(
+        False, "Do not write bad rows to rejects.csv; they may contain personal ids."
+    )
     rating_range: tuple[float, float] | None = key(
-        None, "Lowest and highest rating allowed, as LO,HI.", metavar="LO,HI"
+        None, "Lowest and highest valid rating.", metavar="LO,HI"
     )
-    seed: int = key(42, "Seed of the split and the sample.", least=0, below=2**32)
+    seed: int = key(42, "Seed for the split and the sample.", least=0, below=2**32)
 
     def __post_init__(self) -> None:
         super().__post_init__()

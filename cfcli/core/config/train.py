@@ -36,41 +36,40 @@ class AdamConfig(Settings):
 
     batch_size: int | Literal["auto"] = key(
         "auto",
-        "Ratings per step; auto takes it from the number of rows.",
+        "Ratings per step; auto depends on the number of rows.",
         least=1,
         metavar="auto|N",
         panel=ADAM_PANEL,
     )
     optimizer: Optimizer = key(
         "auto",
-        "What adam steps by: adam, 4 times the tables in memory; sparse-adam, 3 times; "
-        "rowwise-adagrad, little more than once; auto is adam, or where that does not fit the "
-        "first that does.",
+        "Update rule: adam (needs 4 times the memory of the tables), sparse-adam (3 times), "
+        "rowwise-adagrad (little more than once) or auto (the first of these that fits).",
         panel=ADAM_PANEL,
     )
     learning_rate: float | None = key(
         None,
-        "Learning rate; default 0.002, for rowwise-adagrad 0.05.",
+        "Learning rate; by default 0.002, and 0.05 for rowwise-adagrad.",
         above=0,
         panel=ADAM_PANEL,
         stands_for=ADAM_RATE,
     )
     l2: float = key(
         1.0,
-        "Weight of adam's squared parameters, over the root of the number of their ratings.",
+        "L2 penalty on parameters, divided by the square root of their number of ratings.",
         least=0,
         panel=ADAM_PANEL,
     )
     link: Link = key(
         "identity",
-        "How adam's score becomes a rating: itself, kept within the range, or a sigmoid of it.",
+        "How a score becomes a rating: identity (limited to the range) or sigmoid.",
         flag=False,
         same_for_warm_start=True,
     )
     implicit: bool | None = key(
         None,
-        "Let adam learn embeddings also from who rated what, whatever the rating; default true, "
-        "with shard_embeddings false.",
+        "Also learn embeddings from who rated what, whatever the rating; default true, and "
+        "false with shard_embeddings.",
         flag=False,
         stands_for=True,
     )
@@ -79,14 +78,14 @@ class AdamConfig(Settings):
     )
     inner_product_weight: bool = key(
         False,
-        "Learn a weight on mf's inner product, as the notebook did.",
+        "Learn a weight for the inner product of mf, as the notebook did.",
         flag=False,
         same_for_warm_start=True,
     )
     init_scale: float | None = key(
         None,
-        "Standard deviation of the initial embeddings; default 0.01, with a sigmoid 0.05 for mf, "
-        "0.1 for ncf.",
+        "Standard deviation of the initial embeddings; default 0.01, and with the sigmoid 0.05 for "
+        "mf and 0.1 for ncf.",
         least=0,
         flag=False,
     )
@@ -95,11 +94,11 @@ class AdamConfig(Settings):
     )
     loader: Loader = key(
         "resident",
-        "resident: batches are cut from tensors in memory; stream: they are read from the disk.",
+        "Where ratings come from: resident (memory) or stream (disk).",
         panel=ADAM_PANEL,
     )
     num_workers: int = key(
-        0, "Worker processes that read for --loader stream.", least=0, panel=ADAM_PANEL
+        0, "Worker processes that read ratings for --loader stream.", least=0, panel=ADAM_PANEL
     )
 
     @property
@@ -124,8 +123,8 @@ class GibbsConfig(Settings):
 
     sampler_rank: int | None = key(
         None,
-        "Rank of gibbs' samples; their mean is cut to dim. Default 15; from 500,000 rows 31, or "
-        "dim up to 64.",
+        "Rank of the samples of gibbs; their mean is compressed to dim. Default 15; from 500,000 "
+        "rows on 31, or dim up to 64.",
         least=1,
         flag=False,
     )
@@ -137,7 +136,7 @@ class NcfConfig(Settings):
 
     hidden: tuple[int, ...] = key(
         (64, 32),
-        "Widths of ncf's hidden layers, as 64,32.",
+        "Widths of the hidden layers.",
         least=1,
         metavar="N,N...",
         panel=NCF_PANEL,
@@ -145,7 +144,7 @@ class NcfConfig(Settings):
     )
     dropout: float = key(
         0.0,
-        "Share of hidden units that ncf drops in training.",
+        "Share of hidden units to drop in training.",
         least=0,
         below=1,
         panel=NCF_PANEL,
@@ -158,20 +157,20 @@ class ProcessesConfig(Settings):
 
     devices: int = key(
         1,
-        "Processes on each machine that train one model together, by adam; on CUDA one a GPU.",
+        "Processes on each machine that train one model; on CUDA, one per GPU.",
         least=1,
         panel=PROCESSES_PANEL,
         may_change=True,
     )
     num_nodes: int = key(
         1,
-        "Machines with that many processes each.",
+        "Number of machines, each with that many processes.",
         least=1,
         panel=PROCESSES_PANEL,
         may_change=True,
     )
     shard_embeddings: bool = key(
-        False, "Give each process a part of the tables; without implicit.", panel=PROCESSES_PANEL
+        False, "Divide the tables among the processes; turns implicit off.", panel=PROCESSES_PANEL
     )
 
     @property
@@ -191,41 +190,41 @@ class TrainConfig(Settings):
     )
     solver: Solver = key(
         "auto",
-        "gibbs: Bayesian, by sampling, mf only; adam: by gradients; auto is gibbs unless a flag "
-        "needs adam.",
+        "gibbs: Bayesian sampling (mf only); adam: gradient descent; auto: gibbs for mf, unless a "
+        "flag needs adam.",
     )
     dim: int = key(5, "Embedding dimension.", least=1, same_for_warm_start=True)
-    epochs: int = key(40, "Most epochs.", least=1, may_change=True)
+    epochs: int = key(40, "Largest number of epochs.", least=1, may_change=True)
     min_epochs: int = key(
-        6, "Early stopping starts to count at this epoch.", least=0, may_change=True
+        6, "First epoch that counts for early stopping.", least=0, may_change=True
     )
     patience: int = key(
         3,
-        "Epochs without a better validation MSE before training stops.",
+        "Stop after this many epochs without a better validation MSE.",
         least=1,
         may_change=True,
     )
     rating_range: tuple[float, float] | None = key(
         None,
-        "Predictions stay in LO,HI; default the training ratings'.",
+        "Limits of predictions, as LO,HI; by default those of the training ratings.",
         metavar="LO,HI",
         flag=False,
     )
     device: Device = key(
         "auto",
-        "Where to train; auto takes CUDA, else MPS (for adam), else CPU.",
+        "Device to train on; auto: CUDA, else MPS (adam only), else CPU.",
         may_change=True,
     )
     threads: int | Literal["auto"] = key(
         "auto",
-        "CPU threads; auto takes all, but one where adam's steps are small.",
+        "CPU threads; auto: all of them, but one if the steps of adam are small.",
         least=1,
         flag=False,
         may_change=True,
     )
     warm_start: str | None = key(
         None,
-        "Begin with the vectors of this run; new users and items get the mean.",
+        "Start from the vectors of this run; new users and items get the mean.",
         metavar="RUN",
     )
     max_time: str | None = key(
@@ -236,7 +235,7 @@ class TrainConfig(Settings):
     )
     seed: int = key(
         42,
-        "Seed of all that is drawn at random, the order of the ratings too.",
+        "Seed of all random numbers, including the order of the ratings.",
         least=0,
         below=2**32,  # what scikit-learn and Lightning take
     )
@@ -258,7 +257,7 @@ class TrainConfig(Settings):
         gradient, sampler = self.changed("adam", "processes"), self.changed("gibbs")
         network = self.changed("ncf")
         if self.solver == "gibbs" and self.model != "mf":
-            raise ConfigError(f"solver gibbs trains mf alone, not {self.model}; leave it out")
+            raise ConfigError(f"solver gibbs only trains mf, not {self.model}; leave it out")
         if self.solver == "gibbs" and gradient:
             raise ConfigError(
                 f"solver gibbs does not use {_listed(gradient)}; only adam does: leave it out, or "
@@ -341,7 +340,7 @@ class TrainConfig(Settings):
         """
         if self.processes.ranks > 1 or self.processes.shard_embeddings:
             raise ConfigError(
-                f"{command} is one process: leave out devices, num_nodes and shard_embeddings"
+                f"{command} uses one process: leave out devices, num_nodes and shard_embeddings"
             )
 
     def max_seconds(self) -> float | None:

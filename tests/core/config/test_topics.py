@@ -127,7 +127,7 @@ def test_ncf_is_always_trained_by_adam() -> None:
     [
         (["solver=gibbs", "batch_size=512"], "solver gibbs does not use batch_size"),
         (["solver=gibbs", "devices=2"], "solver gibbs does not use devices"),
-        (["solver=gibbs", "model=ncf"], "solver gibbs trains mf alone, not ncf"),
+        (["solver=gibbs", "model=ncf"], "solver gibbs only trains mf, not ncf"),
         (["solver=adam", "sampler_rank=9"], "solver adam does not use sampler_rank"),
         (
             ["batch_size=512", "sampler_rank=9"],

@@ -340,7 +340,7 @@ def test_a_full_disk_is_found_before_the_training(
     [
         ({"prepare": PrepareConfig(split="random")}, "retrain needs --split hash"),
         ({"prepare": PrepareConfig(test_size=0)}, "leaves no rows to judge by"),
-        ({"train": TrainConfig.of(devices=2)}, "retrain is one process"),
+        ({"train": TrainConfig.of(devices=2)}, "retrain uses one process"),
         ({"keep": 0}, "--keep: 0 is below 1"),
         ({"tolerance": -0.1}, "--tolerance: -0.1 is below 0"),
     ],

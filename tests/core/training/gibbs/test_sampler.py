@@ -276,7 +276,7 @@ def test_noisy_users_are_found_and_weigh_less() -> None:
 
 @pytest.mark.parametrize("keys", [{"model": "ncf"}, {"biases": False}, {"learning_rate": 0.1}])
 def test_what_it_cannot_do_is_said_before_it_starts(keys: dict) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ConfigError, match=r"solver gibbs (does not use|trains mf alone)"):
+    with pytest.raises(ConfigError, match=r"solver gibbs (does not use|only trains mf)"):
         TrainConfig.of(solver="gibbs", **keys)
 
 
