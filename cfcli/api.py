@@ -363,8 +363,8 @@ def train(
 ) -> Run:
     """Trains a model, stops when the validation error no longer falls, keeps the best epoch.
 
-    Ctrl-C (a notebook's stop button) ends the training after the epoch that runs, and keeps the best
-    one so far.
+    Ctrl-C (a notebook's stop button) ends the training after the epoch that runs, and keeps the
+    best one so far.
 
     Args:
         data: the dataset, or its folder.

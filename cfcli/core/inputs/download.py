@@ -1,7 +1,7 @@
 """Downloads that resume where they were cut.
 
-Weighed against pooch (1.9): it would bring requests and platformdirs, begins a cut download anew and
-has no lock between processes. Resuming a cut download is most of this module, so it stays.
+Weighed against pooch (1.9): it would bring requests and platformdirs, begins a cut download anew
+and has no lock between processes. Resuming a cut download is most of this module, so it stays.
 """
 
 import os

@@ -1,8 +1,8 @@
 """What a table is once it is open, whatever its format.
 
 A format gives its rows in two ways. :meth:`Table.rows` reads them exactly, each with its line.
-:meth:`Table.blocks` is for files of many millions of rows: large blocks, parsed at once where all is
-well, and again exactly where something is not.
+:meth:`Table.blocks` is for files of many millions of rows: large blocks, parsed at once where all
+is well, and again exactly where something is not.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -54,8 +54,8 @@ def paired_bootstrap(
     The interval goes from the (1 - level) / 2 quantile of these means to the (1 + level) / 2
     quantile. Of a single user, both bounds are the mean.
 
-    Source: Efron, B. (1979), "Bootstrap methods: another look at the jackknife"; for groups, Davison
-    and Hinkley (1997), "Bootstrap Methods and their Application", section 3.8.
+    Source: Efron, B. (1979), "Bootstrap methods: another look at the jackknife"; for groups,
+    Davison and Hinkley (1997), "Bootstrap Methods and their Application", section 3.8.
 
     Args:
         difference: how much the squared error of one prediction exceeds that of the other, for the

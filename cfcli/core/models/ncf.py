@@ -21,8 +21,8 @@ class NCF(Factors):
     learn to multiply (Rendle et al. 2020, "Neural Collaborative Filtering vs. Matrix Factorization
     Revisited"): on MovieLens 100K the product beside it lowers the RMSE by 0.014.
 
-    ``config.ncf.hidden`` gives the widths of the ReLU layers, ``config.ncf.dropout`` the share of their
-    units that is dropped in training.
+    ``config.ncf.hidden`` gives the widths of the ReLU layers, ``config.ncf.dropout`` the share of
+    their units that is dropped in training.
     """
 
     deep = True

@@ -1,4 +1,5 @@
-"""Predictions for pairs of external ids: the same rows in the same order, with all their columns."""
+"""Predictions for pairs of external ids: the same rows in the same order, with all their
+columns."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""Dataclasses as JSON, and JSON as dataclasses: what a manifest must hold follows from the fields."""
+"""Dataclasses as JSON, and JSON as dataclasses: what a manifest must hold follows from the
+fields."""
 
 import dataclasses
 import math

@@ -9,8 +9,8 @@ EPS = 1e-10  # so that a gradient of zeros divides by something
 
 
 class RowwiseAdagrad(torch.optim.Optimizer):
-    """Adagrad (Duchi et al. 2011, "Adaptive Subgradient Methods") whose accumulator is the mean over
-    a row, as in TorchRec: the state of a table (N, D) is (N,).
+    """Adagrad (Duchi et al. 2011, "Adaptive Subgradient Methods") whose accumulator is the mean
+    over a row, as in TorchRec: the state of a table (N, D) is (N,).
 
     Args:
         tables: (N, D) or (N,), whose gradients are sparse in the first dimension, and coalesced.
