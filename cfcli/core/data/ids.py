@@ -24,8 +24,12 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: pl.Series) -> "IdMap":
-        """The map of all ids that occur in ``ids``, in their order: by value where all are
-        canonical integers (``7``, not ``007``), else by code point."""
+        """Maps ids in order: by value where all are canonical integers (``7``, not ``007``), else by
+        code point.
+
+        Args:
+            ids: texts, each once or several times.
+        """
         unique = ids.unique()
         return cls(
             unique.cast(pl.Int64).sort().cast(pl.String) if are_integers(unique) else unique.sort()
@@ -35,7 +39,11 @@ class IdMap:
         return len(self.ids)
 
     def index(self, ids: pl.Series) -> pl.Series:
-        """Index of each id (u32), null where it is unknown."""
+        """Index of each id (u32), null where it is unknown.
+
+        Args:
+            ids: texts, shape (N,).
+        """
         return (
             ids.rename("id")
             .to_frame()
@@ -43,18 +51,33 @@ class IdMap:
         )
 
     def id(self, index: pl.Series) -> pl.Series:
-        """Id of each index (text)."""
+        """Id of each index (text).
+
+        Args:
+            index: integers, shape (N,).
+        """
         return self.ids.gather(index)
 
 
 def are_integers(ids: pl.Series) -> bool:
-    """Whether every id is a canonical integer of 64 bits, so that it may leave as one and stay
-    exact."""
+    """Whether every id is a canonical integer of 64 bits, so that it can be written as one without
+    a change.
+
+    Args:
+        ids: texts.
+    """
     return bool(ids.str.contains(INTEGER).all())
 
 
 def hash_ids(ids: Iterable[str]) -> NDArray[np.uint64]:
-    """Blake2b of each id, 64 bits, the same in every process and version."""
+    """Blake2b of each id, 64 bits, the same in every process and version.
+
+    Args:
+        ids: N texts.
+
+    Returns:
+        Shape (N,).
+    """
     return np.array(
         [
             int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little")
@@ -72,6 +95,10 @@ def hash_pairs(
 
     Args:
         user_hash, item_hash: shape (N,), from :func:`hash_ids`.
+        seed: changes all numbers.
+
+    Returns:
+        Shape (N,).
     """
     start = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     place = np.empty(len(user_hash))

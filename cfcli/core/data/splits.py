@@ -1,4 +1,4 @@
-"""Which rows train, which choose, which judge."""
+"""How rows are split into training, validation and test."""
 
 import math
 from fractions import Fraction
@@ -26,6 +26,8 @@ def by_hash(
 
     Args:
         user_hash, item_hash: shape (N,), one per rating, from :func:`cfcli.core.data.ids.hash_ids`.
+        val_size, test_size: shares of the rows, between 0 and 1.
+        seed: of the hash.
     """
     place = hash_pairs(user_hash, item_hash, seed)
     return (place < test_size + val_size).astype(np.uint8) + (place < test_size)
@@ -33,7 +35,13 @@ def by_hash(
 
 def at_random(n: int, val_size: float, test_size: float, seed: int) -> Sides:
     """scikit-learn's ``train_test_split`` twice, as notebooks do: held out against training, then
-    test against validation."""
+    test against validation.
+
+    Args:
+        n: number of rows.
+        val_size, test_size: shares of the rows, between 0 and 1.
+        seed: of the random numbers.
+    """
     from sklearn.model_selection import train_test_split
 
     held, test = held_out(n, val_size, test_size)
@@ -50,8 +58,13 @@ def at_random(n: int, val_size: float, test_size: float, seed: int) -> Sides:
 
 
 def by_time(timestamp: pl.Series, val_size: float, test_size: float) -> Sides:
-    """The newest rows are the test, those before them the validation; equal times go by the order
-    of the input."""
+    """Sides by time: the newest rows are the test, those before them the validation. Of equal
+    times, the later row of the input counts as newer.
+
+    Args:
+        timestamp: shape (N,), null where unknown, which counts as the oldest.
+        val_size, test_size: shares of the rows, between 0 and 1.
+    """
     held, test = held_out(len(timestamp), val_size, test_size)
     time = _ticks(timestamp)
     return _newest(time, held).astype(np.uint8) + _newest(time, test)
@@ -60,9 +73,15 @@ def by_time(timestamp: pl.Series, val_size: float, test_size: float) -> Sides:
 def by_user_last(
     user: pl.Series, timestamp: pl.Series | None, val_size: float, test_size: float
 ) -> Sides:
-    """Of each user, the last row is the test and the one before it the validation (a side with
-    share 0 gets none), as long as one at least is left to train on. Without times, last means last
-    in the input."""
+    """Sides by the last rows of each user: the last one is the test and the one before it the
+    validation, as long as at least one is left to train on.
+
+    Args:
+        user: shape (N,), codes.
+        timestamp: shape (N,), null where unknown, which counts as the oldest; None where there are
+            no times, so that the order of the input decides.
+        val_size, test_size: a side with share 0 gets no rows.
+    """
     users = user.to_numpy()
     keys = (users,) if timestamp is None else (_ticks(timestamp), users)
     order = np.lexsort(keys)  # stable: equal times stay in the order of the input
@@ -78,8 +97,13 @@ def by_user_last(
 
 
 def held_out(n: int, val_size: float, test_size: float) -> tuple[int, int]:
-    """How many of ``n`` rows are held out, and how many of those are the test; both rounded up, as
-    scikit-learn does, but from the decimal shares, so that 0.2 + 0.1 is 0.3."""
+    """How many rows are held out, and how many of those are the test. Both are rounded up, as
+    scikit-learn does, but from the decimal shares, so that 0.2 + 0.1 is 0.3.
+
+    Args:
+        n: number of rows.
+        val_size, test_size: shares of the rows, between 0 and 1.
+    """
     val, test = Fraction(str(val_size)), Fraction(str(test_size))
     held = math.ceil((val + test) * n)
     return held, math.ceil(held * test / (val + test)) if held else 0

@@ -99,8 +99,14 @@ def is_blank(record: str, separator: str, quoted: bool) -> bool:
         separator: of the fields.
         quoted: whether double quotes may stand around fields.
     """
-    quote = '"' if quoted else ""
-    return not any(field.strip().strip(quote).strip() for field in record.split(separator))
+    for field in record.split(separator):
+        text = field.strip()
+        # One quote alone is half of a field that holds separators, which is not empty.
+        if quoted and len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1].strip()
+        if text:
+            return False
+    return True
 
 
 def with_one_character(data: bytes, separator: str) -> bytes:

@@ -78,8 +78,8 @@ def test_ids_and_titles_have_any_separator(separator: str) -> None:
     text = "\n".join(separator.join(row) for row in rows).encode()
     ids = read_ids(Source("ids", lambda: io.BytesIO(text)), "user", "user_id")
     assert [value for value in ids if value] == ["007", "x y"]
-    rows = [("item_id", "title", "genres"), ("007", "A: B", "x"), ("8", "C", "")]
-    text = "\n".join(separator.join(row) for row in rows).encode()
+    movies = [("item_id", "title", "genres"), ("007", "A: B", "x"), ("8", "C", "")]
+    text = "\n".join(separator.join(row) for row in movies).encode()
     frame = read_titles(Source("titles", lambda: io.BytesIO(text))).frame
     assert frame.select("id", "title").rows() == [("007", "A: B"), ("8", "C")]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.records import BadQuote, find_records, is_quoted, sniff
+from cfcli.core.inputs.records import BadQuote, find_records, is_blank, is_quoted, sniff
 from cfcli.core.inputs.tables import Layout
 
 
@@ -115,3 +115,11 @@ def test_a_bad_quote_is_found_where_its_field_opens(data: bytes, place: int) -> 
     with pytest.raises(BadQuote) as error:
         find_records(data, ",", True)
     assert error.value.place == place
+
+
+@pytest.mark.parametrize(
+    ("record", "blank"),
+    [("", True), (' ,"", " "', True), (',,","', False), ('"",""""', False), (",7,", False)],
+)
+def test_a_record_is_blank_only_if_all_its_fields_are(record: str, blank: bool) -> None:
+    assert is_blank(record, ",", quoted=True) == blank
