@@ -192,7 +192,7 @@ def judge(run: Run, rows: pl.DataFrame, ids: Pair[pl.Series], split: str = "test
 
 
 def group_of(ids: pl.Series) -> NDArray[np.uint32]:
-    """One number for each user: those that the run does not know are told apart by their ids, too.
+    """A number for each user, also for users that the run does not know.
 
     Args:
         ids: of users, (N,).

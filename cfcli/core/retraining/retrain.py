@@ -63,7 +63,7 @@ def retrain(
         wait: seconds to wait for another process that works in the store.
         accept_shrink: go on though most of last night's rows or ids are gone, or ratings are on
             another scale.
-        progress: is told of every epoch.
+        progress: hears of every batch and epoch.
 
     Raises:
         InputError: the ratings cannot be used, or are far fewer than last night's.
@@ -105,7 +105,7 @@ class Retraining:
         policy: when to publish, and what to keep.
         dataset: to train on.
         champion: the newest whole run of those in use and in use before.
-        progress: is told of every epoch.
+        progress: hears of every batch and epoch.
     """
 
     store: Store

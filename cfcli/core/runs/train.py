@@ -56,7 +56,7 @@ def train(
         dataset: to train on.
         config: the settings.
         out: folder of the run; by default a new one in ``runs``.
-        progress: is told of every epoch.
+        progress: hears of every batch and epoch.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
         whole: write no run that a signal stopped early, but leave what is there to be resumed;

@@ -1,4 +1,4 @@
-"""Whether an artifact is, to the last byte, what its manifest says."""
+"""Check that all files of an artifact match its manifest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from cfcli.core.storage.manifests import File
 
 @dataclass(frozen=True)
 class Verification:
-    """An artifact that is as its manifest says.
+    """An artifact whose files all match its manifest.
 
     Attributes:
         path: its folder.
@@ -43,8 +43,7 @@ def verify(path: Path, expected: str | None = None) -> Verification:
             all files.
 
     Raises:
-        ArtifactError: anything in it is not as its manifest says, or its manifest is not the
-            expected one.
+        ArtifactError: a file does not match the manifest, or the manifest is not the expected one.
     """
     path = path.resolve()
     if (path / dataset.MANIFEST).exists():
