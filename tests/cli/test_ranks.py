@@ -144,8 +144,20 @@ def test_gradients_are_the_same_on_all_ranks(place: Path) -> None:
     assert torch.equal(parameters, same)
 
 
+ENDED = """
+from cfcli.cli.app import main
+try:
+    main()
+finally:
+    import torch.distributed
+    assert not torch.distributed.is_initialized()
+"""
+
+
 def test_torchrun_starts_the_ranks(place: Path) -> None:
-    done = torchrun(2, CFCLI, *TRAIN, *ODD, "--out", "torchrun", cwd=place)
+    """They leave the group before they end: threads that still talk abort a process now and then."""
+    (place / "ended.py").write_text(ENDED)
+    done = torchrun(2, "ended.py", *TRAIN, *ODD, "--out", "torchrun", cwd=place)
     assert done.stdout == "torchrun\n"
     assert (
         json.loads((place / "torchrun" / "run.json").read_text())["config"]["processes"]["devices"]

@@ -63,6 +63,10 @@ class GradientDescent:
             StoppedError: a signal came before the first epoch ended.
             LostError: another rank ended before its time.
         """
+        with collectives.left_at_the_end():
+            return self._fit(job)
+
+    def _fit(self, job: TrainingJob) -> TrainedModel:
         config = job.config
         device = choose_device(config.device)
         with resources.fast(config, job.summary.n * config.dim):

@@ -46,6 +46,17 @@ def losses() -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def left_at_the_end() -> Iterator[None]:
+    """Ends the threads by which this rank talks with the others. If they still run when the process
+    ends, it now and then aborts after all its work is done."""
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
 def sum_gradients(parameters: Iterable[Tensor], sparse: Collection[Tensor] = ()) -> None:
     """Makes each gradient the sum of those of all ranks; a missing one counts as zeros.
 
