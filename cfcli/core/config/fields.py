@@ -83,11 +83,19 @@ class Key:
         return f"--{self.name.replace('_', '-')}" if self.facts.flag else f"--set {self.name}"
 
     def is_default(self, value: Value) -> bool:
-        """Whether ``value`` changes nothing."""
+        """Whether ``value`` changes nothing.
+
+        Args:
+            value: of the key, as :meth:`read` returns it.
+        """
         return value == self.default or (self.default is None and value == self.facts.stands_for)
 
     def words(self, value: Value) -> list[str]:
-        """The words of a command line that give the key this value."""
+        """The words of a command line that give the key this value.
+
+        Args:
+            value: of the key, as :meth:`read` returns it.
+        """
         if not self.facts.flag:
             plain = list(value) if isinstance(value, tuple) else value
             return ["--set", f"{self.name}={to_toml_value(plain)}"]
@@ -99,6 +107,9 @@ class Key:
 
     def read(self, value: Value) -> Value:
         """``value`` as the key wants it: '1,2' or a list becomes a tuple, an int a float.
+
+        Args:
+            value: as a flag, a file or a caller gives it.
 
         Raises:
             ConfigError: it is of another type, or out of bounds.
@@ -138,7 +149,21 @@ def key(
     same_for_warm_start: bool = False,
     stands_for: Value = None,
 ) -> T:
-    """Declares a key: the value of a dataclass field. See :class:`Facts` for the arguments."""
+    """Declares a key: the value of a dataclass field, with its :class:`Facts`.
+
+    Args:
+        default: its value where nobody gives one.
+        help: one or more sentences for the help of the command line.
+        least: the smallest value allowed; for a list, of each of its numbers.
+        above: values must be larger than this.
+        below: values must be smaller than this.
+        metavar: what the help shows in place of a value; the flag then takes any text.
+        flag: whether the key has a flag of its own; ``--set`` reaches all keys.
+        panel: the heading in the help that lists the flag; empty for the general one.
+        may_change: whether a resumed run may have another value.
+        same_for_warm_start: whether parameters would mean something else with another value.
+        stands_for: what a default of None means, so that giving it changes nothing.
+    """
     facts = Facts(
         help=help,
         least=least,

@@ -76,7 +76,14 @@ class PrepareConfig(Settings):
         self.bad_rows_allowed(0)
 
     def bad_rows_allowed(self, rows: int) -> int:
-        """How many of ``rows`` input rows may be bad."""
+        """How many of ``rows`` input rows may be bad.
+
+        Args:
+            rows: number of input rows.
+
+        Raises:
+            ConfigError: ``max_bad_rows`` is neither a count nor a share.
+        """
         try:
             share = float(self.max_bad_rows[:-1]) / 100 if self.max_bad_rows.endswith("%") else 0.0
             if not 0 <= share < math.inf:

@@ -55,6 +55,12 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
     ratings = best["rating"].to_numpy()
 
     def settle(start: int, block: pl.DataFrame) -> pl.DataFrame:
+        """A block without the rows that go; those that stay of repeated pairs get their rating.
+
+        Args:
+            start: number of its first row.
+            block: as it was read.
+        """
         end = start + block.height
         rating = block["rating"].to_numpy().copy()
         low, high = np.searchsorted(rows, [start, end])

@@ -267,6 +267,11 @@ class _Parser:
             return None
 
         def text_of(record: int) -> str:
+            """The text of a record, as it was read; empty for a blank one.
+
+            Args:
+                record: its place among those found.
+            """
             raw = text[found.starts[record] : found.ends[record]]
             shown = raw.decode("utf-8", "replace").rstrip("\r")
             if is_blank(shown, self.one, self.quoted):

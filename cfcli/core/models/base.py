@@ -202,19 +202,33 @@ class Factors(nn.Module):
         return product.grad
 
     def ratings(self, score: Tensor) -> Tensor:
-        """Ratings (B,) of scores (B,), biases included. In training they may leave the range, with
-        the link ``identity``."""
+        """Ratings (B,). In training they may leave the range, with the link ``identity``.
+
+        Args:
+            score: with biases, (B,).
+        """
         if self.link == "sigmoid":
             return self.low + self.unit * torch.sigmoid(score)
         rating = self.start + self.unit * score
         return rating if self.training else rating.clamp(self.low, self.high)
 
     def rows(self, table: Tensor, index: Tensor) -> Tensor:
-        """Rows (B, D) or (B,) of a table of users or items, by index (B,)."""
+        """Rows (B, D) or (B,) of a table.
+
+        Args:
+            table: of users or items, (N, D) or (N,).
+            index: numbers of the rows, (B,).
+        """
         return table.index_select(0, index)
 
     def with_biases(self, score: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Scores (B,) plus the biases of their users and items, where the model has some."""
+        """Scores (B,) plus the biases of their users and items, where the model has some.
+
+        Args:
+            score: without biases, (B,).
+            user: indices of the users, (B,).
+            item: indices of the items, (B,).
+        """
         if self.user_bias is None or self.item_bias is None:
             return score
         return score + (self.rows(self.user_bias, user) + self.rows(self.item_bias, item))

@@ -43,14 +43,28 @@ class BiasModel:
         n_users: int,
         n_items: int,
     ) -> "BiasModel":
-        """The model of the given rows, each (N,)."""
+        """The model of the given rows.
+
+        Args:
+            user: indices of the users, (N,).
+            item: indices of the items, (N,).
+            rating: (N,).
+            n_users: number of users (U).
+            n_items: number of items (I).
+        """
         return cls.of([(user, item, rating)], n_users, n_items)
 
     @classmethod
     def of(
         cls, blocks: Iterable[tuple[NDArray[Any], ...]], n_users: int, n_items: int
     ) -> "BiasModel":
-        """The model of the rows of all blocks, which are gone through twice."""
+        """The model of the rows of all blocks, which are gone through twice.
+
+        Args:
+            blocks: users, items and ratings of some rows each, all three (N,).
+            n_users: number of users (U).
+            n_items: number of items (I).
+        """
         (user_n, user_sum), (item_n, item_sum) = (np.zeros((2, n)) for n in (n_users, n_items))
         for user, item, rating in blocks:
             user_n += np.bincount(user, minlength=n_users)

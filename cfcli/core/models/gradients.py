@@ -88,7 +88,11 @@ class _BatchSide:
             self.embeddings = torch.addmm(self.own, self.features, side.map)
 
     def of(self, table: Tensor) -> Tensor:
-        """Their rows (N, ...) of a table of all."""
+        """Their rows (N, ...) of a table of all.
+
+        Args:
+            table: a row for each user, or for each item.
+        """
         return table if self.ids is None else table.index_select(0, self.ids)
 
     def sums(self, rows: Tensor) -> Tensor:
@@ -112,8 +116,13 @@ class _BatchSide:
         )
 
     def set_gradient(self, table: Tensor, rows: Tensor) -> None:
-        """Gives a table of all the gradient of these rows (N, ...); that of the others is zero, or
-        left out of a sparse gradient."""
+        """Gives a table of all the gradient of these rows; that of the others is zero, or left out
+        of a sparse gradient.
+
+        Args:
+            table: a row for each user, or for each item.
+            rows: the gradient of these, (N, ...).
+        """
         if self.ids is None:
             table.grad = rows
         elif self.sparse:

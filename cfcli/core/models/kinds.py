@@ -57,7 +57,11 @@ class Kind(ABC):
     has_linear_space: bool
 
     def tensors(self, sizes: Sizes) -> Shapes:
-        """Names and shapes of all tensors that a run of this kind keeps."""
+        """Names and shapes of all tensors that a run of this kind keeps.
+
+        Args:
+            sizes: of the run.
+        """
         shapes: Shapes = {
             "user_embedding.weight": (sizes.users, sizes.dim),
             "item_embedding.weight": (sizes.items, sizes.dim),
@@ -69,7 +73,11 @@ class Kind(ABC):
 
     @abstractmethod
     def head_tensors(self, sizes: Sizes) -> Shapes:
-        """Names and shapes of those that belong to no user and no item."""
+        """Names and shapes of those that belong to no user and no item.
+
+        Args:
+            sizes: of the run.
+        """
 
     def numbers_per_rating(self, dim: int, hidden: tuple[int, ...]) -> int:
         """How many numbers a step of gradient descent holds for each of its ratings.
@@ -86,7 +94,11 @@ class Kind(ABC):
 
     @abstractmethod
     def head(self, tensors: Mapping[str, Floats]) -> Head:
-        """The head that scores with NumPy, by the tensors that a run keeps."""
+        """The head that scores with NumPy.
+
+        Args:
+            tensors: parameters by name, as a run keeps them; float32.
+        """
 
 
 class MatrixFactorisation(Kind):

@@ -68,7 +68,11 @@ class Predictor:
         return out
 
     def rating(self, score: Floats) -> Floats:
-        """Ratings of scores, of any shape."""
+        """Ratings of scores.
+
+        Args:
+            score: with biases, of any shape.
+        """
         if self.link == "identity":
             return np.clip(score, self.low, self.high).astype(np.float32)
         with np.errstate(over="ignore"):  # exp may reach infinity, which is the right limit
@@ -154,10 +158,21 @@ def _logistic_fit(design: Doubles, offset: Doubles, target: Doubles, penalty: fl
     """
 
     def output(vector: Doubles) -> Doubles:
+        """``sigmoid(X v + offset)``, (N,).
+
+        Args:
+            vector: v, (D + 1,).
+        """
         found: Doubles = 1 / (1 + np.exp(-(design @ vector + offset)))
         return found
 
     def loss(vector: Doubles, share: Doubles) -> float:
+        """What is minimised.
+
+        Args:
+            vector: v, (D + 1,).
+            share: its output, (N,).
+        """
         return float(((share - target) ** 2).sum() + penalty * vector @ vector)
 
     vector = np.zeros(design.shape[1])

@@ -8,7 +8,12 @@ GROUP = 64  # items of which only the best is looked at first
 
 
 def best_places(scores: Scores, n: int) -> NDArray[np.int64]:
-    """Places (n,) of the highest of some scores (N,), best first; of equal ones, the first."""
+    """Places (n,) of the highest scores, best first; of equal ones, the first.
+
+    Args:
+        scores: (N,).
+        n: how many; all where there are fewer.
+    """
     return np.argsort(-scores, kind="stable")[:n]
 
 

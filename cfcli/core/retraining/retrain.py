@@ -66,6 +66,7 @@ def retrain(
         progress: hears of every batch and epoch.
 
     Raises:
+        ConfigError: several processes are asked for, another split than ``hash``, or no test rows.
         InputError: the ratings cannot be used, or are far fewer than last night's.
         LockedError: another process works in the store.
         MachineError: no permission, no space.

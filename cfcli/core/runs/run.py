@@ -118,6 +118,7 @@ class Run:
 
         Raises:
             ConfigError: the run keeps none.
+            ArtifactError: they are damaged.
         """
         if SAMPLES not in self.info.files:
             raise ConfigError(

@@ -86,5 +86,9 @@ def standard_deviation(
 
 
 def index_of(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Indices (N,), 0 for null, and which of them are not null, (N,)."""
+    """Indices (N,), 0 for null, and which of them are not null, (N,).
+
+    Args:
+        column: indices of users or items, (N,), null where unknown.
+    """
     return column.fill_null(0).to_numpy().astype(np.int64), column.is_not_null().to_numpy()

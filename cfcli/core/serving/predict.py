@@ -107,6 +107,9 @@ class _Predicting:
             columns: those of users and items.
             name: of the table, for errors.
             line: the number of each row in the table, (N,), for errors.
+
+        Raises:
+            InputError: an id is unknown with ``error``.
         """
         user = self.user_ids.index(frame[columns.user].cast(pl.String))
         item = self.item_ids.index(frame[columns.item].cast(pl.String))

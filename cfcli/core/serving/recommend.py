@@ -124,7 +124,17 @@ def recommend_frame(
     items: pl.Series | None = None,
     include_seen: bool = False,
 ) -> pl.DataFrame:
-    """All rows of :func:`recommend`, which takes the same arguments, as one frame."""
+    """All rows of :func:`recommend`, which takes the same arguments, as one frame.
+
+    Args:
+        run: whose model predicts.
+        users: their ids; by default all users of the run or, with ``ratings``, all users there.
+        n: items for each user.
+        ratings: ratings of new users, who are folded into the model.
+        seen: ratings of what users know, in the place of their training ratings.
+        items: ids of the items to choose from; by default all.
+        include_seen: leave out nothing.
+    """
     found = recommend(
         run, users, n=n, ratings=ratings, seen=seen, items=items, include_seen=include_seen
     )
@@ -274,6 +284,14 @@ def _blocks(run: Run, users: Users, n: int, allowed: NDArray[np.bool_]) -> Itera
     def rows(
         user: NDArray[np.int64], item: NDArray[np.int64], rank: NDArray[np.int64], score: Floats
     ) -> pl.DataFrame:
+        """The frame of some recommendations (N).
+
+        Args:
+            user: places of the users among those asked for, (N,).
+            item: indices of the items, (N,).
+            rank: from 1, (N,).
+            score: with biases, (N,).
+        """
         frame = pl.DataFrame(
             {
                 columns["user"]: user_ids.gather(user),

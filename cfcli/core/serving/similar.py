@@ -57,8 +57,15 @@ def similar_frame(
 def named_neighbours(
     run: Run, item: int, n: int = 10, min_ratings: int = 1, metric: Metric = "cosine"
 ) -> pl.DataFrame:
-    """The frame of :func:`similar_frame` for an item by its index; the arguments are those of
-    :func:`similar`."""
+    """The frame of :func:`similar_frame` for an item by its index.
+
+    Args:
+        run: whose embeddings are compared.
+        item: index of the item.
+        n: how many neighbours.
+        min_ratings: training ratings that a neighbour must have.
+        metric: how nearness is measured, see :func:`similar`.
+    """
     name = run.info.columns.item
     near = similar(run, item, n, min_ratings, metric)
     known = [name, "n_ratings", "title"] if "title" in run.items.columns else [name, "n_ratings"]
@@ -149,7 +156,11 @@ def shrunk(both: Counts | None, n_i: Counts, n_j: Counts) -> NDArray[np.float64]
 
 
 def find_items(run: Run, ids: pl.Series) -> list[int]:
-    """Indices of items by their ids (texts).
+    """Indices of items by their ids.
+
+    Args:
+        run: whose items they are.
+        ids: texts, (N,).
 
     Raises:
         InputError: the run does not know one of them.

@@ -25,8 +25,12 @@ class Shard:
     ranks: int = 1
 
     def of(self, n: int) -> range:
-        """This rank's rows of ``n``. Each row belongs to one rank, and no rank has over one more
-        than another."""
+        """This rank's rows. Each row belongs to one rank, and no rank has over one more than
+        another.
+
+        Args:
+            n: number of all rows.
+        """
         return range(self.rank * n // self.ranks, (self.rank + 1) * n // self.ranks)
 
 
@@ -49,7 +53,11 @@ class Rows:
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "Rows":
-        """The columns ``user``, ``item`` and ``rating`` of a split."""
+        """The ratings of a split.
+
+        Args:
+            frame: columns ``user``, ``item``, ``rating``.
+        """
         return cls(
             torch.tensor(frame["user"].cast(pl.Int32).to_numpy()),
             torch.tensor(frame["item"].cast(pl.Int32).to_numpy()),
@@ -57,14 +65,22 @@ class Rows:
         )
 
     def to(self, device: str) -> "Rows":
-        """The same on a device."""
+        """The same on a device.
+
+        Args:
+            device: PyTorch's name of it.
+        """
         return Rows(self.user.to(device), self.item.to(device), self.rating.to(device))
 
     def __len__(self) -> int:
         return len(self.rating)
 
     def part(self, rows: range) -> "Rows":
-        """Some consecutive rows, in memory of their own."""
+        """Some consecutive rows, in memory of their own.
+
+        Args:
+            rows: their numbers.
+        """
         part = slice(rows.start, rows.stop)
         return Rows(self.user[part].clone(), self.item[part].clone(), self.rating[part].clone())
 

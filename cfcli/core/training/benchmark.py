@@ -240,16 +240,31 @@ class _Stopwatch:
         self.shape = dataset.info.users, dataset.info.items
 
     def batch_size(self, config: TrainConfig) -> int:
-        """The batch size of a configuration, once ``auto`` is resolved."""
+        """The batch size of a configuration, once ``auto`` is resolved.
+
+        Args:
+            config: of the training.
+        """
         return sizing.batch_size(config, self.train.height)
 
     def resident(self, sweep: Sweep, config: TrainConfig) -> Timing:
-        """An epoch of adam, whose batches are cut from tensors."""
+        """An epoch of adam, whose batches are cut from tensors.
+
+        Args:
+            sweep: that it belongs to.
+            config: of the training.
+        """
         seconds, device = self._epochs(config)
         return self._by_adam(sweep, config, seconds, device)
 
     def dataloader(self, sweep: Sweep, config: TrainConfig, workers: int) -> Timing:
-        """An epoch of adam, whose batches PyTorch's DataLoader makes row by row."""
+        """An epoch of adam, whose batches PyTorch's DataLoader makes row by row.
+
+        Args:
+            sweep: that it belongs to.
+            config: of the training.
+            workers: processes of the DataLoader.
+        """
         from cfcli.core.training import timing
 
         descent = timing.untrained(self.train, *self.shape, config)
@@ -258,7 +273,11 @@ class _Stopwatch:
         return self._by_adam(sweep, config, seconds, str(descent.device), workers, batches)
 
     def solver(self, config: TrainConfig) -> Timing:
-        """An epoch of the solver that trains by default."""
+        """An epoch of the solver that trains by default.
+
+        Args:
+            config: of the training.
+        """
         seconds, device = self._epochs(config)
         if config.resolved_solver == "adam":
             config = config.replace(solver="adam", batch_size=self.batch_size(config))

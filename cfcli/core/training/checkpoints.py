@@ -49,7 +49,12 @@ class Identity:
 
     @classmethod
     def of(cls, config: TrainConfig, fingerprint: str) -> "Identity":
-        """The identity of a training with these settings on this dataset."""
+        """The identity of a training.
+
+        Args:
+            config: of the training.
+            fingerprint: of the dataset.
+        """
         values, keys = config.values(), keys_of(TrainConfig).values()
         fixed = {key.name: values[key.name] for key in keys if not key.facts.may_change}
         return cls(fingerprint, json.dumps(fixed, sort_keys=True))
@@ -130,6 +135,11 @@ class _Hashed:
         self.stream, self.sha256 = stream, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
+        """Writes on, and returns how many bytes were written.
+
+        Args:
+            data: the next bytes.
+        """
         self.sha256.update(data)
         return self.stream.write(data)
 

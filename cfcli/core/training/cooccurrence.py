@@ -82,7 +82,13 @@ def streamed(blocks: Blocks, summary: Summary, f: int, seed: int) -> Features:
     weights = {name: torch.from_numpy(_weight(n))[:, None] for name, n in counts.items()}
 
     def sums(of: str, other: str, dense: Tensor) -> Tensor:
-        """The weighted table, or its transpose, times a dense matrix."""
+        """The weighted table, or its transpose, times a dense matrix.
+
+        Args:
+            of: what has a row in the result, ``user`` or ``item``.
+            other: what has a row in the matrix, ``item`` or ``user``.
+            dense: the matrix, (N, K), where N is the number of ``other``.
+        """
         dense = weights[other] * dense
         found = torch.zeros(len(counts[of]), dense.shape[1])
         for block in blocks:

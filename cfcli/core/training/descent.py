@@ -237,6 +237,9 @@ class Descent(lightning.LightningModule):
     def load_state(self, state: State) -> None:
         """Goes on from a :meth:`state`; the history is there already.
 
+        Args:
+            state: of the checkpoint.
+
         Raises:
             ArtifactError: it is not a state of this model.
         """
@@ -252,6 +255,9 @@ class Descent(lightning.LightningModule):
 
     def go_on(self, state: State) -> None:
         """Takes what is not of the size of tables from a :meth:`state`.
+
+        Args:
+            state: of the checkpoint.
 
         Raises:
             ArtifactError: its best epoch is not in the history.

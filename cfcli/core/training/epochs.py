@@ -62,10 +62,18 @@ class Progress(Protocol):
         """
 
     def batch(self, done: int) -> None:
-        """``done`` steps of the running epoch are over."""
+        """Some steps of the running epoch are over.
+
+        Args:
+            done: how many, since the epoch began.
+        """
 
     def epoch(self, row: Epoch) -> None:
-        """An epoch is over."""
+        """An epoch is over.
+
+        Args:
+            row: its result.
+        """
 
 
 class Silent:

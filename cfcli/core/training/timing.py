@@ -86,7 +86,11 @@ class _Steps:
         self.descent, self.optimizers = descent, descent.configure_optimizers()
 
     def learn(self, batches: Iterable[Batch]) -> None:
-        """Learns from all batches, and waits for a device that works beside this process."""
+        """Learns from all batches, and waits for a device that works beside this process.
+
+        Args:
+            batches: on the device, each users, items and ratings, (B,).
+        """
         for batch in batches:
             self.descent.learn(self.optimizers, batch)
         float(self.descent.learned[-1][1])

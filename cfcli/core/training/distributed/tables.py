@@ -24,7 +24,12 @@ class ShardedFactors(Factors):
     """A model of whose tables each rank has a part; see :func:`shard`."""
 
     def rows(self, table: Tensor, index: Tensor) -> Tensor:
-        """Rows of a table, for which all ranks ask together; each gets the gradient of its part."""
+        """Rows of a table, for which all ranks ask together; each gets the gradient of its part.
+
+        Args:
+            table: of users or items, spread over the ranks, (N, D) or (N,).
+            index: numbers of the rows in the whole table, (B,).
+        """
         part, place = part_of(table)
         found: Tensor = _Lookup.apply(part, index - place.start)  # type: ignore[no-untyped-call]
         return found
@@ -65,20 +70,33 @@ def shard(model: Factors, mesh: DeviceMesh, seed: int) -> None:
 
 
 def is_sharded(table: Tensor) -> TypeGuard[DTensor]:
-    """Whether ranks have parts of a table."""
+    """Whether ranks have parts of a table.
+
+    Args:
+        table: whole or spread over the ranks.
+    """
     return isinstance(table, DTensor)
 
 
 def part_of(table: Tensor) -> tuple[Tensor, slice]:
-    """This rank's part of a table, and which rows of it these are."""
+    """This rank's part of a table, and which rows of it these are.
+
+    Args:
+        table: spread over the ranks, (N, D) or (N,).
+    """
     assert is_sharded(table)
     place = rows_of(len(table), table.device_mesh.get_local_rank(), table.device_mesh.size())
     return table.to_local(), slice(place.start, place.stop)
 
 
 def rows_of(n: int, rank: int, ranks: int) -> range:
-    """The rows that a rank has of a table of ``n``: as :func:`torch.chunk` cuts it, which DTensor
-    uses."""
+    """The rows that a rank has of a table: as :func:`torch.chunk` cuts it, which DTensor uses.
+
+    Args:
+        n: rows of the table.
+        rank: number of the rank, from 0.
+        ranks: how many there are.
+    """
     size = -(-n // ranks)
     return range(min(size * rank, n), min(size * (rank + 1), n))
 

@@ -84,6 +84,11 @@ class _Block:
     rating: Tensor
 
     def to(self, device: str) -> "_Block":
+        """The same on a device.
+
+        Args:
+            device: PyTorch's name of it.
+        """
         return _Block(self.entity.to(device), self.partner.to(device), self.rating.to(device))
 
 

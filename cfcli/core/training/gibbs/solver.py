@@ -160,7 +160,11 @@ class Chain:
 
     def with_validation(self, row: Epoch) -> Epoch:
         """The row with the validation errors of the mean so far, or of the sample before any is
-        kept; the row itself without validation rows."""
+        kept; the row itself without validation rows.
+
+        Args:
+            row: of the epoch that is over.
+        """
         if not len(self.val_rating):
             return row
         sampler = self.sampler
@@ -179,7 +183,13 @@ class Chain:
         return self.sampler.tensors(self.dim)
 
     def judged(self, row: Epoch, tensors: dict[str, NDArray[np.float32]]) -> Epoch:
-        """The row with the validation errors of the MF that :meth:`tensors` gave."""
+        """The row with the validation errors of the posterior mean; the row itself without
+        validation rows.
+
+        Args:
+            row: of the last epoch.
+            tensors: the posterior mean, as :meth:`tensors` gave it.
+        """
         if not len(self.val_rating):
             return row
         user, item = (column.cpu().numpy() for column in self.val)
@@ -193,6 +203,9 @@ class Chain:
 
     def load_state(self, state: State) -> None:
         """Goes on from a :meth:`state`.
+
+        Args:
+            state: of the checkpoint.
 
         Raises:
             ArtifactError: it does not belong to this data.

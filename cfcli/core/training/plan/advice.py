@@ -48,7 +48,11 @@ class Needs:
 
     @classmethod
     def of(cls, found: Plan) -> "Needs":
-        """The sums of a plan."""
+        """The sums of a plan.
+
+        Args:
+            found: the plan.
+        """
         return cls(found.memory, found.device, found.disk)
 
 

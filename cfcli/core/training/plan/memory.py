@@ -183,5 +183,9 @@ def _disk(config: TrainConfig, job: Job, model: float, checkpoint: float) -> flo
 
 
 def size(n: int) -> str:
-    """A number of bytes for a person to read."""
+    """A number of bytes for a person to read.
+
+    Args:
+        n: the number.
+    """
     return f"{n / 1e9:,.1f} GB" if n >= 1e8 else f"{n / 1e6:,.0f} MB"
