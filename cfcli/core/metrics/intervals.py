@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.metrics.ratings import Floats
+from cfcli.core.storage.schema import Measure
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Interval:
         high: upper end of the interval.
     """
 
-    value: float
-    low: float
-    high: float
+    value: Measure
+    low: Measure
+    high: Measure
 
 
 def mean_with_interval(values: Floats, group: NDArray[np.uint32]) -> Interval:
