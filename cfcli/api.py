@@ -29,6 +29,7 @@ from cfcli.core.training.epochs import Epoch
 if TYPE_CHECKING:
     from cfcli.core.evaluation.evaluate import Evaluation
     from cfcli.core.serving.embeddings import Layout
+    from cfcli.core.serving.order import By
     from cfcli.core.serving.predict import Unknown
     from cfcli.core.serving.similar import Metric
 
@@ -195,34 +196,52 @@ class Run:
         users: Id | Sequence[Id] | None = None,
         *,
         n: int = 10,
+        by: "By" = "list",
         ratings: Ratings | None = None,
         items: Sequence[Id] | None = None,
         include_seen: bool = False,
+        min_ratings: int = 1,
+        why: int = 0,
+        diversify: float = 0.0,
     ) -> pl.DataFrame:
-        """The best items for users, best first, without those that they rated in training.
+        """The best items for users, best first, without those that they rated.
 
         Args:
             users: their ids; all users by default.
             n: items for each user.
-            ratings: ratings of new users, who are folded into the model.
+            by: order by ``interest`` (what the user would choose), predicted ``rating``, or
+                ``list``: both together, weighted on validation rows.
+            ratings: ratings of new users, or new ratings of known ones, who are folded in.
             items: ids of the items to choose from; all by default.
             include_seen: also recommend what a user rated.
+            min_ratings: training ratings that an item must have.
+            why: how many rated items to name as reasons for each item, in a column ``because``.
+            diversify: how much to prefer items unlike those above in the list, from 0 to 1.
 
         Returns:
-            The user id, the item id, ``rank``, ``score`` and, where known, ``title``.
+            The user id, the item id, ``rank``, ``score`` (what the order is by), ``prediction`` (the
+            rating), ``ratings`` (how many the item has) and, where known, ``title``.
 
         Raises:
             InputError: a user is not in the run.
+            ConfigError: the run has no interest model, and ``by`` or ``why`` asks for it.
         """
-        from cfcli.core.serving.recommend import recommend_frame
+        from cfcli.core.serving.recommend import Choice, recommend_frame
 
-        return recommend_frame(
-            self._stored,
-            users=None if users is None else _ids(users),
+        choice = Choice(
             n=n,
-            ratings=None if ratings is None else _source(ratings),
+            by=by,
             items=None if items is None else _ids(items),
             include_seen=include_seen,
+            min_ratings=min_ratings,
+            why=why,
+            diversify=diversify,
+        )
+        return recommend_frame(
+            self._stored,
+            None if users is None else _ids(users),
+            choice,
+            ratings=None if ratings is None else _source(ratings),
         )
 
     def similar(
@@ -269,6 +288,7 @@ class Run:
         *,
         titles: bool = False,
         layout: "Layout" = "columns",
+        vectors: "By" = "rating",
     ) -> pl.DataFrame:
         """The vectors of all items or users, sorted by id.
 
@@ -277,16 +297,18 @@ class Run:
             titles: add the titles of items.
             layout: ``columns``: one float32 column per dimension, ``column_0`` ...; ``list``: one
                 column ``embedding``.
+            vectors: of the ``rating`` model, of the ``interest`` model, or ``list``: vectors whose
+                inner product orders items as :meth:`recommend` does.
 
         Returns:
             The id under its own column name, perhaps ``title``, and the vector.
 
         Raises:
-            ConfigError: the run knows no titles.
+            ConfigError: the run knows no titles, or has no such vectors.
         """
         from cfcli.core.serving.embeddings import table
 
-        return table(self._stored, entity, layout, titles)
+        return table(self._stored, entity, layout, titles, vectors=vectors)
 
 
 def prepare(

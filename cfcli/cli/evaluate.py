@@ -14,8 +14,10 @@ from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
     from cfcli.core.evaluation.evaluate import Evaluation
+    from cfcli.core.evaluation.lists import ListEvaluation
     from cfcli.core.metrics.intervals import Interval
     from cfcli.core.metrics.ratings import Errors
 
@@ -40,6 +42,23 @@ def evaluate(
     max_mse: Annotated[
         float | None, typer.Option(help="Exit with 6 if the MSE is above this.")
     ] = None,
+    min_ndcg_over: Annotated[
+        Literal["popular", "rating", "none"],
+        typer.Option(
+            metavar="NAME",
+            help="Exit with 6 unless the lists are better for liked rows than this order: popular "
+            "(most rated) or rating.",
+        ),
+    ] = "none",
+    top: Annotated[int, typer.Option(help="Places of a list.", min=1)] = 10,
+    liked: Annotated[
+        float | None,
+        typer.Option(
+            help="Lowest rating of what a user liked.",
+            show_default="a quarter below the top of the scale",
+        ),
+    ] = None,
+    no_lists: Annotated[bool, typer.Option("--no-lists", help="Do not judge lists.")] = False,
     per_row: Annotated[
         Path | None, typer.Option(help="Write the prediction of each row, as CSV or Parquet.")
     ] = None,
@@ -50,7 +69,7 @@ def evaluate(
     """Evaluate a run on rows that it was not trained on.
 
     Compares its errors with four baselines: the mean, each user's mean, each
-    item's mean, and damped biases.
+    item's mean, and damped biases. Compares its lists with the most rated items.
 
     Creates pictures in the folder plots of the run, and --per-row.
 
@@ -69,7 +88,10 @@ def evaluate(
     source = Source.of(ratings) if ratings else None
     console = Out(json, quiet)
     loaded = Run.load(run)
-    evaluated, rows = evaluation.evaluate(loaded, split=split, source=source, data=data)
+    lists = None if no_lists else evaluation.ListOptions(top, liked)
+    evaluated, rows = evaluation.evaluate(
+        loaded, split=split, source=source, data=data, lists=lists
+    )
     if per_row:
         from cfcli.core.serving import outputs
 
@@ -82,7 +104,7 @@ def evaluate(
             console.stdout.print(chart(found[0]))
         if not no_plots:
             console.pictures(found, loaded.path / "plots")
-    evaluation.check_bars(evaluated, min_gain_over, max_mse)
+    evaluation.check_bars(evaluated, min_gain_over, max_mse, min_ndcg_over)
 
 
 def _table(found: "Evaluation") -> "Group":
@@ -104,11 +126,47 @@ def _table(found: "Evaluation") -> "Group":
     for text, group in (("  warm rows", found.warm), ("  cold rows", found.cold)):
         table.add_row(text, *_cells(group), "", f"{group.n:,}")
     difference = found.mse_difference_to_bias
-    return Group(
+    parts: list[Table | str] = [
         table,
-        f"MSE against damped biases: {difference.value:+.4f} (95 % interval "
-        f"{difference.low:+.4f} to {difference.high:+.4f}: {_verdict(difference)})",
+        f"MSE against damped biases: {_shown_interval(difference)}: {_verdict(difference)})",
+    ]
+    if found.lists is not None:
+        parts += _lists(found.lists)
+    return Group(*parts)
+
+
+def _lists(found: "ListEvaluation") -> list["Table | str"]:
+    """The second table: how good lists are."""
+    from rich.table import Table
+
+    title = (
+        f"lists of {found.k} items for {found.users:,} users; liked: {found.liked_from:g} or more"
     )
+    table = Table(title=title, title_justify="left")
+    names = ("", "nDCG all", "liked", "recall all", "liked", "coverage", "novelty")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    orders = {
+        "most rated": found.popular,
+        "by rating": found.rating,
+        "by interest": found.interest,
+        "recommend": found.list,
+    }
+    for name, one in orders.items():
+        if one is None:
+            continue
+        values = (one.all.ndcg, one.liked.ndcg, one.all.recall, one.liked.recall)
+        cells = [*(_shown(value, "-") for value in values), f"{one.coverage:.1%}"]
+        style = "bold" if one is found.list else ""
+        table.add_row(name, *cells, f"{one.novelty:.1f}", style=style)
+    difference = found.ndcg_difference_to_popular
+    verdict = {"better": "worse", "worse": "better"}.get(_verdict(difference), _verdict(difference))
+    text = f"nDCG of liked rows against the most rated: {_shown_interval(difference)}: {verdict})"
+    return [table, text]
+
+
+def _shown_interval(found: "Interval") -> str:
+    return f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}"
 
 
 def _cells(errors: "Errors") -> list[str]:

@@ -33,6 +33,13 @@ def export_embeddings(
         Literal["columns", "list"],
         typer.Option(help="One column per dimension, or one list column."),
     ] = "columns",
+    vectors: Annotated[
+        Literal["rating", "interest", "list"],
+        typer.Option(
+            help="Vectors of the rating model, of the interest model, or of both: with list, inner "
+            "products order items as 'cfcli recommend' does."
+        ),
+    ] = "rating",
     titles: Annotated[bool, typer.Option("--titles", help="Add a column of titles.")] = False,
     biases: Annotated[
         bool,
@@ -70,19 +77,21 @@ def export_embeddings(
         format=format,
         layout=layout,
         titles=titles,
+        vectors=vectors,
         biases=biases,
         excel_safe=excel_safe,
         align_to=align_to,
     )
+    dim = embeddings.width(loaded, vectors)
     heights = {"items": loaded.items.height, "users": loaded.users.height}
     written = heights if entity == "both" else {entity: heights[entity]}
     console = Out(json, quiet)
     for name, rows in written.items():
-        console.say(f"{rows:,} {name} of dimension {loaded.info.dim}")
+        console.say(f"{rows:,} {name} of dimension {dim}")
     data = {
         "files": [str(path) for path in paths],
         "rows": sum(written.values()),
-        "dim": loaded.info.dim,
+        "dim": dim,
         "entity": entity,
     }
     console.result("\n".join(str(path) for path in paths[: len(written)]), data)

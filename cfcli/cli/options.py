@@ -116,7 +116,7 @@ def _flag(key: Key) -> Any:
     return Annotated[
         hint | None,
         typer.Option(
-            f"--{key.name.replace('_', '-')}",
+            _spelling(key),
             metavar=facts.metavar or _metavar(key),
             help=f"{facts.help} \\[default: {shown}]" if has_default else facts.help,
             envvar=f"CFCLI_{key.name.upper()}",
@@ -124,6 +124,13 @@ def _flag(key: Key) -> Any:
             rich_help_panel=facts.panel or None,
         ),
     ]
+
+
+def _spelling(key: Key) -> str:
+    """The flag, with its opposite where a key may be true, false or left to the command."""
+    name = key.name.replace("_", "-")
+    is_open = key.default is None and key.hint in (bool, bool | None)
+    return f"--{name}/--no-{name}" if is_open else f"--{name}"
 
 
 def _metavar(key: Key) -> str | None:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+NUMBERS = ("rank", "score", "prediction", "ratings")
 SHOWN = 20  # users at most whose rows are drawn as tables
 
 
@@ -38,20 +39,45 @@ def recommend(
             metavar="FILE", help="Choose among these items only: one id per line, or a table."
         ),
     ] = None,
+    by: Annotated[
+        Literal["list", "interest", "rating"],
+        typer.Option(
+            help="Order by interest (what the user would choose), predicted rating, or list: both "
+            "together, weighted on validation rows."
+        ),
+    ] = "list",
+    min_ratings: Annotated[
+        int, typer.Option(help="Leave out items with fewer ratings in training.", min=1)
+    ] = 1,
+    why: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Name the N rated items that speak most for each item.", min=0
+        ),
+    ] = 0,
+    diversify: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Prefer items unlike those above in the list: 0 not at all, 1 only.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.0,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Include what the user rated in training.")
+        bool, typer.Option("--include-seen", help="Include what the user rated.")
     ] = False,
     seen: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Leave out the items rated in this file, not those of training."
+            metavar="FILE", help="Leave out the items rated in this file, not those of the dataset."
         ),
     ] = None,
     ratings: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Fold in new users (mf only) from these ratings; all of them by default.",
+            help="Fold in users from these ratings: new ones, or new ratings of known ones.",
         ),
     ] = None,
     out: Annotated[
@@ -63,11 +89,12 @@ def recommend(
 ) -> None:
     """List the best items for users.
 
-    These are the items with the highest predicted ratings, without those that
-    the user rated in training.
+    These are the items that the user is likely to choose and then to like,
+    without those that the user rated.
 
-    Creates a table of the user id, the item id, rank, score (the predicted
-    rating) and the title if known.
+    Creates a table of the user id, the item id, rank, score (what the order is
+    by), prediction (the rating), ratings (how many the item has), and the title
+    if known.
 
     Example: cfcli recommend --user 1 -n 10
     """
@@ -89,15 +116,24 @@ def recommend(
     ids = pl.Series(user, dtype=pl.String) if user else None
     if users:
         ids = read_ids(Source.of(users), "user", columns["user"])
+    choice = recommending.Choice(
+        n=n,
+        by=by,
+        items=read_ids(Source.of(items), "item", columns["item"]) if items else None,
+        include_seen=include_seen,
+        min_ratings=min_ratings,
+        why=why,
+        diversify=diversify,
+    )
     found = recommending.recommend(
         loaded,
         ids,
-        n=n,
+        choice,
         ratings=Source.of(ratings) if ratings else None,
         seen=Source.of(seen) if seen else None,
-        items=read_ids(Source.of(items), "item", columns["item"]) if items else None,
-        include_seen=include_seen,
     )
+    for note in found.notes:
+        console.note(note)
     if out == "-" and not json and sys.stdout.isatty() and found.users <= SHOWN:
         for block in found.blocks:
             for (who,), part in block.group_by(columns["user"], maintain_order=True):
@@ -115,8 +151,11 @@ def _table(user: object, rows: "pl.DataFrame") -> "Table":
 
     table = Table(title=f"recommendations for user {safe(user)}", title_justify="left")
     for name in rows.columns:
-        table.add_column(safe(name), justify="right" if name in ("rank", "score") else "left")
+        table.add_column(safe(name), justify="right" if name in NUMBERS else "left")
     for row in rows.iter_rows(named=True):
-        cells = row | {"score": f"{row['score']:.3f}"}
+        rating = None if row["prediction"] is None else f"{row['prediction']:.2f}"
+        cells = row | {"score": f"{row['score']:.3f}", "prediction": rating}
+        if "because" in row:
+            cells["because"] = ", ".join(map(str, row["because"]))
         table.add_row(*(safe("-" if cell is None else cell) for cell in cells.values()))
     return table

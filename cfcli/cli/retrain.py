@@ -34,6 +34,12 @@ def retrain(
         float,
         typer.Option(help="Publish if the RMSE is at most this share above the one in use."),
     ] = 0.01,
+    tolerance_lists: Annotated[
+        float,
+        typer.Option(
+            help="Publish if the nDCG of the lists is at most this much below the one in use."
+        ),
+    ] = 0.02,
     min_gain_over: Annotated[
         options.Baseline,
         typer.Option(
@@ -98,7 +104,7 @@ def retrain(
 
     leave_no_compiler_cache()
     place = Store(store)
-    policy = Policy(tolerance, min_gain_over, keep, full_every)
+    policy = Policy(tolerance, min_gain_over, keep, full_every, tolerance_lists)
     begin, code, night = time.perf_counter(), 1, None
     try:
         with contextlib.ExitStack() as stack:
@@ -131,7 +137,7 @@ def retrain(
             values = prometheus.gauges(place, night, code, seconds)
             prometheus.write(metrics_file, store, values)
     if is_live():
-        for note in night.notes:
+        for note in [*night.notes, *([night.note] if night.note else [])]:
             console.note(note)
     console.say(safe(night.line()))
     console.result(str(place.current()), to_json(night))

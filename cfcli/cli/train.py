@@ -16,13 +16,14 @@ from cfcli.core.config.train import TrainConfig
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from cfcli.core.runs.info import RunInfo
     from cfcli.core.runs.run import Run
     from cfcli.core.training.epochs import Epoch
 
 
 KEYS = (
     "model", "solver", "optimizer", "dim", "epochs", "best_epoch", "val", "seconds",
-    "ratings_per_second", "device", "peak_rss_mb", "status",
+    "ratings_per_second", "device", "peak_rss_mb", "status", "interest", "refit",
 )  # fmt: skip
 
 
@@ -93,6 +94,7 @@ def train(
         console.note("there are no validation rows: no early stopping, and the last epoch was kept")
         best = "done"
     console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
+    _say_interest(console, info)
     _draw(console, runs.Run(path, info), no_plots)
     content = to_json(info)
     console.result(str(path), {"run": str(path), **{key: content[key] for key in KEYS}})
@@ -101,6 +103,19 @@ def train(
     if trained.stopped_by:
         console.note(f"stopped by signal {trained.stopped_by}; the best epoch so far was kept")
         raise typer.Exit(128 + trained.stopped_by)
+
+
+def _say_interest(console: Out, info: "RunInfo") -> None:
+    """What came of the interest model."""
+    found = info.interest
+    if found is None or found.weights is None:
+        reason = found.reason if found else None
+        console.note(f"no interest model, so lists are ordered by predicted rating: {reason}")
+        return
+    chosen = "fixed settings, as there are too few validation rows to choose by"
+    if found.val:
+        chosen = f"val nDCG@10 {found.val.ndcg:.4f} for liked rows"
+    console.say(f"interest model of dimension {found.dim}: {chosen}, {found.seconds:.1f} s")
 
 
 def _draw(console: Out, run: "Run", no_plots: bool) -> None:

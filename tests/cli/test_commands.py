@@ -107,7 +107,7 @@ def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
     assert {p.name for p in run.iterdir()} == {
         "config.toml", "metrics.csv", "model.safetensors", "items.parquet", "users.parquet",
         "seen.parquet",
-        "steps.csv", "run.json", "plots",
+        "steps.csv", "run.json", "plots", "interest.safetensors",
     }  # fmt: skip
     assert (project / "runs" / "latest").resolve() == run.resolve()
     assert not (project / "lightning_logs").exists()
@@ -156,7 +156,7 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
     assert list(result) == [
         "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean",
-        "mse_difference_to_bias",
+        "mse_difference_to_bias", "lists",
     ]  # fmt: skip
     assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
     # The made-up users have two tastes, which no baseline can know.

@@ -193,10 +193,12 @@ def test_no_torch_is_needed(project: Path, args: list[str]) -> None:
 
 
 def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> None:
-    code, out, _ = call("recommend", run.path, "--user", 7, "--user", 3, "-n", 5)
+    users = "--user", 7, "--user", 3
+    code, out, _ = call("recommend", run.path, *users, "-n", 5, "--by", "rating")
     assert code == 0
     found = rows_of(out)
-    assert list(found[0]) == ["userId", "movieId", "rank", "score", "title"]
+    columns = ["userId", "movieId", "rank", "score", "prediction", "ratings", "title"]
+    assert list(found[0]) == columns
     assert [r["userId"] for r in found] == ["7"] * 5 + ["3"] * 5
     starts, seen = run.seen()
     users, items = run.ids
@@ -210,7 +212,8 @@ def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> N
         best = np.argsort(-score, kind="stable")[:5]
         mine = found[5 * k : 5 * k + 5]
         assert [r["movieId"] for r in mine] == items.id(pl.Series(best)).to_list()
-        np.testing.assert_allclose([float(r["score"]) for r in mine], rating[best], atol=1e-5)
+        np.testing.assert_allclose([float(r["score"]) for r in mine], score[best], atol=1e-5)
+        np.testing.assert_allclose([float(r["prediction"]) for r in mine], rating[best], atol=1e-5)
         assert [r["rank"] for r in mine] == list("12345")
 
 

@@ -51,5 +51,5 @@ def make_run(
     )
     config = TrainConfig.of(dim=p.shape[1], biases=False)
     with writing.create_run(folder / "run", config) as new:
-        writing.write_run(new, dataset, config, model)
+        writing.write_run(new, dataset, config, model, "made by hand")
     return Run.load(folder / "run")

@@ -35,6 +35,15 @@ def frame(user: Any, item: Any, rating: Any) -> pl.DataFrame:
     return pl.DataFrame({"user": user, "item": item, "rating": rating}, schema=kinds, strict=False)
 
 
+def tastes(users: int = 120, items: int = 60, seed: int = 0) -> pl.DataFrame:
+    """Columns ``user``, ``item``, ``rating``: users choose items of their own taste, one of three,
+    and rate them by chance: who rated what tells all, ratings tell nothing."""
+    random = np.random.default_rng(seed)
+    user, item = (grid.ravel() for grid in np.indices((users, items)))
+    kept = random.random(len(user)) < np.where(user % 3 == item % 3, 0.6, 0.03)
+    return frame(user[kept], item[kept], random.integers(3, 6, kept.sum()))
+
+
 def halves(
     rows: pl.DataFrame, held: float = 0.2, seed: int = 1
 ) -> tuple[pl.DataFrame, pl.DataFrame]:

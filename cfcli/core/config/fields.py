@@ -99,8 +99,8 @@ class Key:
         if not self.facts.flag:
             plain = list(value) if isinstance(value, tuple) else value
             return ["--set", f"{self.name}={to_toml_value(plain)}"]
-        if value is True:
-            return [self.spelling]
+        if isinstance(value, bool):
+            return [self.spelling if value else self.spelling.replace("--", "--no-", 1)]
         if isinstance(value, tuple):
             return [self.spelling, ",".join(f"{part:g}" for part in value)]
         return [self.spelling, str(value)]

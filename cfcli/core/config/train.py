@@ -233,6 +233,11 @@ class TrainConfig(Settings):
         metavar="20m",
         may_change=True,
     )
+    interest: bool | None = key(
+        None,
+        "Fit the interest model, which orders lists; by default where it fits in memory.",
+        may_change=True,
+    )
     seed: int = key(
         42,
         "Seed of all random numbers, including the order of the ratings.",

@@ -1,8 +1,8 @@
 """How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data.ids import IdMap
 from cfcli.core.errors import GateError, InputError
+from cfcli.core.evaluation.lists import ListEvaluation, judge_lists
 from cfcli.core.inputs import ratings
 from cfcli.core.inputs.sources import Source
 from cfcli.core.metrics.intervals import Interval, mean_with_interval
+from cfcli.core.metrics.lists import K
 from cfcli.core.metrics.ratings import Errors, Floats, ModelErrors, errors, model_errors
 from cfcli.core.pair import Pair
-from cfcli.core.runs.run import Run
+from cfcli.core.runs.run import SEEN, Run
 from cfcli.core.serving.fallback import FallbackPredictor, index_of
 
 BASELINES = ("mean", "user_mean", "item_mean", "bias")
@@ -47,6 +49,7 @@ class Evaluation:
         cold: errors of the model on all other rows.
         mse_gain_over_mean: what the MSE of the training mean is above that of the model.
         mse_difference_to_bias: what the MSE of the model is above that of damped biases.
+        lists: quality of the lists; None where they are not judged.
     """
 
     run: str
@@ -58,6 +61,7 @@ class Evaluation:
     cold: GroupErrors
     mse_gain_over_mean: float
     mse_difference_to_bias: Interval
+    lists: ListEvaluation | None = None
 
     @property
     def rating(self) -> ModelErrors:
@@ -78,10 +82,32 @@ class Evaluated(NamedTuple):
     rows: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class ListOptions:
+    """How lists are judged.
+
+    Attributes:
+        k: places of a list.
+        liked_from: lowest rating of what a user liked; by default a quarter below the top of the
+            scale.
+    """
+
+    k: int = K
+    liked_from: float | None = None
+
+
 def evaluate(
-    run: Run, *, split: str = "test", source: Source | None = None, data: Path | None = None
+    run: Run,
+    *,
+    split: str = "test",
+    source: Source | None = None,
+    data: Path | None = None,
+    lists: ListOptions | None = ListOptions(),
 ) -> Evaluated:
-    """Errors of the model and of four baselines on the same rows.
+    """Errors of the model and of four baselines on the same rows, and the quality of its lists.
+
+    Rows that the models were fitted on say nothing of lists: there are no lists for ``train``, nor
+    for ``val`` where the interest model has seen it.
 
     Baselines, from the run's training rows: ``mean``; ``user_mean`` and ``item_mean`` (the mean for
     those without ratings); ``bias``, :class:`cfcli.core.models.biases.BiasModel`. A row is cold
@@ -92,6 +118,7 @@ def evaluate(
         split: side of the run's dataset; not used with ``source``.
         source: other ratings, by external ids.
         data: where the run's dataset is now.
+        lists: how lists are judged; None not to judge them.
 
     Raises:
         InputError: no rows to judge by.
@@ -108,7 +135,14 @@ def evaluate(
         where = name = source.name
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
-    return judge(run, rows, ids, name)
+    found = judge(run, rows, ids, name)
+    fitted = ("train", "val") if run.interest is not None else ("train",)
+    if lists is None or (source is None and split in fitted) or SEEN not in run.info.files:
+        return found
+    judged = judge_lists(
+        run, rows, are_of_dataset=source is None, k=lists.k, liked_from=lists.liked_from
+    )
+    return Evaluated(replace(found.evaluation, lists=judged), found.rows)
 
 
 def ids_of(maps: Pair[IdMap], rows: pl.DataFrame) -> Pair[pl.Series]:
@@ -144,17 +178,18 @@ def indexed(run: Run, ids: Pair[pl.Series], rating: pl.Series) -> pl.DataFrame:
     )
 
 
-def unseen(run: Run, rows: pl.DataFrame) -> pl.Series:
+def unseen(run: Run, rows: pl.DataFrame, by: Literal["trained", "weight"] = "trained") -> pl.Series:
     """Which rows the run was not trained on.
 
     Args:
         run: the run.
         rows: as :func:`indexed` gives them.
+        by: ``trained`` for its rating model, ``weight`` for its interest model.
 
     Returns:
         A boolean for each row, (N,).
     """
-    seen = run.seen_pairs().with_columns(seen=True)
+    seen = run.seen_pairs().filter(pl.col(by).cast(pl.Boolean)).select("user", "item", seen=True)
     return rows.join(seen, on=["user", "item"], how="left", maintain_order="left")["seen"].is_null()
 
 
@@ -203,13 +238,17 @@ def group_of(ids: pl.Series) -> NDArray[np.uint32]:
     return ids.cast(pl.Categorical).to_physical().to_numpy()
 
 
-def check_bars(evaluation: Evaluation, min_gain_over: str, max_mse: float | None) -> None:
+def check_bars(
+    evaluation: Evaluation, min_gain_over: str, max_mse: float | None, min_ndcg_over: str = "none"
+) -> None:
     """Check that a model is as good as demanded.
 
     Args:
         evaluation: of the model.
         min_gain_over: the baseline whose MSE it must be below, or ``none``.
         max_mse: the highest MSE that will do.
+        min_ndcg_over: the order whose nDCG for liked rows its lists must be above, ``popular`` or
+            ``rating``, or ``none``.
 
     Raises:
         GateError: it is not.
@@ -223,6 +262,16 @@ def check_bars(evaluation: Evaluation, min_gain_over: str, max_mse: float | None
             )
     if max_mse is not None and not mse <= max_mse:
         raise GateError(f"MSE {mse:.4f} is above --max-mse {max_mse:g}")
+    if min_ndcg_over != "none":
+        lists = evaluation.lists
+        if lists is None:
+            raise GateError("no lists were judged, so their nDCG is not above anything")
+        least = (lists.popular if min_ndcg_over == "popular" else lists.rating).liked.ndcg
+        if not lists.list.liked.ndcg > least:
+            raise GateError(
+                f"nDCG of the lists for liked rows, {lists.list.liked.ndcg:.4f}, is not above that "
+                f"of '{min_ndcg_over}', {least:.4f}"
+            )
 
 
 def _group_errors(rating: Floats, prediction: Floats) -> GroupErrors:

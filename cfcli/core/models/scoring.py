@@ -99,9 +99,15 @@ class Predictor:
         """
         return self.head.all_items(users)
 
-    def fold_in(self, item: Indices, rating: NDArray[np.floating], l2: float) -> Floats:
+    def fold_in(
+        self,
+        item: Indices,
+        rating: NDArray[np.floating],
+        l2: float,
+        trained: Floats | None = None,
+    ) -> Floats:
         """The vector (D + 1,) of a user who was not trained on: what training would give them with
-        the items held fast.
+        the items held fast. For one who was, new ratings move the trained vector.
 
         With a sigmoid it minimises the mean squared error, on the scale of the range, plus ``l2``
         times the squared length. With the link ``identity`` it is the posterior mean, where the
@@ -111,6 +117,7 @@ class Predictor:
             item: indices of the items that they rated, (N,).
             rating: their ratings, (N,).
             l2: weight of the squared length.
+            trained: the vector of a user who was trained on, (D + 1,); it is the mean of the prior.
 
         Raises:
             ValueError: the model has no linear space.
@@ -123,19 +130,28 @@ class Predictor:
         offset = weights[-1, item].astype(np.float64) + start
         seen = np.asarray(rating, np.float64)
         if self.link == "identity":
-            return self._posterior_mean(design, seen - offset).astype(np.float32)
+            return self._posterior_mean(design, seen - offset, trained).astype(np.float32)
         target = (seen - self.low) / (self.high - self.low)
-        return _logistic_fit(design, offset, target, max(l2, 1e-6) * len(item)).astype(np.float32)
+        begin = np.zeros(design.shape[1]) if trained is None else trained.astype(np.float64)
+        penalty = max(l2, 1e-6) * len(item)
+        moved = _logistic_fit(design, offset + design @ begin, target, penalty)
+        return (begin + moved).astype(np.float32)
 
-    def _posterior_mean(self, design: Doubles, rest: Doubles) -> Doubles:
+    def _posterior_mean(self, design: Doubles, rest: Doubles, trained: Floats | None) -> Doubles:
         """Mean (D + 1,) of a vector whose scores ``design @ vector`` were seen with noise, as
         ``rest``: Bayesian linear regression (Bishop 2006, eq. 3.50)."""
-        every = np.arange(len(self.tensors["user_embedding.weight"]))
-        trained = self.user_vectors(every).astype(np.float64)
-        mean = trained.mean(0)
-        covariance = np.cov(trained, rowvar=False) + RIDGE * np.eye(len(mean))
+        everyone = self._all_users
+        mean = everyone.mean(0) if trained is None else trained.astype(np.float64)
+        covariance = np.cov(everyone, rowvar=False) + RIDGE * np.eye(len(mean))
         precision = self.noise * np.linalg.inv(covariance)
-        return np.linalg.solve(design.T @ design + precision, design.T @ rest + precision @ mean)
+        left, right = design.T @ design + precision, design.T @ rest + precision @ mean
+        return np.asarray(np.linalg.solve(left, right), np.float64)
+
+    @cached_property
+    def _all_users(self) -> Doubles:
+        """The vectors of all users, (U, D + 1)."""
+        every = np.arange(len(self.tensors["user_embedding.weight"]))
+        return np.asarray(self.user_vectors(every), np.float64)
 
     def _score(self, user: Indices, item: Indices) -> Floats:
         t = self.tensors

@@ -129,7 +129,7 @@ def _rated_by(run: Run, items: NDArray[np.int64]) -> csr_matrix | None:
         return None
     place = np.full(run.items.height, -1)
     place[items] = np.arange(len(items))
-    pairs = run.seen_pairs()
+    pairs = run.seen_pairs().filter("trained")
     column = place[pairs["item"].to_numpy()]
     on_map = column >= 0
     ones = np.ones(int(on_map.sum()), np.float32)

@@ -1,20 +1,23 @@
 """Whether a new model may take the place of the one in use."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.evaluation.evaluate import Evaluation, ids_of, indexed, judge, unseen
-from cfcli.core.metrics.intervals import mean_with_interval
+from cfcli.core.evaluation.lists import MOST_USERS, judge_beside
+from cfcli.core.metrics.intervals import Interval, mean_with_interval
 from cfcli.core.metrics.ratings import errors
 from cfcli.core.pair import Pair
+from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import BestRun, Findings, JudgedErrors
 from cfcli.core.serving.fallback import FallbackPredictor
 
+FEWEST_USERS = 200  # whose lists must be judged before they decide anything
 COVERAGE = 0.01  # of the rows, by which those with a known user and item may fall
 
 
@@ -28,15 +31,22 @@ class Policy:
         min_gain_over: the baseline whose error it must be below, or ``none``.
         keep: runs to keep.
         full_every: of so many trainings one begins anew, the others with the vectors in use.
+        tolerance_lists: what the nDCG of its lists may be below that of the model in use.
     """
 
     tolerance: float = 0.01
     min_gain_over: str = "bias"
     keep: int = 7
     full_every: int = 7
+    tolerance_lists: float = 0.02
 
     def __post_init__(self) -> None:
-        for name, least in (("tolerance", 0), ("keep", 1), ("full_every", 1)):
+        for name, least in (
+            ("tolerance", 0),
+            ("tolerance_lists", 0),
+            ("keep", 1),
+            ("full_every", 1),
+        ):
             if not getattr(self, name) >= least:
                 raise ConfigError(
                     f"--{name.replace('_', '-')}: {getattr(self, name)} is below {least}"
@@ -103,10 +113,101 @@ def compare(
         mse_difference=mean_with_interval(difference, rows["user"].filter(fair).to_numpy()),
         best=best,
     )
+    lists = _compare_lists(new, champion, dataset, by_new, by_champion, fair)
+    found = replace(
+        found,
+        model=_with_coverage(evaluation, lists.new),
+        champion=_with_coverage(former, lists.champion),
+        ndcg_difference=lists.difference,
+        note=lists.note,
+    )
     reason = _below_baseline(evaluation, policy)
     if not reason:
         reason = _worse(evaluation, former, best, policy)
-    return Comparison(reason, found)
+    return Comparison(reason or lists.worse(policy), found)
+
+
+@dataclass(frozen=True)
+class ListComparison:
+    """The lists of a new run beside those of the run in use, by the same rows and candidates.
+
+    Attributes:
+        note: why they were not judged.
+        new: nDCG for liked rows of the new run,
+        champion: and of the run in use.
+        difference: between them, with an interval over users.
+    """
+
+    note: str | None = None
+    new: float | None = None
+    champion: float | None = None
+    difference: Interval | None = None
+
+    def worse(self, policy: Policy) -> str:
+        """Why the new lists are worse, or an empty text.
+
+        Args:
+            policy: what is demanded.
+        """
+        found = self.difference
+        if found is None or found.value >= -policy.tolerance_lists or found.high >= 0:
+            return ""
+        return (
+            f"nDCG of its lists {self.new:.4f} is more than {policy.tolerance_lists:g} below that "
+            f"of the model in use, {self.champion:.4f}"
+        )
+
+
+def _compare_lists(
+    new: Run,
+    champion: Run,
+    dataset: Dataset,
+    by_new: pl.DataFrame,
+    by_champion: pl.DataFrame,
+    fair: pl.Series,
+) -> ListComparison:
+    """Judges lists by the rows that neither run was fitted on. What users rated otherwise in the
+    new dataset is no candidate for either."""
+    for run in (new, champion):
+        if run.interest is None:
+            return ListComparison(f"lists are not judged: {run.path.name} has no interest model")
+    rows = pl.DataFrame(
+        {
+            "user": by_new["user"],
+            "item": by_new["item"],
+            "former_user": by_champion["user"],
+            "former_item": by_champion["item"],
+            "rating": by_new["rating"],
+        }
+    )
+    unfitted = unseen(new, by_new, by="weight") & unseen(champion, by_champion, by="weight")
+    rows = rows.filter(fair & unfitted).drop_nulls()
+    users = rows["user"].unique().sort()
+    if len(users) < FEWEST_USERS:
+        return ListComparison(f"lists are not judged: {len(users)} users are too few")
+    if len(users) > MOST_USERS:
+        rows = rows.filter(pl.col("user").is_in(users.sample(MOST_USERS, seed=0).implode()))
+    pairs = pl.concat([dataset.split(side).select("user", "item") for side in ("train", "val")])
+    former = warm_start.rows_of(champion, dataset)
+    former_pairs = pl.DataFrame(
+        {name: side.gather(pairs[name]) for name, side in former.named()}
+    ).drop_nulls()
+    judged = judge_beside(new, rows.select("user", "item", "rating"), pairs.sort("user"))
+    renamed = rows.select("rating", user="former_user", item="former_item")
+    beside = judge_beside(champion, renamed, former_pairs.sort("user"))
+    same = rows.select("user", "former_user").unique()
+    both = same.join(judged.users, on="user").join(
+        beside.users.rename({"user": "former_user", "ndcg": "former"}), on="former_user"
+    )
+    both = both.sort("user").filter(pl.col("ndcg").is_not_nan() & pl.col("former").is_not_nan())
+    if both.height < FEWEST_USERS:
+        return ListComparison(f"lists are not judged: {both.height} users are too few")
+    difference = (both["ndcg"] - both["former"]).to_numpy()
+    return ListComparison(
+        new=float(both["ndcg"].to_numpy().mean()),
+        champion=float(both["former"].to_numpy().mean()),
+        difference=mean_with_interval(difference, both["user"].to_numpy()),
+    )
 
 
 def _judged_alone(
@@ -130,9 +231,9 @@ def _coverage(evaluation: Evaluation) -> float:
     return evaluation.warm.n / evaluation.n
 
 
-def _with_coverage(evaluation: Evaluation) -> JudgedErrors:
+def _with_coverage(evaluation: Evaluation, ndcg: float | None = None) -> JudgedErrors:
     model = evaluation.model
-    return JudgedErrors(model.mse, model.rmse, model.mae, model.r2, _coverage(evaluation))
+    return JudgedErrors(model.mse, model.rmse, model.mae, model.r2, _coverage(evaluation), ndcg)
 
 
 def _below_baseline(evaluation: Evaluation, policy: Policy) -> str:

@@ -124,6 +124,7 @@ class Retraining:
             self.dataset.info.fingerprint,
             as_dict(self.train),
             self.policy.tolerance,
+            self.policy.tolerance_lists,
             self.policy.min_gain_over,
             __version__,
         ]
@@ -200,6 +201,7 @@ class Retraining:
             split=self._split(),
             previous=previous.name if previous else None,
             tolerance=self.policy.tolerance,
+            tolerance_lists=self.policy.tolerance_lists,
             min_gain_over=self.policy.min_gain_over,
             **vars(compared.found),
         )

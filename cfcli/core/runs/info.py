@@ -5,10 +5,13 @@ from typing import Literal
 
 from cfcli.core.config.train import Link, Model
 from cfcli.core.data.info import Columns, PlainConfig
+from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
+from cfcli.core.models.interest import Weights
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
+from cfcli.core.storage.schema import left_out
 
 FORMAT = 2
 
@@ -48,6 +51,46 @@ class TrainedOn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InterestInfo:
+    """The interest model of a run, or why there is none.
+
+    Attributes:
+        method: how it was fitted.
+        dim: dimension of its vectors (K).
+        seconds: that fitting it took, with all choosing.
+        reason: why there is none.
+        val: quality of the lists for liked validation rows; None where none were left to choose by.
+        penalty: of EASE.
+        weights: of the order of the lists.
+        deviation: standard deviation of the ratings that it was fitted on.
+        liked_from: lowest rating of what a user liked.
+    """
+
+    method: Literal["ease"] | None = None
+    dim: int | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    val: Quality | None = None
+    penalty: float | None = None
+    weights: Weights | None = None
+    deviation: float | None = None
+    liked_from: float | None = None
+
+
+@dataclass(frozen=True)
+class Refit:
+    """How many ratings the models of a run were fitted on in the end.
+
+    Attributes:
+        rating_rows: those of the rating model, which the training rows are.
+        interest_rows: those of the interest model, which has seen the validation rows, too.
+    """
+
+    rating_rows: int
+    interest_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """The manifest of a run.
 
@@ -80,6 +123,8 @@ class RunInfo:
         versions: of Python and of the packages that matter.
         machine: operating system and processor.
         files: the files of the run.
+        interest: the interest model; None in runs of version 0.1.
+        refit: ratings that the models were fitted on; None in runs of version 0.1.
     """
 
     format: int = FORMAT
@@ -110,6 +155,8 @@ class RunInfo:
     versions: dict[str, str]
     machine: str
     files: dict[str, File]
+    interest: InterestInfo | None = left_out()
+    refit: Refit | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:

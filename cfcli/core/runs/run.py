@@ -16,6 +16,7 @@ from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.models.biases import BiasModel
+from cfcli.core.models.interest import Interest
 from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Entity, Pair
@@ -33,6 +34,7 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
 SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
+INTEREST = "interest.safetensors"
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
 
 
@@ -189,18 +191,25 @@ class Run:
             return pl.DataFrame(schema=["step", "train_mse"])
         return pl.read_csv(self.path / STEPS, glob=False)
 
-    def seen(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """What each user rated in training: user u's items are ``items[starts[u]:starts[u + 1]]``;
-        returns ``starts`` (U + 1,) and ``items``.
+    def seen(self, *, trained: bool = False) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """What each user rated: user u's items are ``items[starts[u]:starts[u + 1]]``; returns
+        ``starts`` (U + 1,) and ``items``.
+
+        Args:
+            trained: leave out what is not on the training side of the split.
 
         Raises:
             ArtifactError: the run keeps no record of it.
         """
         pairs = self.seen_pairs()
+        if trained:
+            pairs = pairs.filter("trained")
         return starts_of(pairs["user"].to_numpy(), self.users.height), pairs["item"].to_numpy()
 
     def seen_pairs(self) -> pl.DataFrame:
-        """The training rows' ``user`` and ``item``, sorted.
+        """The pairs of all sides of the split, sorted: ``user``, ``item``, whether the rating was
+        ``trained`` on, and its ``weight`` in the interest model, 0 where it has none. Runs of
+        version 0.1 only know the pairs that were trained on.
 
         Raises:
             ArtifactError: the run keeps no record of it.
@@ -210,9 +219,40 @@ class Run:
                 f"{self.path}: keeps no {SEEN}; train again, or give --include-seen or --seen FILE"
             )
         most = self.users.height * self.items.height
-        pairs = read_table(self.path / SEEN, {"user": pl.UInt32, "item": pl.UInt32}, most=most)
+        columns: dict[str, type[pl.DataType]] = {"user": pl.UInt32, "item": pl.UInt32}
+        if self.knows_all_pairs:
+            columns |= {"trained": pl.Boolean, "weight": pl.Float32}
+        pairs = read_table(self.path / SEEN, columns, most=most)
         check_range(self.path / SEEN, pairs, self.users.height, self.items.height)
+        if not self.knows_all_pairs:
+            pairs = pairs.with_columns(trained=True, weight=pl.lit(0.0, pl.Float32))
         return pairs
+
+    @property
+    def knows_all_pairs(self) -> bool:
+        """Whether it keeps the pairs of all sides of the split, as runs do since version 0.2."""
+        return self.info.refit is not None
+
+    @cached_property
+    def interest(self) -> Interest | None:
+        """The interest model, or None where the run has none.
+
+        Raises:
+            ArtifactError: its file is damaged.
+        """
+        info = self.info.interest
+        if info is None or info.method is None:
+            return None
+        path = self.path / INTEREST
+        found = load_tensors(path)
+        (users, items), dim = self.info.counts, info.dim
+        wanted = {"user": (users, dim), "item": (items, dim), "scale": (items,)}
+        if {name: tensor.shape for name, tensor in found.items()} != wanted:
+            raise ArtifactError(f"{path}: damaged: its tensors are not of its users and items")
+        for tensor in found.values():
+            if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+                raise ArtifactError(f"{path}: damaged: not all of its numbers are finite")
+        return Interest(found)
 
     def predictor(self) -> Predictor:
         """The model as NumPy computes it."""

@@ -1,6 +1,7 @@
 """From a dataset to a run on disk."""
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,18 +9,22 @@ from typing import TYPE_CHECKING
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import CfcliError, LostError, StoppedError, refuse_few_addresses
+from cfcli.core.metrics.lists import liked_from
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.pair import Pair
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import CHECKPOINT, RUNS, Run
 from cfcli.core.runs.writing import create_run, write_run
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress
+from cfcli.core.training.plan import memory
 from cfcli.core.training.plan.advice import refuse, settled
 from cfcli.core.training.plan.machine import available
 from cfcli.core.training.plan.sizing import Job
 
 if TYPE_CHECKING:
+    from cfcli.core.training.interest import FittedInterest
     from cfcli.core.training.trained import TrainedModel
 
 ADDRESSES = 2 << 30  # bytes
@@ -80,6 +85,7 @@ def train(
         "'ulimit -v' leaves this process {has} MB of addresses; training needs at least {needs}, "
         "and its libraries may hang on less",
     )
+    begin = time.perf_counter()
     config = config.with_solver_named()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
         config = affordable(dataset, config, out, settle=resume is None)
@@ -111,8 +117,40 @@ def train(
             )
         if whole:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
-        info = write_run(new, dataset, config, model)
+        interest = _interest(dataset, config, model, begin)
+        info = write_run(new, dataset, config, model, interest)
     return TrainedRun(new.path, info, model.stopped_by)
+
+
+def _interest(
+    dataset: Dataset, config: TrainConfig, model: "TrainedModel", begin: float
+) -> "FittedInterest | str":
+    """The interest model, or why there is none."""
+    if config.interest is False:
+        return "--no-interest"
+    if model.stopped_by:
+        return "the training was stopped; 'cfcli train --resume' goes on and fits it"
+    limit = config.max_seconds()
+    if limit is not None and time.perf_counter() - begin >= limit:
+        return f"--max-time {config.max_time} was over"
+    info = dataset.info
+    job = Job(info.users, info.items, info.train, info.val)
+    machine = available(config, dataset.path)
+    if not memory.has_interest(config, job, machine):
+        needed, free = memory.size(int(memory.interest(job))), memory.size(machine.memory or 0)
+        return f"it needs {needed} of memory where {free} are free, or more disk than there is"
+    from cfcli.core.models.scoring import Predictor
+    from cfcli.core.training.interest import fit
+
+    shape = model.shape
+    return fit(
+        dataset.blocks("train"),
+        dataset.blocks("val"),
+        Pair(info.users, info.items),
+        Predictor(config.model, model.tensors, shape.low, shape.high, model.link, model.noise),
+        liked_from(shape.low, shape.high),
+        config.seed,
+    )
 
 
 def affordable(

@@ -22,9 +22,11 @@ class JudgedErrors(ModelErrors):
 
     Attributes:
         coverage: share of the rows whose user and item it knows.
+        ndcg: of its lists for liked rows; None where lists were not judged.
     """
 
     coverage: float
+    ndcg: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Findings:
         baselines: errors of the baselines, by their names.
         mse_difference: what the MSE of the new run is above that of the run in use.
         best: of the run in use and those in use before it.
+        ndcg_difference: what the nDCG of the new run is above that of the run in use.
+        note: why lists were not judged.
     """
 
     n: int | None = None
@@ -61,6 +65,8 @@ class Findings:
     baselines: dict[str, Errors] | None = None
     mse_difference: Interval | None = None
     best: BestRun | None = None
+    ndcg_difference: Interval | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,7 @@ class Verdict(Findings):
         split: the settings that rows were split by.
         previous: name of the run that was in use.
         tolerance: share by which the RMSE was allowed to be above that of the run in use.
+        tolerance_lists: what nDCG was allowed to be below that of the run in use.
         min_gain_over: the baseline that had to be beaten, or ``none``.
         files: no others belong to it.
     """
@@ -88,6 +95,7 @@ class Verdict(Findings):
     split: PlainConfig | None = None
     previous: str | None = None
     tolerance: float | None = None
+    tolerance_lists: float | None = None
     min_gain_over: str | None = None
     files: dict[str, File] | None = None
 

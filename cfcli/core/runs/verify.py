@@ -65,6 +65,7 @@ def _read_run(path: Path) -> dict[str, File]:
     found = Run.load(path)
     if runs.SEEN in found.info.files:
         found.seen_pairs()
+    _ = found.interest
     if runs.SAMPLES in found.info.files:
         _ = found.samples
     if (path / GATE).exists():

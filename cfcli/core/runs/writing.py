@@ -1,6 +1,7 @@
 """A run, written to disk."""
 
 import contextlib
+import itertools
 import math
 import os
 import platform
@@ -20,15 +21,18 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.resolve import as_dict, to_toml
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.data.blocks import COLUMNS, Blocks
+from cfcli.core.data.blocks import Blocks
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.splits import NAMES as SIDES
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.biases import BiasModel
-from cfcli.core.runs.info import FORMAT, RunInfo, Shape, TrainedOn
+from cfcli.core.models.interest import choice_weights
+from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn
 from cfcli.core.runs.run import (
     CHECKPOINT,
     FILES,
+    INTEREST,
     LATEST,
     MANIFEST,
     RUNS,
@@ -45,9 +49,11 @@ from cfcli.version import __version__
 
 if TYPE_CHECKING:
     from cfcli.core.training.epochs import Epoch
+    from cfcli.core.training.interest import FittedInterest
     from cfcli.core.training.trained import TrainedModel
 
 SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
+FITTED = ("train", "val")  # sides of the split that the interest model is fitted on
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -140,7 +146,13 @@ def create_run(out: Path | None, config: TrainConfig, *, keep: bool = False) -> 
         publishing.point(LATEST, path)
 
 
-def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "TrainedModel") -> RunInfo:
+def write_run(
+    new: NewRun,
+    dataset: Dataset,
+    config: TrainConfig,
+    model: "TrainedModel",
+    interest: "FittedInterest | str",
+) -> RunInfo:
     """Write all files of a run.
 
     Args:
@@ -148,6 +160,7 @@ def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "Traine
         dataset: that the model was trained on.
         config: the settings of the training.
         model: what came of it.
+        interest: the interest model, or why there is none.
 
     Returns:
         The manifest.
@@ -162,7 +175,7 @@ def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "Traine
         folder / "items.parquet", dataset.items, bias.item_n, bias.item_mean, bias.item_bias
     )
     save_tensors(model.tensors, folder / "model.safetensors")
-    _write_seen(blocks, bias.user_n, folder / SEEN)
+    _write_seen(dataset, None if isinstance(interest, str) else interest, folder / SEEN)
     history = pl.DataFrame([asdict(row) for row in model.history])
     (folder / "metrics.csv").write_text(history.write_csv())
     trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
@@ -171,6 +184,9 @@ def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "Traine
     if model.samples is not None:
         save_tensors(model.samples, folder / SAMPLES)
         names.append(SAMPLES)
+    if not isinstance(interest, str):
+        save_tensors(interest.tensors, folder / INTEREST)
+        names.append(INTEREST)
     info = RunInfo(
         cfcli=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -205,9 +221,26 @@ def write_run(new: NewRun, dataset: Dataset, config: TrainConfig, model: "Traine
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}",
         files=manifests.listing(folder, names),
+        interest=_interest_info(interest),
+        refit=Refit(len(blocks), 0 if isinstance(interest, str) else interest.rows),
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)
     return info
+
+
+def _interest_info(interest: "FittedInterest | str") -> InterestInfo:
+    if isinstance(interest, str):
+        return InterestInfo(reason=interest)
+    return InterestInfo(
+        method="ease",
+        dim=interest.tensors["item"].shape[1],
+        seconds=round(interest.seconds, 3),
+        val=interest.val,
+        penalty=interest.penalty,
+        weights=interest.weights,
+        deviation=interest.deviation,
+        liked_from=interest.liked_from,
+    )
 
 
 def _write_entities(
@@ -260,27 +293,43 @@ class Columns:
         )
 
 
-def _write_seen(blocks: Blocks, user_n: NDArray[np.int64], path: Path) -> None:
-    """Who rated what, by user and item. The rows go to files by user first, that have no name, and
-    each of which fits into memory."""
+def _write_seen(dataset: Dataset, interest: "FittedInterest | None", path: Path) -> None:
+    """Who rated what on any side of the split, by user and item: whether it was trained on, and its
+    weight in the interest model. The rows go to files by user first, that have no name, and each of
+    which fits into memory."""
     import pyarrow.parquet as pq
 
-    most = max(SORTED_ROWS, len(blocks) // SORTED_FILES)
+    sides = {name: dataset.blocks(name) for name in SIDES}
+    user_n = np.zeros(dataset.info.users, np.int64)
+    for block in itertools.chain(*sides.values()):
+        user_n += np.bincount(block["user"].to_numpy(), minlength=len(user_n))
+    most = max(SORTED_ROWS, int(user_n.sum()) // SORTED_FILES)
     before = np.cumsum(user_n) - user_n
     first = np.flatnonzero(np.diff(before // most, prepend=-1))  # users of each file
-    columns = {name: COLUMNS[name] for name in ("user", "item")}
+    columns = {"user": np.uint32, "item": np.uint32, "trained": np.uint32, "weight": np.float32}
+    record = np.dtype(list(columns.items()))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in first]
-        for block in blocks:
-            rows = block.select(*columns).sort("user")
-            cuts = np.searchsorted(rows["user"].to_numpy(), [*first[1:]])
-            for file, part in zip(files, np.split(rows.to_numpy(), cuts), strict=True):
-                file.write(np.ascontiguousarray(part).data)
+        for name, block in ((name, block) for name, side in sides.items() for block in side):
+            block = block.sort("user")
+            rows = np.zeros(block.height, record)
+            for column in ("user", "item"):
+                rows[column] = block[column].to_numpy()
+            rows["trained"] = name == "train"
+            if interest is not None and name in FITTED:
+                rating, mean = block["rating"].to_numpy(), interest.mean[rows["user"]]
+                rows["weight"] = choice_weights(rating, mean, interest.deviation)
+            cuts = np.searchsorted(rows["user"], [*first[1:]])
+            for file, part in zip(files, np.split(rows, cuts), strict=True):
+                file.write(part.tobytes())
         writer = None
         for file in files:
             file.seek(0)
+            rows = np.fromfile(file, record)
             found = (
-                pl.DataFrame(np.fromfile(file, np.uint32).reshape(-1, 2), columns)
+                pl.DataFrame({name: rows[name] for name in columns})
+                .group_by("user", "item")  # a pair may be on two sides
+                .agg(pl.col("trained").max().cast(pl.Boolean), pl.col("weight").sum())
                 .sort("user", "item")
                 .to_arrow()
             )

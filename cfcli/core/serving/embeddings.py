@@ -12,6 +12,8 @@ from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineErr
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import outputs
+from cfcli.core.serving.order import By
+from cfcli.core.serving.order import vectors as order_vectors
 from cfcli.core.storage import publishing
 
 Entity = Literal["items", "users"]
@@ -33,6 +35,7 @@ def table(
     layout: Layout = "columns",
     titles: bool = False,
     *,
+    vectors: By = "rating",
     biases: bool = False,
     rotation: Rotation | None = None,
 ) -> pl.DataFrame:
@@ -44,6 +47,9 @@ def table(
         layout: ``columns``: one float32 column per dimension, ``column_0``, ``column_1``, ...;
             ``list``: one column ``embedding``, a fixed-size list (D,) of float32.
         titles: add the column ``title``.
+        vectors: ``rating``: the embeddings of the rating model; ``interest``: those of the interest
+            model; ``list``: vectors whose inner product orders items as ``recommend`` does, see
+            :func:`cfcli.core.serving.order.vectors`.
         biases: add the column ``bias``, float32.
         rotation: a matrix that the vectors are multiplied with from the right, (D, D); None leaves
             them as they are.
@@ -53,15 +59,18 @@ def table(
         all ids are), perhaps the title, the vector, and perhaps the bias.
 
     Raises:
-        ConfigError: the run has no titles or no biases, or its column of ids has the name of
-            another column of the table.
+        ConfigError: the run has no titles, no biases or no such vectors, or its column of ids has
+            the name of another column of the table.
     """
     singular: Literal["user", "item"] = "item" if entity == "items" else "user"
     frame = run.items if entity == "items" else run.users
     name = run.info.columns[singular]
-    vectors = run.tensors[f"{singular}_embedding.weight"]
+    if vectors == "rating":
+        found = run.tensors[f"{singular}_embedding.weight"]
+    else:
+        found = order_vectors(run, vectors)[singular]
     if rotation is not None:
-        vectors = (vectors.astype(np.float64) @ rotation).astype(np.float32)
+        found = (found.astype(np.float64) @ rotation).astype(np.float32)
     columns = []
     if titles:
         if "title" not in frame.columns:
@@ -69,11 +78,11 @@ def table(
                 f"--titles: {run.path} knows no titles of {entity}; give --items to 'cfcli prepare'"
             )
         columns.append(frame["title"])
-    dim = vectors.shape[1]
+    dim = found.shape[1]
     if layout == "list":
-        columns.append(pl.Series("embedding", vectors, dtype=pl.Array(pl.Float32, dim)))
+        columns.append(pl.Series("embedding", found, dtype=pl.Array(pl.Float32, dim)))
     else:
-        columns += [pl.Series(f"column_{k}", vectors[:, k]) for k in range(dim)]
+        columns += [pl.Series(f"column_{k}", found[:, k]) for k in range(dim)]
     if biases:
         if f"{singular}_bias" not in run.tensors:
             raise ConfigError(
@@ -89,6 +98,17 @@ def table(
     return frame.select(pl.col(name).cast(id_type)).with_columns(columns).sort(name)
 
 
+def width(run: Run, vectors: By) -> int:
+    """The dimension of vectors.
+
+    Args:
+        run: that has them.
+        vectors: which, see :func:`table`.
+    """
+    dim = (run.info.interest and run.info.interest.dim) or 0
+    return {"rating": run.info.dim, "interest": dim, "list": run.info.dim + dim + 2}[vectors]
+
+
 def export(
     run: Run,
     out: Path | None = None,
@@ -97,6 +117,7 @@ def export(
     format: Format = "parquet",
     layout: Layout = "columns",
     titles: bool = False,
+    vectors: By = "rating",
     biases: bool = False,
     excel_safe: bool = False,
     align_to: Path | None = None,
@@ -114,6 +135,7 @@ def export(
         layout: see :func:`table`; ``list`` is for Parquet alone.
         titles: add titles, with ``both`` to the items alone; only tables and ``projector`` have
             them.
+        vectors: which vectors, see :func:`table`.
         biases: add the model's own biases, to Parquet and CSV alone.
         excel_safe: protect CSV from spreadsheets, see
             :func:`cfcli.core.serving.outputs.excel_safe`.
@@ -133,6 +155,8 @@ def export(
         raise ConfigError(f"--layout list: {format} has no lists; use --format parquet")
     if biases and format not in ("parquet", "csv"):
         raise ConfigError(f"--biases: {format} has no column for them; use --format parquet or csv")
+    if vectors != "rating" and (biases or align_to):
+        raise ConfigError(f"--vectors {vectors}: cannot be combined with --biases or --align-to")
     if excel_safe and format != "csv":
         raise ConfigError("--excel-safe is for --format csv")
     entities: list[Entity] = ["items", "users"] if entity == "both" else [entity]
@@ -150,7 +174,9 @@ def export(
     frames = []
     for one in entities:
         with_titles = titles and not (entity == "both" and one == "users")
-        frames.append(table(run, one, layout, with_titles, biases=biases, rotation=rotation))
+        frames.append(
+            table(run, one, layout, with_titles, vectors=vectors, biases=biases, rotation=rotation)
+        )
         if format == "word2vec":
             _check_words(frames[-1])
     first, beside = [], []

@@ -4,6 +4,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterable, Iterator
+from json import dumps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -82,12 +83,26 @@ def write(
                 if json:
                     block.write_ndjson(text)
                 else:
-                    rows_of_text = excel_safe(block) if safe else block
+                    rows_of_text = _flat(block)
+                    if safe:
+                        rows_of_text = excel_safe(rows_of_text)
                     rows_of_text.write_csv(text, include_header=k == 0)
                 stream.write(text.getbuffer())
                 if out == "-":
                     stream.flush()
     return rows
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with lists as JSON, as CSV has none."""
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    texts = [
+        pl.Series(
+            name, [dumps(part, ensure_ascii=False) for part in frame[name].to_list()], pl.String
+        )
+        for name in lists
+    ]
+    return frame.with_columns(texts)
 
 
 @contextlib.contextmanager

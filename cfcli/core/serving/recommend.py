@@ -1,7 +1,7 @@
 """The best items for users, by blocked matrix products and partial sorts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -14,10 +14,12 @@ from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.heads import Floats
+from cfcli.core.models.interest import Interest, choice_weights
 from cfcli.core.models.kinds import KINDS
-from cfcli.core.models.scoring import Predictor
-from cfcli.core.models.top import best_columns
+from cfcli.core.models.top import best_columns, best_places
 from cfcli.core.runs.run import Run, starts_of
+from cfcli.core.serving.diversity import CANDIDATES, diversified
+from cfcli.core.serving.order import By, Order, UserVectors, why_none
 
 BLOCK = 8 << 20  # scores that are held at once
 
@@ -47,20 +49,68 @@ class Seen(NamedTuple):
         return Seen(starts, np.concatenate([self.items[:0], *parts]))
 
 
+class Rated(NamedTuple):
+    """The items that make up the interest vector of a user.
+
+    Attributes:
+        items: their indices, (N,).
+        weights: how much each counts, (N,).
+    """
+
+    items: NDArray[np.integer]
+    weights: Floats
+
+
 @dataclass(frozen=True)
 class Users:
     """Whom to recommend to (N of them).
 
     Attributes:
         ids: as they go out, (N,).
-        vectors: (N, D + 1), see :meth:`cfcli.core.models.scoring.Predictor.user_vectors`; or, of
-            users of the run, their indices (N,).
+        vectors: of new users; or, of users of the run, their indices (N,).
         seen: the items to leave out, or None to leave nothing out.
+        rated: what their interest vectors are made of, one for each; None where nobody asks.
     """
 
     ids: pl.Series
-    vectors: Floats | NDArray[np.int64]
+    vectors: UserVectors | NDArray[np.int64]
     seen: Seen | None
+    rated: "list[Rated] | None" = None
+
+    def part(self, order: Order, rows: slice) -> UserVectors:
+        """The vectors of some of them.
+
+        Args:
+            order: that scores for them.
+            rows: which.
+        """
+        if isinstance(self.vectors, UserVectors):
+            return UserVectors(*(None if side is None else side[rows] for side in self.vectors))
+        return order.vectors(self.vectors[rows])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which items to recommend, and by what.
+
+    Attributes:
+        n: items for each user.
+        by: what they are ordered by.
+        items: ids of the items to choose from; None for all.
+        include_seen: leave out nothing that a user rated.
+        min_ratings: training ratings that an item must have.
+        why: how many rated items to name as reasons.
+        diversify: weight of being unlike the items above in the list, from 0 to 1, see
+            :func:`cfcli.core.serving.diversity.diversified`.
+    """
+
+    n: int = 10
+    by: By = "list"
+    items: pl.Series | None = None
+    include_seen: bool = False
+    min_ratings: int = 1
+    why: int = 0
+    diversify: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,75 +120,84 @@ class Recommendations:
     Attributes:
         users: number of users.
         blocks: the rows, block by block, user by user and best first: the user id and the item id
-            under their own names, ``rank`` (from 1), ``score`` (the predicted rating) and, where
-            the run knows titles, ``title``.
+            under their own names, ``rank`` (from 1), ``score`` (what the order is by),
+            ``prediction`` (the rating; null where the rating model does not know the user),
+            ``ratings`` (how many the item has in training) and, where the run knows titles,
+            ``title``; ``because`` with reasons.
+        notes: what a person should know about them.
     """
 
     users: int
     blocks: Iterator[pl.DataFrame]
+    notes: list[str]
 
 
 def recommend(
     run: Run,
     users: pl.Series | None = None,
+    choice: Choice = Choice(),
     *,
-    n: int = 10,
     ratings: Source | None = None,
     seen: Source | None = None,
-    items: pl.Series | None = None,
-    include_seen: bool = False,
 ) -> Recommendations:
-    """Finds the items with the highest predicted ratings for users, without those they know.
+    """Finds the best items for users, without those they know.
 
     Items without a training rating are left out: nothing is known of them.
 
     Args:
-        run: whose model predicts.
+        run: whose models score.
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
-        n: items for each user.
-        ratings: ratings of new users, who are folded into the model; they know what they rated.
-        seen: ratings of what users know, in the place of their training ratings.
-        items: ids of the items to choose from; by default all.
-        include_seen: leave out nothing.
+        choice: which items.
+        ratings: ratings of users who are folded into the models; they know what they rated.
+        seen: ratings of what users know, in the place of their ratings in the dataset.
 
     Raises:
-        ConfigError: ``ratings`` are given, and the model cannot fold users in.
+        ConfigError: ``ratings`` are given, and the model cannot fold users in; or the run has no
+            interest model, and it is asked for.
         InputError: a user or all ``items`` are unknown, or an input cannot be read.
         ArtifactError: the run keeps no record of what users rated.
     """
+    order = Order.of(run, choice.by)
+    notes = []
+    if order.by != choice.by:
+        notes.append(f"ordered by predicted rating: no interest model{why_none(run)}")
+    if choice.why and order.interest is None:
+        raise ConfigError("--why: only the interest model has reasons; order by list or interest")
     if ratings is not None:
-        chosen = folded_users(run, _read(ratings), users, include_seen=include_seen)
+        chosen, said = folded_users(
+            run, order, _read(ratings), users, include_seen=choice.include_seen
+        )
+        notes += said
     else:
         known = None if seen is None else _read(seen)
-        chosen = known_users(run, users, include_seen=include_seen, seen=known)
-    return Recommendations(len(chosen.ids), _blocks(run, chosen, n, _allowed(run, items)))
+        chosen = known_users(run, users, include_seen=choice.include_seen, seen=known)
+        if choice.why:
+            index = cast(NDArray[np.int64], chosen.vectors)
+            chosen = replace(chosen, rated=_rated(run, index))
+        if chosen.seen is not None and seen is None and not run.knows_all_pairs:
+            notes.append("this run of version 0.1 leaves out what was rated in training alone")
+    blocks = _blocks(run, order, chosen, choice)
+    return Recommendations(len(chosen.ids), blocks, notes)
 
 
 def recommend_frame(
     run: Run,
     users: pl.Series | None = None,
+    choice: Choice = Choice(),
     *,
-    n: int = 10,
     ratings: Source | None = None,
     seen: Source | None = None,
-    items: pl.Series | None = None,
-    include_seen: bool = False,
 ) -> pl.DataFrame:
     """All rows of :func:`recommend`, which takes the same arguments, as one frame.
 
     Args:
-        run: whose model predicts.
+        run: whose models score.
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
-        n: items for each user.
-        ratings: ratings of new users, who are folded into the model.
-        seen: ratings of what users know, in the place of their training ratings.
-        items: ids of the items to choose from; by default all.
-        include_seen: leave out nothing.
+        choice: which items.
+        ratings: ratings of users who are folded into the models.
+        seen: ratings of what users know, in the place of their ratings in the dataset.
     """
-    found = recommend(
-        run, users, n=n, ratings=ratings, seen=seen, items=items, include_seen=include_seen
-    )
-    return pl.concat(found.blocks)
+    return pl.concat(recommend(run, users, choice, ratings=ratings, seen=seen).blocks)
 
 
 def known_users(
@@ -150,7 +209,7 @@ def known_users(
         run: that knows them.
         ids: theirs; by default all.
         include_seen: leave out nothing.
-        seen: ``user_id`` and ``item_id`` of what they know, in the place of the training ratings.
+        seen: ``user_id`` and ``item_id`` of what they know, in the place of the dataset's ratings.
 
     Raises:
         InputError: the run does not know a user.
@@ -177,6 +236,15 @@ def known_users(
     return Users(run.users[name].gather(index), index, known)
 
 
+def _rated(run: Run, users: NDArray[np.int64]) -> list[Rated]:
+    """What the interest vectors of users of the run are made of."""
+    pairs = run.seen_pairs().filter(pl.col("weight") > 0)
+    starts = starts_of(pairs["user"].to_numpy(), run.users.height)
+    items, weights = pairs["item"].to_numpy(), pairs["weight"].to_numpy()
+    parts = [slice(starts[user], starts[user + 1]) for user in users]
+    return [Rated(items[part], weights[part]) for part in parts]
+
+
 def _unknown_users(run: Run, ids: pl.Series) -> InputError:
     """The error for users whom the run does not know."""
     more = f" (+{len(ids) - 1:,} more)" if len(ids) > 1 else ""
@@ -186,88 +254,195 @@ def _unknown_users(run: Run, ids: pl.Series) -> InputError:
 
 
 def folded_users(
-    run: Run, ratings: pl.DataFrame, ids: pl.Series | None, *, include_seen: bool = False
-) -> Users:
-    """New users with the vectors that training would give them with the items held fast.
+    run: Run,
+    order: Order,
+    ratings: pl.DataFrame,
+    ids: pl.Series | None,
+    *,
+    include_seen: bool = False,
+) -> tuple[Users, list[str]]:
+    """Users with the vectors that training would give them with the items held fast. The vectors of
+    users whom the run knows are moved by their new ratings.
 
     Args:
         run: whose items they rated.
+        order: that is to score for them.
         ratings: theirs: ``user_id``, ``item_id`` and ``rating``.
         ids: of those to recommend to; by default all of them.
         include_seen: leave out nothing.
 
+    Returns:
+        The users, and notes for a person.
+
     Raises:
-        ConfigError: the model cannot fold users in.
+        ConfigError: no model of the order can fold users in.
         InputError: a user has no rating of an item that the run knows.
     """
-    if not KINDS[run.info.model].has_linear_space:
+    has_rating = KINDS[run.info.model].has_linear_space
+    if not has_rating and order.interest is None:
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; use an mf"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form, and it is "
+            "ordered by predicted rating; use an mf, or a run with an interest model"
         )
+    notes = []
+    if not has_rating:
+        notes.append(f"{run.info.model} predicts no ratings for new users: ordered by interest")
     wanted = ratings["user_id"].unique(maintain_order=True) if ids is None else ids
-    item = run.ids.item.index(ratings["item_id"])
-    known = ratings.with_columns(item=item).drop_nulls("item")
+    known = ratings.with_columns(
+        item=run.ids.item.index(ratings["item_id"]), user=run.ids.user.index(ratings["user_id"])
+    ).drop_nulls("item")
+    known, trained = _without_trained(run, known)
+    if trained:
+        notes.append(f"{trained:,} ratings were trained on already and are left out")
     groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
-    predictor, l2 = run.predictor(), run.config.adam.l2
+    users = run.ids.user.index(wanted)
+    folding = _Folding(run, order, has_rating)
+    before = _rated(run, users.drop_nulls().to_numpy().astype(np.int64))
+    former = dict(zip(users.drop_nulls(), before, strict=True))
+    rated = []
+    everything = None if include_seen else Seen(*run.seen()) if users.count() else None
     vectors, parts = [], []
-    for user in wanted:
-        if user not in groups:
-            raise InputError(f"user '{user}': no rating of an item that {run.path} knows")
-        part = groups[user]
+    for name, user in zip(wanted, users, strict=True):
+        part = groups.get(name, known.clear())
+        if user is None and not part.height:
+            raise InputError(f"user '{name}': no rating of an item that {run.path} knows")
+        vectors.append(folding.vectors(part, user))
         items = part["item"].to_numpy()
-        vectors.append(predictor.fold_in(items, part["rating"].to_numpy(), l2))
+        own = Rated(items, folding.weights(part))
+        if user is not None:
+            own = Rated(*map(np.concatenate, zip(former[user], own, strict=True)))
+        rated.append(own)
+        if everything is not None and user is not None:
+            known_items = everything.items[everything.starts[user] : everything.starts[user + 1]]
+            items = np.union1d(known_items, items)
         parts.append(items)
     seen = None
     if not include_seen and parts:
         seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts))
-    return Users(wanted, np.array(vectors), seen)
+    sides = [None if side[0] is None else np.array(side) for side in zip(*vectors, strict=True)]
+    return Users(wanted, UserVectors(*sides), seen, rated), notes
+
+
+def _without_trained(run: Run, ratings: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Ratings that the run was not trained on, and the number of the others."""
+    if not ratings["user"].count():
+        return ratings, 0
+    seen = run.seen_pairs().filter("trained").select("user", "item")
+    new = ratings.join(seen, on=["user", "item"], how="anti", maintain_order="left")
+    return new, ratings.height - new.height
+
+
+class _Folding:
+    """Vectors of users from their ratings."""
+
+    def __init__(self, run: Run, order: Order, has_rating: bool) -> None:
+        self.order, self.has_rating = order, has_rating
+        self.l2 = run.config.adam.l2
+        info = run.info.interest
+        self.deviation = info.deviation if info is not None and info.deviation else 1.0
+
+    def vectors(self, ratings: pl.DataFrame, user: int | None) -> UserVectors:
+        """The vectors of one user, (D + 1,) and (K,).
+
+        Args:
+            ratings: columns ``item`` (an index) and ``rating``, (N,).
+            user: index of a user whom the run knows.
+        """
+        item, rating = ratings["item"].to_numpy(), ratings["rating"].to_numpy()
+        known = None if user is None else self.order.vectors(np.array([user]))
+        of_rating, of_interest = None, None
+        if self.has_rating:
+            trained = None if known is None or known.rating is None else known.rating[0]
+            of_rating = trained
+            if len(item):
+                of_rating = self.order.predictor.fold_in(item, rating, self.l2, trained)
+        if self.order.interest is not None:
+            of_interest = self.order.interest.fold_in(item, self.weights(ratings))
+            if known is not None and known.interest is not None:
+                of_interest = of_interest + known.interest[0]
+        return UserVectors(of_rating, of_interest)
+
+    def weights(self, ratings: pl.DataFrame) -> Floats:
+        """How much each rating counts as a choice, (N,).
+
+        Args:
+            ratings: of one user: column ``rating``, (N,).
+        """
+        rating = ratings["rating"].to_numpy()
+        mean = float(rating.mean()) if len(rating) else 0.0
+        return choice_weights(rating, mean, self.deviation)
+
+
+class Block(NamedTuple):
+    """The best items for some users (B).
+
+    Attributes:
+        start: place of the first user.
+        items: indices, best first, (B, n).
+        scores: what they are ordered by, (B, n); minus infinity where there are fewer items.
+        ratings: predicted ratings, (B, n); None where the rating model does not know the users.
+        users: their vectors.
+    """
+
+    start: int
+    items: NDArray[np.int64]
+    scores: Floats
+    ratings: Floats | None
+    users: UserVectors
 
 
 def top_items(
-    predictor: Predictor, users: Users, n: int, allowed: NDArray[np.bool_]
-) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
-    """Finds the best items block by block (B users in each).
+    order: Order, users: Users, n: int, allowed: NDArray[np.bool_], diversify: float = 0.0
+) -> Iterator[Block]:
+    """Finds the best items block by block.
 
     Args:
-        predictor: that scores.
+        order: that scores.
         users: whom to recommend to.
         n: items for each user.
         allowed: the items to choose from, (I,).
+        diversify: see :class:`Choice`.
 
     Yields:
-        The place of the block's first user, and items and scores (B, n), best first; scores are
-        minus infinity where there are fewer items.
+        The best items of some users.
     """
     width = len(allowed)
     block = max(1, BLOCK // width)
     n = min(n, width)
     for start in range(0, len(users.ids), block):
-        part = users.vectors[start : start + block]
-        if part.ndim == 1:
-            vectors = predictor.user_vectors(cast(NDArray[np.int64], part))
-        else:
-            vectors = cast(Floats, part)
-        scores = predictor.scores(vectors)
+        part = users.part(order, slice(start, start + block))
+        scores, rating = order.scores(part)
         if not allowed.all():
             scores[:, ~allowed] = -np.inf
         if users.seen is not None:
             starts, items = users.seen
-            first, last = starts[start], starts[start + len(part)]
-            row = np.repeat(np.arange(len(part)), np.diff(starts[start : start + len(part) + 1]))
+            first, last = starts[start], starts[min(start + block, len(users.ids))]
+            row = np.repeat(
+                np.arange(len(scores)), np.diff(starts[start : start + len(scores) + 1])
+            )
             scores[row, items[first:last]] = -np.inf
-        yield start, *best_columns(scores, n)
+        candidates = min(n * CANDIDATES, width) if diversify else n
+        best, found = best_columns(scores, candidates)
+        if diversify:
+            places = diversified(best, found, order.item_vectors, n, diversify)
+            best = np.take_along_axis(best, places, axis=1)
+            found = np.take_along_axis(found, places, axis=1)
+        ratings = None
+        if rating is not None:
+            ratings = order.predictor.rating(np.take_along_axis(rating, best, axis=1))
+        yield Block(start, best, found, ratings, part)
 
 
-def _allowed(run: Run, items: pl.Series | None) -> NDArray[np.bool_]:
+def _allowed(run: Run, choice: Choice) -> NDArray[np.bool_]:
     """Which items may be recommended, (I,): those with training ratings, among those asked for.
 
     Raises:
         InputError: the run knows none of those asked for.
     """
-    allowed: NDArray[np.bool_] = run.items["n_ratings"].to_numpy() > 0
-    if items is None:
+    allowed: NDArray[np.bool_] = run.items["n_ratings"].to_numpy() >= max(choice.min_ratings, 1)
+    if choice.items is None:
         return allowed
-    index = run.ids.item.index(items).drop_nulls()
+    index = run.ids.item.index(choice.items).drop_nulls()
     if not len(index):
         raise InputError(f"no item to choose from is in {run.path}")
     chosen = np.zeros(len(allowed), bool)
@@ -275,48 +450,57 @@ def _allowed(run: Run, items: pl.Series | None) -> NDArray[np.bool_]:
     return allowed & chosen
 
 
-def _blocks(run: Run, users: Users, n: int, allowed: NDArray[np.bool_]) -> Iterator[pl.DataFrame]:
+def _blocks(run: Run, order: Order, users: Users, choice: Choice) -> Iterator[pl.DataFrame]:
     """The rows of :class:`Recommendations`."""
-    predictor = run.predictor()
+    allowed = _allowed(run, choice)
     columns = run.info.columns
     item_ids, user_ids = _typed(run.items[columns["item"]]), _typed(users.ids)
-
-    def rows(
-        user: NDArray[np.int64], item: NDArray[np.int64], rank: NDArray[np.int64], score: Floats
-    ) -> pl.DataFrame:
-        """The frame of some recommendations (N).
-
-        Args:
-            user: places of the users among those asked for, (N,).
-            item: indices of the items, (N,).
-            rank: from 1, (N,).
-            score: with biases, (N,).
-        """
+    if not len(users.ids):
+        none = np.zeros((0, 1), np.float32)
+        blocks: Iterable[Block] = [
+            Block(0, none.astype(np.int64), none, none, UserVectors(None, None))
+        ]
+    else:
+        blocks = top_items(order, users, choice.n, allowed, choice.diversify)
+    for block in blocks:
+        there = np.isfinite(block.scores)
+        row, place = np.nonzero(there)
+        item = block.items[there]
         frame = pl.DataFrame(
             {
-                columns["user"]: user_ids.gather(user),
+                columns["user"]: user_ids.gather(row + block.start),
                 columns["item"]: item_ids.gather(item),
-                "rank": rank.astype(np.uint32),
-                "score": predictor.rating(score),
+                "rank": (place + 1).astype(np.uint32),
+                "score": block.scores[there],
+                "prediction": pl.repeat(None, len(item), dtype=pl.Float32, eager=True)
+                if block.ratings is None
+                else block.ratings[there],
+                "ratings": run.items["n_ratings"].gather(item),
             }
         )
-        if "title" not in run.items.columns:
-            return frame
-        return frame.with_columns(title=run.items["title"].gather(item))
+        if "title" in run.items.columns:
+            frame = frame.with_columns(title=run.items["title"].gather(item))
+        if choice.why and order.interest is not None and users.rated is not None:
+            of_rows = [users.rated[place] for place in row + block.start]
+            reasons = [
+                item_ids.gather(_reasons(order.interest, rated, target, choice.why))
+                for rated, target in zip(of_rows, item, strict=True)
+            ]
+            frame = frame.with_columns(
+                because=pl.Series(reasons, dtype=pl.List(item_ids.dtype), strict=False)
+            )
+        yield frame
 
-    if not len(users.ids):
-        none = np.zeros(0, np.int64)
-        yield rows(none, none, none, np.zeros(0, np.float32))
-    for start, items, scores in top_items(predictor, users, n, allowed):
-        there = np.isfinite(scores)
-        user = np.arange(start, start + len(items))[:, None]
-        rank = np.arange(1, items.shape[1] + 1)
-        yield rows(
-            np.broadcast_to(user, items.shape)[there],
-            items[there],
-            np.broadcast_to(rank, items.shape)[there],
-            scores[there],
-        )
+
+def _reasons(interest: Interest, rated: Rated, target: int, n: int) -> NDArray[np.int64]:
+    """The rated items whose parts of the interest score of an item are the largest.
+
+    The score is the sum of these parts, see :class:`cfcli.core.models.interest.Interest`.
+    """
+    parts = rated.weights * (interest.item[rated.items] @ interest.targets[:, target])
+    best = best_places(parts, n)
+    found: NDArray[np.int64] = rated.items[best[parts[best] > 0]].astype(np.int64)
+    return found
 
 
 def _typed(ids: pl.Series) -> pl.Series:

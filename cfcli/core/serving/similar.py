@@ -132,7 +132,7 @@ def overlap(run: Run, item: int) -> NDArray[np.float64]:
     """
     ratings, both = run.items["n_ratings"].to_numpy(), None
     if SEEN in run.info.files:
-        starts, items = run.seen()
+        starts, items = run.seen(trained=True)
         rows = np.flatnonzero(items == item)
         raters = np.zeros(len(starts) - 1, dtype=bool)
         raters[np.searchsorted(starts, rows, side="right") - 1] = True

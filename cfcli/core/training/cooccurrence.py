@@ -119,6 +119,30 @@ def _weight(degree: Counts) -> NDArray[np.float32]:
     return found
 
 
+def directions(table: csr_matrix, k: int, seed: int, powers: int) -> tuple[Tensor, Tensor]:
+    """Computes the leading right singular vectors of a table and their singular values.
+
+    Args:
+        table: (U, I), float32.
+        k: how many (K), at most the smaller side of the table.
+        seed: of the random start.
+        powers: iterations that find the subspace.
+
+    Returns:
+        Orthonormal columns (I, K), and singular values (K,), the largest first.
+    """
+    transposed = table.T.tocsr()
+    _, sizes, right = _decomposed(
+        lambda v: _product(table, v),
+        lambda u: _product(transposed, u),
+        table.shape,
+        k,
+        seed,
+        powers,
+    )
+    return right, sizes
+
+
 def _singular(
     times: Callable[[Tensor], Tensor],
     transposed: Callable[[Tensor], Tensor],
@@ -137,17 +161,32 @@ def _singular(
         f: number of vectors (F).
         seed: of the random start.
     """
-    width = min(f + sizing.OVERSAMPLING, len(user_n), len(item_n))
-    v = torch.randn(len(item_n), width, generator=torch.Generator().manual_seed(seed))
-    for _ in range(POWERS):
-        u, _ = torch.linalg.qr(times(v))
-        v, r = torch.linalg.qr(transposed(u))
-    left, size, right = torch.linalg.svd(r.T)  # the table is nearly u r' v'
-    users, items = u @ left[:, :f] * size[:f], v @ right[:f].T * size[:f]
+    shape = len(user_n), len(item_n)
+    left, size, right = _decomposed(times, transposed, shape, f, seed, POWERS)
+    users, items = left * size, right * size
     # Exactly zero for what has no ratings, whatever rounding left there.
     users[torch.from_numpy(user_n == 0)] = 0
     items[torch.from_numpy(item_n == 0)] = 0
-    return Features(users, items, size[:f].square())
+    return Features(users, items, size.square())
+
+
+def _decomposed(
+    times: Callable[[Tensor], Tensor],
+    transposed: Callable[[Tensor], Tensor],
+    shape: tuple[int, int],
+    f: int,
+    seed: int,
+    powers: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The leading singular vectors of a table, (U, F) and (I, F), with their singular values (F,)
+    between them; the arguments are those of :func:`_singular` and :func:`directions`."""
+    width = min(f + sizing.OVERSAMPLING, *shape)
+    v = torch.randn(shape[1], width, generator=torch.Generator().manual_seed(seed))
+    for _ in range(powers):
+        u, _ = torch.linalg.qr(times(v))
+        v, r = torch.linalg.qr(transposed(u))
+    left, size, right = torch.linalg.svd(r.T)  # the table is nearly u r' v'
+    return u @ left[:, :f], size[:f], v @ right[:f].T
 
 
 def _product(table: csr_matrix, dense: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     run = Run.load(whole)
-    assert {p.name for p in whole.iterdir()} == {*FILES, "seen.parquet", "steps.csv", "run.json"}
+    assert {p.name for p in whole.iterdir()} == {
+        *FILES, "seen.parquet", "steps.csv", "run.json", "interest.safetensors",
+    }  # fmt: skip
     for name in FILES:
         listed = run.info.files[name]
         assert listed.bytes == (whole / name).stat().st_size

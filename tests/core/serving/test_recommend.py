@@ -14,9 +14,11 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import InputError
 from cfcli.core.models import build, heads, top
 from cfcli.core.models.base import Shape
+from cfcli.core.models.interest import Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving import recommend as recommendation
-from cfcli.core.serving.recommend import Users, top_items
+from cfcli.core.serving.order import Order
+from cfcli.core.serving.recommend import Choice, Seen, Users, top_items
 
 USERS, ITEMS = 17, 700
 
@@ -69,14 +71,18 @@ def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, t
     ]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in seen])])
     users = Users(
-        pl.Series(range(USERS)), np.arange(USERS), (starts, np.concatenate(seen).astype(np.uint32))
+        pl.Series(range(USERS)),
+        np.arange(USERS),
+        Seen(starts, np.concatenate(seen).astype(np.uint32)),
     )
+    order = Order(found, None, Weights(), np.ones(ITEMS, int), "rating")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
         patch.setattr(top, "GROUP", 8)
-        blocks = list(top_items(found, users, n, allowed))
-    assert [start for start, _, _ in blocks] == [0, 5, 10, 15]
-    items, scores = (np.concatenate([block[k] for block in blocks]) for k in (1, 2))
+        blocks = list(top_items(order, users, n, allowed))
+    assert [block.start for block in blocks] == [0, 5, 10, 15]
+    items = np.concatenate([block.items for block in blocks])
+    scores = np.concatenate([block.scores for block in blocks])
     everything = found.scores(found.user_vectors(np.arange(USERS)))
     for user in range(USERS):
         row = np.where(allowed, everything[user], -np.inf)
@@ -112,12 +118,12 @@ def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:
 def test_a_frame_has_the_best_items_of_the_users_asked_for(tmp_path: Path) -> None:
     ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
     run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 3], [2, 2], [3, 1]])
-    found = recommendation.recommend_frame(run, pl.Series(["2"]), n=2, include_seen=True)
-    assert found.columns == ["user", "item", "rank", "score"]
+    found = recommendation.recommend_frame(run, pl.Series(["2"]), Choice(n=2, include_seen=True))
+    assert found.columns == ["user", "item", "rank", "score", "prediction", "ratings"]
     assert found.select("user", "item", "rank").rows() == [(2, 10, 1), (2, 20, 2)]
     assert recommendation.recommend_frame(run)["item"].to_list() == [30, 20]  # those not rated
     only = pl.Series(["20"])
-    assert recommendation.recommend_frame(run, items=only)["user"].to_list() == [2]
+    assert recommendation.recommend_frame(run, choice=Choice(items=only))["user"].to_list() == [2]
     nobody = recommendation.recommend_frame(run, pl.Series([], dtype=pl.String))
     assert (nobody.height, nobody.columns) == (0, found.columns)
     with pytest.raises(InputError, match="user '7' is not in"):
@@ -128,5 +134,5 @@ def test_new_users_are_folded_in_from_their_ratings(tmp_path: Path) -> None:
     ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
     run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]])
     new = text_source("user,item,rating\n9,10,5\n8,30,5\n8,10,1\n")
-    found = recommendation.recommend_frame(run, ratings=new, n=1)
+    found = recommendation.recommend_frame(run, choice=Choice(n=1), ratings=new)
     assert found.select("user", "item").rows() == [(9, 20), (8, 20)]

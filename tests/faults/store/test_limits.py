@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
             writing.create_run(tmp_path / "run", TrainConfig()) as new,
         ):
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, former[1]))
-            writing.write_run(new, data, TrainConfig(), model)
+            writing.write_run(new, data, TrainConfig(), model, "none")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import read_gate
 
 MADE = (
-    "config.toml", "model.safetensors", "samples.safetensors", "users.parquet", "items.parquet",
+    "config.toml", "model.safetensors", "interest.safetensors", "samples.safetensors", "users.parquet", "items.parquet",
     "seen.parquet",
     "steps.csv",
 )  # fmt: skip

@@ -19,7 +19,9 @@ PROCESS = 380 << 20  # Python, PyTorch and Lightning
 FOR_RANKS = 60 << 20  # what is imported beside them for several ranks,
 FOR_SHARDS = 150 << 20  # and for tables in parts
 RATING = 12  # bytes of a user, an item and a rating
-SEEN = 12  # bytes on the disk of a rating in the record of who rated what, while it is made
+SEEN = 20  # bytes on the disk of a pair in the record of who rated what, while it is made
+CHOICE = 60  # bytes of a rating while the table of choices is made
+JUDGED = 26  # bytes of a score by which the settings of the interest model are chosen
 SUBSPACES = 3.8  # matrices of the size of the features that are held while these are found
 STATE = {"adam": 2.0, "sparse-adam": 2.0}  # of the optimizer, in tables
 
@@ -70,7 +72,8 @@ class Plan:
 
 
 def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
-    """Estimates what a training run needs on a machine.
+    """Estimates what a training run needs on a machine. An interest model that is not demanded
+    counts where it fits.
 
     Args:
         config: of the training.
@@ -79,11 +82,52 @@ def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
     """
     by_sampling = config.resolved_solver == "gibbs"
     parts, disk = _sampled(config, job) if by_sampling else _descended(config, job)
-    held_here = {"process", "reading"} if machine.device is not None else set(parts)
+    if has_interest(config, job, machine, disk):
+        parts["interest"] = max(0.0, PROCESS + interest(job) - sum(parts.values()))
+        disk += interest_file(job)
+    held_here = {"process", "reading", "interest"} if machine.device is not None else set(parts)
     whole = {name: int(size) for name, size in parts.items()}
     return Plan(
         whole, frozenset(set(parts) - held_here), config.processes.devices, int(disk), machine
     )
+
+
+def interest(job: Job) -> float:
+    """Bytes for the interest model while it is fitted, when the memory of the rating model is free
+    again.
+
+    Args:
+        job: the size of the data.
+    """
+    k = sizing.interest_dim(job.users, job.items)
+    rows = (job.rows + job.val) * CHOICE
+    judged = min(job.users * job.items, sizing.JUDGED_SCORES) * JUDGED
+    return rows + FLOAT * job.entities * (k + sizing.OVERSAMPLING) * SUBSPACES + judged
+
+
+def interest_file(job: Job) -> float:
+    """Bytes of the interest model on disk.
+
+    Args:
+        job: the size of the data.
+    """
+    return FLOAT * job.entities * sizing.interest_dim(job.users, job.items)
+
+
+def has_interest(config: TrainConfig, job: Job, machine: Machine, disk: float = 0) -> bool:
+    """Whether a training fits an interest model: where it is demanded, or where it fits in memory
+    and on disk.
+
+    Args:
+        config: of the training.
+        job: the size of the data.
+        machine: what is there.
+        disk: bytes that the training needs without it.
+    """
+    if config.interest is not None:
+        return config.interest
+    fits_memory = machine.memory is None or PROCESS + interest(job) <= machine.memory
+    return fits_memory and (machine.disk is None or disk + interest_file(job) <= machine.disk)
 
 
 def _descended(config: TrainConfig, job: Job) -> tuple[Parts, float]:
@@ -179,7 +223,7 @@ def _add_reading(parts: Parts, job: Job, f: int, rows: int) -> None:
 def _disk(config: TrainConfig, job: Job, model: float, checkpoint: float) -> float:
     """Bytes for checkpoints, of which the next lies beside the last, or for the run, which comes
     after them."""
-    return max(min(2, config.epochs) * checkpoint, model + job.rows * SEEN)
+    return max(min(2, config.epochs) * checkpoint, model + (job.rows + job.val) * SEEN)
 
 
 def size(n: int) -> str:

@@ -18,6 +18,12 @@ SHUFFLED = 1 << 22  # ratings that the loader ``stream`` shuffles together
 # The features of who rated what.
 OVERSAMPLING = 10  # vectors beside them on the way to them
 
+# The interest model.
+INTEREST_DIM = 512  # at most
+LEAST_INTEREST_DIM = 32
+INTEREST_NUMBERS = 1 << 26  # of all users and items, at most
+JUDGED_SCORES = 1 << 24  # by which its settings are chosen, at most
+
 # Gibbs sampling.
 SAMPLER_FEATURES = 200  # at most
 MANY_RATINGS = 500_000  # from which on they carry factors of a larger rank
@@ -61,6 +67,17 @@ def helpful_features(rows: int, users: int, items: int, most: int) -> int:
         most: what the solver takes at most.
     """
     return max(1, min(most, int(rows**0.5 / 5), min(users, items) // 2))
+
+
+def interest_dim(users: int, items: int) -> int:
+    """Dimension of the interest model (K).
+
+    Args:
+        users: number of users.
+        items: number of items.
+    """
+    affordable = max(LEAST_INTEREST_DIM, INTEREST_NUMBERS // max(users + items, 1))
+    return min(INTEREST_DIM, affordable, users, items)
 
 
 def auto_batch_size(rows: int) -> int:

@@ -25,7 +25,11 @@ MANY = Job(10_000, 10_000, 10_000_000_000)
 
 def parts(job: Job = LARGE, **keys: Any) -> dict[str, int]:
     return plan(
-        TrainConfig.of(**{"solver": "adam", "dim": 64, "implicit": False, **keys}), job, ROOMY
+        TrainConfig.of(
+            **{"solver": "adam", "dim": 64, "implicit": False, "interest": False, **keys}
+        ),
+        job,
+        ROOMY,
     ).parts
 
 
