@@ -139,6 +139,8 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
     """The second table: how good lists are."""
     from rich.table import Table
 
+    from cfcli.core.evaluation.lists import ORDERS
+
     title = (
         f"lists of {found.k} items for {found.users:,} users; liked: {found.liked_from:g} or more"
     )
@@ -146,13 +148,8 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
     names = ("", "nDCG all", "liked", "recall all", "liked", "coverage", "novelty")
     for name in names:
         table.add_column(name, justify="right" if name else "left")
-    orders = {
-        "most rated": found.popular,
-        "by rating": found.rating,
-        "by interest": found.interest,
-        "recommend": found.list,
-    }
-    for name, one in orders.items():
+    for key, name in ORDERS.items():
+        one = getattr(found, key)
         if one is None:
             continue
         values = (one.all.ndcg, one.liked.ndcg, one.all.recall, one.liked.recall)
@@ -160,9 +157,10 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
         style = "bold" if one is found.list else ""
         table.add_row(name, *cells, f"{one.novelty:.1f}", style=style)
     difference = found.ndcg_difference_to_popular
-    verdict = {"better": "worse", "worse": "better"}.get(_verdict(difference), _verdict(difference))
-    text = f"nDCG of liked rows against the most rated: {_shown_interval(difference)}: {verdict})"
-    return [table, text]
+    if math.isnan(difference.value):
+        return [table, "no user liked a held-out row"]
+    verdict = _verdict(difference, higher_is_better=True)
+    return [table, f"nDCG liked minus most rated: {_shown_interval(difference)}: {verdict})"]
 
 
 def _shown_interval(found: "Interval") -> str:
@@ -178,7 +176,7 @@ def _shown(value: float, nothing: str) -> str:
     return nothing if math.isnan(value) else f"{value:.4f}"
 
 
-def _verdict(difference: "Interval") -> str:
-    if difference.high < 0:
-        return "better"
-    return "worse" if difference.low > 0 else "no clear difference"
+def _verdict(difference: "Interval", *, higher_is_better: bool = False) -> str:
+    if difference.low <= 0 <= difference.high:
+        return "no clear difference"
+    return "better" if (difference.low > 0) == higher_is_better else "worse"

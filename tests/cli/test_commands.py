@@ -152,7 +152,9 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
         "cold rows",
     ):
         assert text in done.stdout
-    assert "95 % interval" in done.stdout
+    for order in ("most rated", "by rating", "by interest", "recommend"):
+        assert order in done.stdout
+    assert done.stdout.count("95 % interval") == 2
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
     assert list(result) == [
         "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean",

@@ -21,6 +21,12 @@ from cfcli.core.storage.schema import left_out
 
 MOST_USERS = 20_000  # that are judged
 BLOCK = 8 << 20  # scores that are held at once
+ORDERS = {
+    "popular": "most rated",
+    "rating": "by rating",
+    "interest": "by interest",
+    "list": "recommend",
+}  # what tables call them
 Orders = Mapping[str, Floats]  # scores (B, I) by the name of the order
 
 

@@ -18,6 +18,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
 from cfcli.core.evaluation.diagnostics import Diagnosis, diagnose, intervals
 from cfcli.core.evaluation.evaluate import BASELINES, Evaluation, evaluate
+from cfcli.core.evaluation.lists import ORDERS
 from cfcli.core.metrics.intervals import Interval, paired_bootstrap
 from cfcli.core.reporting import charts, svg
 from cfcli.core.reporting.charts import Chart, Series
@@ -113,6 +114,7 @@ def report(runs: Sequence[Run], *, data: Path | None = None, most: int = 10_000)
         settings=_settings(parts),
         shown=sorted({(len(part.items.id), part.items.items) for part in parts}),
         baselines=[(name, charts.LABELS[name]) for name in BASELINES],
+        orders=list(ORDERS.items()),
         prepare_command=prepare_command,
         train_command=train_command,
         items=[_for_the_script(part) for part in parts],

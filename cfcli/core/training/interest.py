@@ -37,6 +37,7 @@ POPULARITY = (0.0, 0.1, 0.3, 1.0, 3.0)
 WITHOUT_INTEREST = [Weights(0.0, 1.0, 0.0), Weights(0.0, 1.0, 0.3), Weights(0.0, 0.3, 1.0)]
 JUDGED_USERS = 2000  # at most
 FEW_USERS = 50  # with validation rows, below which nothing can be chosen
+PLATEAU = 0.99  # share of the best merit from which on settings are as good
 ALL = 1 / 3  # power of nDCG for all rows beside that for liked rows in what is chosen by
 LEAST_SCALE = 1e-3  # of what EASE divides by
 
@@ -268,28 +269,34 @@ class Judge:
         self.liked[place[liked], item[liked]] = True
 
     def settings(self) -> Settings:
-        """The best penalty with usual weights, and then the best weights with it."""
+        """The best penalty with usual weights, and then the best weights with it.
+
+        Of the many settings that are nearly the best, the mean is taken: the middle of a plateau is
+        a safer choice than its highest point, which is noise.
+        """
         shares = [float(share) for share in PENALTIES]
         usual = [Weights(), Weights(popularity=1.0)]
-        found = [self._qualities(share, usual) for share in shares]
-        best = self._best(np.concatenate(found)) // len(usual)
-        near = [float(shares[best] * step) for step in STEPS]
+        found = np.concatenate([self._qualities(share, usual) for share in shares])
+        best = int(_merit(found).argmax()) // len(usual)
         grid = [Weights(1.0, *pair) for pair in product(RATING, POPULARITY)] + WITHOUT_INTEREST
-        tried = np.concatenate([self._qualities(share, grid) for share in near])
-        chosen = self._best(tried)
-        _, _, liked, recalled = tried[chosen]
-        return Settings(
-            near[chosen // len(grid)],
-            grid[chosen % len(grid)],
-            Quality(float(liked), float(recalled)),
-        )
-
-    def _best(self, found: Floats) -> int:
-        """The setting that is best for liked rows, with an eye on all rows."""
-        of_all, of_liked = found[:, 0], found[:, 2]
-        if np.isnan(of_liked).all():
-            return int(of_all.argmax())
-        return int((of_liked * of_all**ALL).argmax())
+        tried = [(float(shares[best] * step), weights) for step in STEPS for weights in grid]
+        near = [self._qualities(float(shares[best] * step), grid) for step in STEPS]
+        merit = _merit(np.concatenate(near))
+        share, weights = tried[int(merit.argmax())]
+        if weights.interest:
+            plateau = [
+                setting
+                for setting, value in zip(tried, merit, strict=True)
+                if value >= PLATEAU * merit.max() and setting[1].interest
+            ]
+            share = float(np.exp(np.mean([np.log(share) for share, _ in plateau])))
+            weights = Weights(
+                1.0,
+                float(np.mean([weights.rating for _, weights in plateau])),
+                float(np.mean([weights.popularity for _, weights in plateau])),
+            )
+        of_all = self._qualities(share, [weights])[0]
+        return Settings(share, weights, Quality(float(of_all[2]), float(of_all[3])))
 
     def _qualities(self, share: float, tried: list[Weights]) -> Floats:
         """nDCG and recall for all and for liked rows, (N, 4), of N weights."""
@@ -314,3 +321,13 @@ class Judge:
         hits = np.take_along_axis(relevant, top, axis=1) & there
         n = relevant.sum(axis=1)
         return mean_quality(ndcg(hits, n), recall(hits, n))
+
+
+def _merit(found: Floats) -> Floats:
+    """What settings are chosen by, (N,): nDCG for liked rows, with an eye on all rows.
+
+    Args:
+        found: as :meth:`Judge._qualities` gives it, (N, 4).
+    """
+    of_all, of_liked = found[:, 0], found[:, 2]
+    return of_all if np.isnan(of_liked).all() else of_liked * of_all**ALL
