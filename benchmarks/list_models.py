@@ -79,7 +79,7 @@ def item_knn(table: sp.csr_matrix, weighting: str, neighbours: int) -> Scores:
 METHODS: dict[str, tuple[Callable[..., Scores], list[tuple[object, ...]]]] = {
     "most rated": (most_rated, [()]),
     "EASE": (ease, [(p,) for p in (10, 30, 100, 200, 300, 500, 1000, 1500, 2000)]),
-    "implicit ALS": (als, list(product((64, 128), (0.01, 1.0, 10.0), (1.0, 5.0)))),
+    "implicit ALS": (als, list(product((64, 128), (3.0, 10.0, 50.0), (1.0, 3.0)))),
     "implicit item-kNN": (item_knn, list(product(("cosine", "tfidf", "bm25"), (20, 100, 300)))),
 }
 

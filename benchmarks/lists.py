@@ -11,7 +11,7 @@ of it. ML-1M and the small one are split at random (the first fifth of
 
 Liked is what was rated a quarter below the top of the scale or higher. The methods of
 ``list_models.py`` choose their settings on a tenth of the training rows, cfcli on its validation
-rows. implicit is installed into an environment of its own, under --folder.
+rows. "Distance" says how unlike the items of a list are. implicit is installed into an environment of its own, under --folder.
 """
 
 import csv
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +30,15 @@ import numpy as np
 from list_models import METHODS, ndcg, relevant_of
 
 HERE = Path(__file__).parent
+SAMPLED = 500  # users whose lists the distance is taken over
 TOOLS = ["numpy==2.4.6", "scipy==1.17.1", "implicit==0.7.3"]
-OWN = {
-    "cfcli": ("train", "list"),
-    "cfcli --by interest": ("", "interest"),
-    "cfcli --by rating": ("", "rating"),
-    "cfcli --model ncf --dim 5": ("--model ncf --dim 5", "list"),
+OWN = {  # flags of train, flags of recommend
+    "cfcli": ("", ""),
+    "cfcli --by interest": ("", "--by interest"),
+    "cfcli --by rating": ("", "--by rating"),
+    "cfcli --diversify 0.2": ("", "--diversify 0.2"),
+    "cfcli --diversify 0.5": ("", "--diversify 0.5"),
+    "cfcli --model ncf --dim 5": ("--model ncf --dim 5", ""),
 }
 
 
@@ -105,7 +109,7 @@ def lists_of(path: Path) -> dict[str, list[str]]:
 
 def own_lists(name: str, folder: Path) -> str:
     """Trains, where it has to, and writes the lists; returns what is said of it."""
-    flags, by = OWN[name]
+    flags, of_lists = OWN[name]
     seconds = ""
     run = folder / ("ncf" if "ncf" in name else "mf")
     if not run.exists():
@@ -113,12 +117,23 @@ def own_lists(name: str, folder: Path) -> str:
         if not data.exists():
             files = folder / "train.csv", "--test-file", folder / "test.csv"
             measuring.cfcli("prepare", *files, "--val-size", "0.1", "--out", data)
-        words = flags.split() if flags != "train" else []
-        cost = measuring.cfcli("train", "--data", data, *words, "--no-plots", "--out", run)
+        cost = measuring.cfcli("train", "--data", data, *flags.split(), "--no-plots", "--out", run)
         seconds = f"train {cost.seconds:.1f} s"
     where = "--all", "--seen", folder / "train.csv", "--out", folder / "lists.csv"
-    measuring.cfcli("recommend", run, *where, "--by", by)
+    measuring.cfcli("recommend", run, *where, *of_lists.split())
     return seconds
+
+
+def distance_within(lists: dict[str, list[str]], raters: dict[str, set[str]]) -> float:
+    """How unlike the items of a list are: the mean over its pairs of 1 - n_ij / sqrt(n_i n_j), with
+    the numbers of users who rated them."""
+    found = []
+    for items in list(lists.values())[:: max(1, len(lists) // SAMPLED)]:
+        for one, other in combinations(items, 2):
+            first, second = raters.get(one, set()), raters.get(other, set())
+            size = (len(first) * len(second)) ** 0.5
+            found.append(1 - len(first & second) / size if size else 1.0)
+    return float(np.mean(found))
 
 
 def measure(name: str, folder: Path, python: Path, only: list[str]) -> None:
@@ -131,6 +146,7 @@ def measure(name: str, folder: Path, python: Path, only: list[str]) -> None:
         "all": relevant_of((row.user, row.item) for row in test),
         "liked": relevant_of((row.user, row.item) for row in test if float(row.rating) >= liked),
     }
+    raters = relevant_of((row.item, row.user) for row in train)
     items = {row.item for row in train} | {row.item for row in test}
     for method in [*METHODS, *OWN]:
         if only and method not in only:
@@ -147,7 +163,8 @@ def measure(name: str, folder: Path, python: Path, only: list[str]) -> None:
         shown = {item for row in lists.values() for item in row}
         cells = [f"{ndcg(lists, wanted):.4f}" for wanted in relevant.values()]
         coverage = f"{len(shown) / len(items):.0%}"
-        measuring.print_row([name, method, *cells, coverage, f"{seconds:.1f}", said])
+        cells += [coverage, f"{distance_within(lists, raters):.3f}", f"{seconds:.1f}", said]
+        measuring.print_row([name, method, *cells])
 
 
 def ratings_of(path: Path) -> list[Row]:
@@ -178,7 +195,7 @@ def main() -> None:
         splits[name] = ratings_of(Path(train)), ratings_of(Path(test))
     python = make_environment(args.folder.resolve() / "environment")
     measuring.print_head(
-        "split", "order", "nDCG@10 all", "nDCG@10 liked", "items shown", "s", "chosen"
+        "split", "order", "nDCG@10 all", "nDCG@10 liked", "items shown", "distance", "s", "chosen"
     )
     for name, (train, test) in splits.items():
         folder = args.folder / name.replace(" ", "-").replace("/", "-")

@@ -139,6 +139,35 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     )
 
 
+def test_a_run_without_an_interest_model_says_so(project: Path) -> None:
+    done = run_cfcli(
+        "train", "--epochs", "2", "--no-interest", "--json", "--out", "plain", cwd=project
+    )
+    assert "note: no interest model, so lists are ordered by predicted rating: --no-interest" in (
+        done.stderr
+    )
+    result = json.loads(done.stdout)
+    assert result["interest"]["reason"] == "--no-interest"
+    assert result["refit"]["interest_rows"] == 0
+    done = run_cfcli("recommend", "plain", "--user", "1", cwd=project)
+    assert done.returncode == 0
+    assert "note: ordered by predicted rating: no interest model: --no-interest" in done.stderr
+    done = run_cfcli("recommend", "plain", "--user", "1", "--by", "interest", cwd=project)
+    assert done.returncode == 2
+    found = json.loads(run_cfcli("evaluate", "plain", "--json", cwd=project).stdout)["lists"]
+    assert "interest" not in found
+    assert found["list"] == found["rating"]
+
+
+def test_bars_for_lists(project: Path) -> None:
+    args = "evaluate", "base", "-q", "--no-plots", "--min-ndcg-over"
+    found = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)["lists"]
+    better = found["list"]["liked"]["ndcg"] > found["popular"]["liked"]["ndcg"]
+    assert run_cfcli(*args, "popular", cwd=project).returncode == (0 if better else 6)
+    done = run_cfcli(*args, "rating", "--no-lists", cwd=project)
+    assert (done.returncode, "no lists were judged" in done.stderr) == (6, True)
+
+
 def test_evaluate_shows_the_ladder(project: Path) -> None:
     done = run_cfcli("evaluate", "base", cwd=project)
     assert done.returncode == 0

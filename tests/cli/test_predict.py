@@ -217,6 +217,27 @@ def test_recommendations_are_the_best_that_the_user_has_not_rated(run: Run) -> N
         assert [r["rank"] for r in mine] == list("12345")
 
 
+def test_lists_have_an_order_reasons_and_variety(run: Run) -> None:
+    one = "recommend", run.path, "--user", 7, "-n", 6
+    plain, by_interest = rows_of(call(*one)[1]), rows_of(call(*one, "--by", "interest")[1])
+    assert len(plain) == len(by_interest) == 6
+    assert [r["movieId"] for r in plain] == [
+        r["movieId"] for r in rows_of(call(*one, "--diversify", 0)[1])
+    ]
+    reasons = rows_of(call(*one, "--why", 2)[1])
+    assert [r["movieId"] for r in reasons] == [r["movieId"] for r in plain]
+    starts, seen = run.seen()
+    index = int(run.ids.user.index(pl.Series(["7"]))[0])
+    rated = set(run.ids.item.id(pl.Series(seen[starts[index] : starts[index + 1]])))
+    for row in reasons:
+        assert {str(item) for item in json.loads(row["because"])} <= rated
+    varied = rows_of(call(*one, "--diversify", 0.9)[1])
+    assert varied[0]["movieId"] == plain[0]["movieId"]
+    assert [r["movieId"] for r in varied] != [r["movieId"] for r in plain]
+    often = rows_of(call(*one, "--min-ratings", 30)[1])
+    assert all(int(r["ratings"]) >= 30 for r in often)
+
+
 def test_whom_and_what_by_files(run: Run) -> None:
     Path("users.txt").write_text("5\n6\n")
     Path("users.csv").write_text("name,userId\nx,6\n")

@@ -88,8 +88,8 @@ def item_map(run: Run, most: int, n: int = 10) -> ItemMap:
 def nearest_to_all(
     run: Run, items: NDArray[np.int64], n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The nearest neighbours of many items among themselves, by the cosine of their embeddings
-    times how much the same users rated both (:mod:`cfcli.core.serving.similar`).
+    """The nearest neighbours of many items among themselves, by the similarity ``cosine`` of
+    :mod:`cfcli.core.serving.similar`.
 
     Args:
         run: whose embeddings and ratings to take.
@@ -100,8 +100,10 @@ def nearest_to_all(
         Places of the neighbours in ``items``, the nearest first, (M, n), and their similarities,
         (M, n).
     """
-    vectors = run.tensors["item_embedding.weight"][items]
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit = neighbors.unit_vectors(run.tensors["item_embedding.weight"][items])
+    directions = neighbors.interest_directions(run)
+    if directions is not None:
+        directions = directions[items]
     ratings = run.items["n_ratings"].to_numpy()[items]
     n = min(n, len(items) - 1)
     near = np.zeros((len(items), max(n, 0)), np.int64)
@@ -112,8 +114,15 @@ def nearest_to_all(
     for start in range(0, len(items), BLOCK):
         part = slice(start, start + BLOCK)
         both = None if rated is None else (rated[:, part].T @ rated).toarray()
-        found = unit[part] @ unit.T * neighbors.shrunk(both, ratings[part, None], ratings)
+        found = unit[part] @ unit.T
         rows = np.arange(len(found))
+        if directions is None or both is None:
+            found = found * neighbors.shrunk(both, ratings[part, None], ratings)
+        else:
+            interest = directions[part] @ directions.T
+            for side in (found, interest, both):
+                side[rows, start + rows] = 0
+            found = neighbors.joined(run, found, interest, both, ratings[part, None], ratings)
         found[rows, start + rows] = -np.inf  # an item is no neighbour of itself
         best = np.argpartition(-found, n - 1, axis=1)[:, :n]
         order = np.argsort(-np.take_along_axis(found, best, axis=1), axis=1, kind="stable")

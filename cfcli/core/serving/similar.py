@@ -8,6 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.errors import ConfigError, InputError
+from cfcli.core.models.heads import Floats
+from cfcli.core.models.interest import Weights
 from cfcli.core.models.top import best_places
 from cfcli.core.runs.run import SEEN, Run
 
@@ -84,12 +86,13 @@ def similar(
 ) -> pl.DataFrame:
     """The items j nearest to an item i by their embeddings q.
 
-    - ``cosine``: cos(q_i, q_j) times :func:`overlap`. The vector of an item with few ratings is
-      mostly noise, and among thousands of noisy vectors some lie near to anything. So a similarity
-      counts as far as ratings support it (Bell and Koren 2007, "Scalable Collaborative Filtering
-      with Jointly Derived Neighborhood Interpolation Weights", shrink by n_ij too). What people
-      choose to rate also shows their tastes, beyond how they rate it (Koren 2008, "Factorization
-      Meets the Neighborhood").
+    - ``cosine``: the cosine of the embeddings of the rating model times :func:`overlap`. The vector
+      of an item with few ratings is mostly noise, and among thousands of noisy vectors some lie
+      near to anything. So a similarity counts as far as ratings support it (Bell and Koren 2007,
+      "Scalable Collaborative Filtering with Jointly Derived Neighborhood Interpolation Weights",
+      shrink by n_ij too). What people choose to rate also shows their tastes, beyond how they rate
+      it (Koren 2008, "Factorization Meets the Neighborhood"): where the run has an interest model,
+      its vectors count, too, see :func:`joined`.
     - ``dot``: the inner product as it is. Long vectors, of items that divide the users, come first.
     - ``euclidean``: minus the distance, so that higher is nearer here too.
 
@@ -107,8 +110,7 @@ def similar(
     vectors = run.tensors["item_embedding.weight"]  # (I, D)
     ratings = run.items["n_ratings"].to_numpy()
     if metric == "cosine":
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        score = unit @ unit[item] * overlap(run, item) + 0.0  # no minus zero
+        score = _cosines(run, item) + 0.0  # no minus zero
     elif metric == "dot":
         score = vectors @ vectors[item]
     else:
@@ -122,6 +124,88 @@ def similar(
     )
 
 
+def unit_vectors(vectors: Floats) -> Floats:
+    """Vectors of length 1, or 0 where there is none.
+
+    Args:
+        vectors: (N, D).
+    """
+    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def interest_directions(run: Run) -> Floats | None:
+    """Which way each item's interest vector points from their mean, (I, K); None without an
+    interest model.
+
+    Args:
+        run: whose model.
+    """
+    if run.interest is None or SEEN not in run.info.files:
+        return None
+    known = run.items["n_ratings"].to_numpy() > 0
+    return unit_vectors(run.interest.item - run.interest.item[known].mean(axis=0))
+
+
+def _cosines(run: Run, item: int) -> NDArray[np.float64]:
+    """The similarity ``cosine`` of an item to all items, (I,)."""
+    unit = unit_vectors(run.tensors["item_embedding.weight"])
+    rating = unit @ unit[item]
+    ratings, directions = run.items["n_ratings"].to_numpy(), interest_directions(run)
+    both = raters_of_both(run, item)
+    if directions is None or both is None:
+        return np.asarray(rating * shrunk(both, ratings[item], ratings), np.float64)
+    interest = directions @ directions[item]
+    rating[item] = interest[item] = both[item] = 0
+    one = slice(item, item + 1)
+    found = joined(run, rating[None], interest[None], both[None], ratings[one, None], ratings)
+    return np.asarray(found[0], np.float64)
+
+
+def joined(
+    run: Run, rating: Floats, interest: Floats, both: Counts, n_i: Counts, n_j: Counts
+) -> NDArray[np.float64]:
+    """The similarity of items i and j by both models::
+
+        w_interest * min(1, 1 + r_ij) * (cosine_ij + s_ij max(0, log(n_ij U / (n_i n_j)))) / 2
+        + w_rating * r_ij s_ij
+
+    with s_ij from :func:`shrunk`, the cosines r_ij of the rating vectors and cosine_ij of the
+    interest vectors, and the run's weights w. The logarithm says how much more often the same people
+    rated both than by chance. Each of the three terms is divided by its largest value for i. What
+    the same people choose is not alike if they like the one and not the other: the factor takes
+    care of that.
+
+    Args:
+        run: whose weights to take.
+        rating: r_ij, (B, N); here and below, 0 for an item with itself.
+        interest: cosine_ij, (B, N).
+        both: numbers n_ij of people who rated both, (B, N).
+        n_i: ratings of the items i, (B, 1).
+        n_j: ratings of the items j, (N,).
+
+    Returns:
+        Similarities, at most 1, (B, N).
+    """
+    info = run.info.interest
+    weights = info.weights if info is not None and info.weights is not None else Weights()
+    support = shrunk(both, n_i, n_j)
+    chance = np.maximum(n_i * n_j.astype(np.float64), 1) / max(run.users.height, 1)
+    lift = np.log(np.maximum(both / chance, 1))
+    chosen = _to_one(np.maximum(interest, 0)) + _to_one(support * lift)
+    chosen = chosen * np.minimum(1 + rating, 1)
+    found = weights.interest * chosen / 2 + weights.rating * _to_one(rating * support)
+    total = weights.interest + weights.rating
+    return np.asarray(found / (total or 1), np.float64)
+
+
+def _to_one(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Each row divided by its largest absolute value."""
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    found: NDArray[np.floating] = values / np.where(largest > 0, largest, 1)
+    return found
+
+
 def overlap(run: Run, item: int) -> NDArray[np.float64]:
     """How far an item and each of all items were rated by the same people, (I,); see
     :func:`shrunk`.
@@ -130,14 +214,25 @@ def overlap(run: Run, item: int) -> NDArray[np.float64]:
         run: with or without a record of who rated what.
         item: index of the item.
     """
-    ratings, both = run.items["n_ratings"].to_numpy(), None
-    if SEEN in run.info.files:
-        starts, items = run.seen(trained=True)
-        rows = np.flatnonzero(items == item)
-        raters = np.zeros(len(starts) - 1, dtype=bool)
-        raters[np.searchsorted(starts, rows, side="right") - 1] = True
-        both = np.bincount(items[np.repeat(raters, np.diff(starts))], minlength=len(ratings))
-    return shrunk(both, ratings[item], ratings)
+    ratings = run.items["n_ratings"].to_numpy()
+    return shrunk(raters_of_both(run, item), ratings[item], ratings)
+
+
+def raters_of_both(run: Run, item: int) -> Counts | None:
+    """How many people rated an item and each of all items in training, (I,); None where the run
+    does not tell.
+
+    Args:
+        run: with or without a record of who rated what.
+        item: index of the item.
+    """
+    if SEEN not in run.info.files:
+        return None
+    starts, items = run.seen(trained=True)
+    rows = np.flatnonzero(items == item)
+    raters = np.zeros(len(starts) - 1, dtype=bool)
+    raters[np.searchsorted(starts, rows, side="right") - 1] = True
+    return np.bincount(items[np.repeat(raters, np.diff(starts))], minlength=run.items.height)
 
 
 def shrunk(both: Counts | None, n_i: Counts, n_j: Counts) -> NDArray[np.float64]:

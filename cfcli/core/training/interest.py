@@ -36,7 +36,7 @@ POPULARITY = (0.0, 0.1, 0.3, 1.0, 3.0)
 # Where who rated what says nothing, the interest is only noise.
 WITHOUT_INTEREST = [Weights(0.0, 1.0, 0.0), Weights(0.0, 1.0, 0.3), Weights(0.0, 0.3, 1.0)]
 JUDGED_USERS = 2000  # at most
-FEW_USERS = 50  # with validation rows, below which nothing can be chosen
+FEW_USERS = 30  # with validation rows, below which nothing can be chosen
 PLATEAU = 0.99  # share of the best merit from which on settings are as good
 ALL = 1 / 3  # power of nDCG for all rows beside that for liked rows in what is chosen by
 LEAST_SCALE = 1e-3  # of what EASE divides by

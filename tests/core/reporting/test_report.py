@@ -151,7 +151,12 @@ def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> No
         == 1
     )  # type: ignore[union-attr]
     strong = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "strong"]
-    assert len(strong) == 2 + 4  # both models; dim, solver, epochs and the learning rate differ
+    # Both models and both lists; dim, solver, epochs and the learning rate differ.
+    assert len(strong) == 2 + 2 + 4
+    for run in made.values():
+        lists = evaluation.evaluate(run)[0].lists
+        assert lists is not None
+        assert f"{lists.list.liked.ndcg:.4f}" in errors
 
 
 def test_runs_of_other_datasets_are_told_apart(made: dict[str, Run], tmp_path: Path) -> None:

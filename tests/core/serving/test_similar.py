@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_run import make_run
 from planted import checkerboard, dataset
@@ -92,6 +93,27 @@ def test_items_without_training_ratings_are_no_neighbours_unless_asked_for(tmp_p
 def test_a_vector_of_zeros_is_near_to_nothing(tmp_path: Path) -> None:
     run = make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[0, 0], [3, 0], [1, 1], [0, -1]])
     assert neighbors.similar(run, 0)["score"].to_list() == [0, 0, 0]
+
+
+def test_both_models_by_hand(tmp_path: Path) -> None:
+    """Item 0 beside two others; the run has three users and no weights of its own."""
+    run = make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[0, 0], [3, 0], [1, 1], [0, -1]])
+    shares = np.array([[0.0, 2 / (12 * 14) ** 0.5, 1 / (12 * 15) ** 0.5]])
+    found = neighbors.joined(
+        run,
+        rating=np.array([[0.0, 0.5, -0.5]]),
+        interest=np.array([[0.0, 0.2, 0.4]]),
+        both=np.array([[0, 2, 1]]),
+        n_i=np.array([[2]]),
+        n_j=np.array([2, 4, 5]),
+    )
+    # 2 * 3 / (2 * 4) and 1 * 3 / (2 * 5) are below 1: no more often together than by chance.
+    # Weights are 1 and 0.3. Chosen alike: half the cosines, divided by 0.4, the last one halved, as
+    # ratings say the opposite. Rated alike: the cosines times the shares, divided by the largest.
+    chosen = np.array([0, 0.5, 1.0]) / 2 * [1, 1, 0.5]
+    rated = np.array([0, 0.5, -0.5]) * shares[0]
+    rated /= rated.max()
+    np.testing.assert_allclose(found[0], (chosen + 0.3 * rated) / 1.3)
 
 
 def test_planted_tastes_are_found_again(tmp_path: Path) -> None:
