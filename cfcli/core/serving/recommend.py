@@ -291,45 +291,56 @@ def folded_users(
     known = ratings.with_columns(
         item=run.ids.item.index(ratings["item_id"]), user=run.ids.user.index(ratings["user_id"])
     ).drop_nulls("item")
-    known, trained = _without_trained(run, known)
-    if trained:
-        notes.append(f"{trained:,} ratings were trained on already and are left out")
     groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
     users = run.ids.user.index(wanted)
-    folding = _Folding(run, order, has_rating)
-    before = _rated(run, users.drop_nulls().to_numpy().astype(np.int64))
-    former = dict(zip(users.drop_nulls(), before, strict=True))
-    rated = []
-    everything = None if include_seen else Seen(*run.seen()) if users.count() else None
-    vectors, parts = [], []
+    folding, histories = _Folding(run, order, has_rating), _Histories(run, users)
+    vectors, rated, parts, trained = [], [], [], 0
     for name, user in zip(wanted, users, strict=True):
         part = groups.get(name, known.clear())
         if user is None and not part.height:
             raise InputError(f"user '{name}': no rating of an item that {run.path} knows")
-        vectors.append(folding.vectors(part, user))
-        items = part["item"].to_numpy()
-        own = Rated(items, folding.weights(part))
-        if user is not None:
-            own = Rated(*map(np.concatenate, zip(former[user], own, strict=True)))
-        rated.append(own)
-        if everything is not None and user is not None:
-            known_items = everything.items[everything.starts[user] : everything.starts[user + 1]]
-            items = np.union1d(known_items, items)
-        parts.append(items)
+        past = histories.of(user)
+        to_rate = part.filter(~pl.col("item").is_in(past.filter("trained")["item"].implode()))
+        chosen = past.filter(pl.col("weight") > 0)
+        to_choose = part.filter(~pl.col("item").is_in(chosen["item"].implode()))
+        trained += part.height - to_rate.height
+        vectors.append(folding.vectors(to_rate, to_choose, user))
+        rated.append(
+            Rated(
+                np.concatenate([chosen["item"], to_choose["item"]]),
+                np.concatenate([chosen["weight"], folding.weights(to_choose)]),
+            )
+        )
+        parts.append(np.union1d(past["item"], part["item"]))
+    if trained:
+        notes.append(f"{trained:,} ratings were trained on already and are left out")
     seen = None
     if not include_seen and parts:
-        seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts))
+        seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))
     sides = [None if side[0] is None else np.array(side) for side in zip(*vectors, strict=True)]
     return Users(wanted, UserVectors(*sides), seen, rated), notes
 
 
-def _without_trained(run: Run, ratings: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Ratings that the run was not trained on, and the number of the others."""
-    if not ratings["user"].count():
-        return ratings, 0
-    seen = run.seen_pairs().filter("trained").select("user", "item")
-    new = ratings.join(seen, on=["user", "item"], how="anti", maintain_order="left")
-    return new, ratings.height - new.height
+class _Histories:
+    """What users rated before, as :meth:`cfcli.core.runs.run.Run.seen_pairs` has it."""
+
+    def __init__(self, run: Run, users: pl.Series) -> None:
+        kinds = {"item": pl.UInt32, "trained": pl.Boolean, "weight": pl.Float32}
+        self.pairs = pl.DataFrame(schema=kinds)
+        if users.count():  # else nobody has one
+            pairs = run.seen_pairs()
+            self.starts = starts_of(pairs["user"].to_numpy(), run.users.height)
+            self.pairs = pairs.select(*kinds)
+
+    def of(self, user: int | None) -> pl.DataFrame:
+        """The pairs of a user.
+
+        Args:
+            user: an index; None for one whom the run does not know.
+        """
+        if user is None:
+            return self.pairs.clear()
+        return self.pairs[self.starts[user] : self.starts[user + 1]]
 
 
 class _Folding:
@@ -341,14 +352,17 @@ class _Folding:
         info = run.info.interest
         self.deviation = info.deviation if info is not None and info.deviation else 1.0
 
-    def vectors(self, ratings: pl.DataFrame, user: int | None) -> UserVectors:
+    def vectors(
+        self, to_rate: pl.DataFrame, to_choose: pl.DataFrame, user: int | None
+    ) -> UserVectors:
         """The vectors of one user, (D + 1,) and (K,).
 
         Args:
-            ratings: columns ``item`` (an index) and ``rating``, (N,).
+            to_rate: what is new to the rating model: columns ``item`` (an index) and ``rating``,
+            to_choose: and what is new to the interest model.
             user: index of a user whom the run knows.
         """
-        item, rating = ratings["item"].to_numpy(), ratings["rating"].to_numpy()
+        item, rating = to_rate["item"].to_numpy(), to_rate["rating"].to_numpy()
         known = None if user is None else self.order.vectors(np.array([user]))
         of_rating, of_interest = None, None
         if self.has_rating:
@@ -357,7 +371,8 @@ class _Folding:
             if len(item):
                 of_rating = self.order.predictor.fold_in(item, rating, self.l2, trained)
         if self.order.interest is not None:
-            of_interest = self.order.interest.fold_in(item, self.weights(ratings))
+            chosen = to_choose["item"].to_numpy()
+            of_interest = self.order.interest.fold_in(chosen, self.weights(to_choose))
             if known is not None and known.interest is not None:
                 of_interest = of_interest + known.interest[0]
         return UserVectors(of_rating, of_interest)
