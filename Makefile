@@ -37,6 +37,7 @@ demo: .venv/.installed
 	$(call run,$(CFCLI) train --data $(DEMO)/data --config configs/ncf.toml --out $(DEMO)/ncf)
 	$(call run,$(CFCLI) evaluate $(DEMO)/mf)
 	$(call run,$(CFCLI) evaluate $(DEMO)/ncf)
+	$(call run,$(CFCLI) recommend $(DEMO)/mf --user 2 -n 5)
 	$(call run,$(CFCLI) export-embeddings $(DEMO)/mf --titles)
 	$(call run,$(CFCLI) similar $(DEMO)/mf --title "toy story")
 	@echo

@@ -36,8 +36,9 @@ OWN = {  # flags of train, flags of recommend
     "cfcli": ("", ""),
     "cfcli --by interest": ("", "--by interest"),
     "cfcli --by rating": ("", "--by rating"),
-    "cfcli --diversify 0.2": ("", "--diversify 0.2"),
+    "cfcli --diversify 0.3": ("", "--diversify 0.3"),
     "cfcli --diversify 0.5": ("", "--diversify 0.5"),
+    "cfcli --diversify 0.7": ("", "--diversify 0.7"),
     "cfcli --model ncf --dim 5": ("--model ncf --dim 5", ""),
 }
 

@@ -437,6 +437,9 @@ class _Lines:
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.epochs = epochs
 
+    def stage(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
     def batch(self, done: int) -> None:
         pass
 

@@ -75,6 +75,8 @@ def evaluate(
 
     Example: cfcli evaluate --min-gain-over bias
     """
+    if no_lists and min_ndcg_over != "none":
+        raise ConfigError("--min-ndcg-over cannot be combined with --no-lists")
     if per_row and per_row.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--per-row {per_row}: the name must end in .csv or .parquet")
 
@@ -97,6 +99,8 @@ def evaluate(
 
         outputs.write([rows], str(per_row))
     console.table(_table(evaluated), to_json(evaluated))
+    if evaluated.lists is None and lists is not None:
+        console.note("lists are not judged by rows that a model was fitted on or does not know")
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:
         found = charts.of_judgement(diagnostics.diagnose(loaded, rows))
@@ -145,22 +149,25 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
         f"lists of {found.k} items for {found.users:,} users; liked: {found.liked_from:g} or more"
     )
     table = Table(title=title, title_justify="left")
-    names = ("", "nDCG all", "liked", "recall all", "liked", "coverage", "novelty")
+    names = ("", "nDCG liked", "nDCG all", "recall liked", "coverage", "novelty")
     for name in names:
         table.add_column(name, justify="right" if name else "left")
     for key, name in ORDERS.items():
         one = getattr(found, key)
         if one is None:
             continue
-        values = (one.all.ndcg, one.liked.ndcg, one.all.recall, one.liked.recall)
+        values = (one.liked.ndcg, one.all.ndcg, one.liked.recall)
         cells = [*(_shown(value, "-") for value in values), f"{one.coverage:.1%}"]
         style = "bold" if one is found.list else ""
         table.add_row(name, *cells, f"{one.novelty:.1f}", style=style)
     difference = found.ndcg_difference_to_popular
     if math.isnan(difference.value):
-        return [table, "no user liked a held-out row"]
+        return [table, f"no held-out row was rated {found.liked_from:g} or more"]
     verdict = _verdict(difference, higher_is_better=True)
-    return [table, f"nDCG liked minus most rated: {_shown_interval(difference)}: {verdict})"]
+    return [
+        table,
+        f"nDCG liked, less that of most rated: {_shown_interval(difference)}: {verdict})",
+    ]
 
 
 def _shown_interval(found: "Interval") -> str:

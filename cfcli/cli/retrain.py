@@ -137,7 +137,7 @@ def retrain(
             values = prometheus.gauges(place, night, code, seconds)
             prometheus.write(metrics_file, store, values)
     if is_live():
-        for note in [*night.notes, *([night.note] if night.note else [])]:
+        for note in night.notes:
             console.note(note)
     console.say(safe(night.line()))
     console.result(str(place.current()), to_json(night))

@@ -50,12 +50,12 @@ def similar(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the items nearest to an item by their embeddings.
+    """List the items nearest to an item.
 
-    Vectors of rarely rated items are mostly noise. So the cosine of items i
-    and j is multiplied by n_ij / sqrt((n_i + 10) (n_j + 10)), where n_i and n_j
-    are their training ratings and n_ij the users who rated both. dot and
-    euclidean are not weighted; there, --min-ratings 50 may help.
+    Items are near if the same users choose them and rate them alike: cosine
+    compares the vectors of both models, weighted by how many users rated both.
+    dot and euclidean compare the embeddings of the rating model as they are;
+    there, --min-ratings 50 may help.
 
     Creates nothing.
 

@@ -110,9 +110,9 @@ def _say_interest(console: Out, info: "RunInfo") -> None:
     found = info.interest
     if found is None or found.weights is None:
         reason = found.reason if found else None
-        console.note(f"no interest model, so lists are ordered by predicted rating: {reason}")
+        console.note(f"no interest model ({reason}), so lists are ordered by predicted rating")
         return
-    chosen = "fixed settings, as there are too few validation rows to choose by"
+    chosen = "fixed settings, as there are not enough validation rows to choose by"
     if found.val:
         chosen = f"val nDCG@10 {found.val.ndcg:.4f} for liked rows"
     console.say(f"interest model of dimension {found.dim}: {chosen}, {found.seconds:.1f} s")
@@ -171,6 +171,11 @@ class Progress:
         self.console.say(f"{what} on {device}, {batches:,} steps an epoch")
         if self.bar:
             self.bar.update(self.task, total=batches, description=f"epoch 1/{epochs}")
+
+    def stage(self, text: str) -> None:
+        self.console.say(text)
+        if self.bar:
+            self.bar.update(self.task, total=None, completed=0, description=text, last="")
 
     def batch(self, done: int) -> None:
         if self.bar:

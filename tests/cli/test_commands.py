@@ -143,15 +143,14 @@ def test_a_run_without_an_interest_model_says_so(project: Path) -> None:
     done = run_cfcli(
         "train", "--epochs", "2", "--no-interest", "--json", "--out", "plain", cwd=project
     )
-    assert "note: no interest model, so lists are ordered by predicted rating: --no-interest" in (
-        done.stderr
-    )
+    said = "note: no interest model (--no-interest), so lists are ordered by predicted rating"
+    assert said in done.stderr
     result = json.loads(done.stdout)
     assert result["interest"]["reason"] == "--no-interest"
     assert result["refit"]["interest_rows"] == 0
     done = run_cfcli("recommend", "plain", "--user", "1", cwd=project)
     assert done.returncode == 0
-    assert "note: ordered by predicted rating: no interest model: --no-interest" in done.stderr
+    assert "note: ordered by predicted rating: no interest model (--no-interest)" in done.stderr
     done = run_cfcli("recommend", "plain", "--user", "1", "--by", "interest", cwd=project)
     assert done.returncode == 2
     found = json.loads(run_cfcli("evaluate", "plain", "--json", cwd=project).stdout)["lists"]
@@ -164,7 +163,8 @@ def test_bars_for_lists(project: Path) -> None:
     found = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)["lists"]
     better = found["list"]["liked"]["ndcg"] > found["popular"]["liked"]["ndcg"]
     assert run_cfcli(*args, "popular", cwd=project).returncode == (0 if better else 6)
-    done = run_cfcli(*args, "rating", "--no-lists", cwd=project)
+    assert run_cfcli(*args, "rating", "--no-lists", cwd=project).returncode == 2
+    done = run_cfcli(*args, "rating", "--split", "train", cwd=project)
     assert (done.returncode, "no lists were judged" in done.stderr) == (6, True)
 
 

@@ -56,6 +56,8 @@ class Night(Findings):
             "run": self.run.name,
             "rmse": _shown(self.model.rmse if self.model else None),
             "champion_rmse": _shown(self.champion.rmse if self.champion else None),
+            "ndcg": _shown(self.model.ndcg if self.model else None),
+            "champion_ndcg": _shown(self.champion.ndcg if self.champion else None),
             "bias_rmse": _shown(self.baselines["bias"].rmse if self.baselines else None),
             "rows": "-" if self.n is None else self.n,
             "ratings": self.ratings,
@@ -66,7 +68,8 @@ class Night(Findings):
             "seconds": f"{self.seconds:.1f}",
         }
         text = " ".join(f"{name}={value}" for name, value in values.items())
-        return f'{now()} retrain {text} reason="{self.reason}"'
+        note = f' note="{self.note}"' if self.note else ""
+        return f'{now()} retrain {text} reason="{self.reason}"{note}'
 
 
 def _shown(rmse: float | None) -> str:

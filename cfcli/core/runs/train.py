@@ -22,6 +22,7 @@ from cfcli.core.training.plan import memory
 from cfcli.core.training.plan.advice import refuse, settled
 from cfcli.core.training.plan.machine import available
 from cfcli.core.training.plan.sizing import Job
+from cfcli.core.training.signals import number_of
 
 if TYPE_CHECKING:
     from cfcli.core.training.interest import FittedInterest
@@ -117,19 +118,30 @@ def train(
             )
         if whole:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
-        interest = _interest(dataset, config, model, begin)
+        stopped_by = model.stopped_by
+        try:
+            interest = _interest(dataset, config, model, begin, progress)
+        except (KeyboardInterrupt, SystemExit) as signal:  # the rating model is whole
+            if whole:
+                raise
+            stopped_by = number_of(signal)
+            interest = "a signal came while it was fitted; train again"
         info = write_run(new, dataset, config, model, interest)
-    return TrainedRun(new.path, info, model.stopped_by)
+    return TrainedRun(new.path, info, stopped_by)
 
 
 def _interest(
-    dataset: Dataset, config: TrainConfig, model: "TrainedModel", begin: float
+    dataset: Dataset,
+    config: TrainConfig,
+    model: "TrainedModel",
+    begin: float,
+    progress: Progress | None,
 ) -> "FittedInterest | str":
     """The interest model, or why there is none."""
     if config.interest is False:
         return "--no-interest"
     if model.stopped_by:
-        return "the training was stopped; 'cfcli train --resume' goes on and fits it"
+        return "the training was stopped"
     limit = config.max_seconds()
     if limit is not None and time.perf_counter() - begin >= limit:
         return f"--max-time {config.max_time} was over"
@@ -142,6 +154,8 @@ def _interest(
     from cfcli.core.models.scoring import Predictor
     from cfcli.core.training.interest import fit
 
+    if progress:
+        progress.stage("fitting the interest model")
     shape = model.shape
     return fit(
         dataset.blocks("train"),

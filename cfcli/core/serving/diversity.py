@@ -47,13 +47,15 @@ def _chosen(unit: Floats, scores: Floats, n: int, share: float) -> NDArray[np.in
     span = np.maximum(np.where(there, scores, lowest).max(axis=1, keepdims=True) - lowest, 1e-12)
     relevance = np.where(there, (np.where(there, scores, 0) - lowest) / span, ABSENT)
     row = np.arange(len(scores))
+    taken = np.zeros(scores.shape, bool)
     nearest = np.full(scores.shape, -1.0)  # to what is on the list
     found = np.empty((len(scores), n), np.int64)
     for place in range(n):
-        gain = (1 - share) * relevance - (share * nearest if place else 0)
-        best = gain.argmax(axis=1)
+        wanted = np.where(there, (1 - share) * relevance, ABSENT)
+        gain = wanted - share * nearest if place else relevance
+        best = np.where(taken, -np.inf, gain).argmax(axis=1)
         found[:, place] = best
         cosine = np.einsum("bmk,bk->bm", unit, unit[row, best])
         nearest = np.maximum(nearest, cosine)
-        relevance[row, best] = -np.inf
+        taken[row, best] = True
     return found

@@ -13,6 +13,7 @@ from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
 
+LEADING = 64  # directions by which items are alike; further ones are those of few items
 By = Literal["list", "interest", "rating"]
 
 
@@ -89,11 +90,12 @@ class Order:
 
     @property
     def item_vectors(self) -> Floats:
-        """What tells how alike items are, (I, K): the vectors of the interest model, or else those
-        of the rating model."""
+        """What tells how alike items are, (I, K): the leading directions of the interest model, or
+        else the embeddings of the rating model; from their mean."""
+        found = self.predictor.tensors["item_embedding.weight"]
         if self.interest is not None:
-            return self.interest.item
-        return self.predictor.tensors["item_embedding.weight"]
+            found = self.interest.item[:, :LEADING]
+        return np.asarray(found - found[self.known].mean(axis=0), np.float32)
 
     def vectors(self, users: NDArray[np.int64]) -> UserVectors:
         """Users of the run.
@@ -152,9 +154,9 @@ def vectors(run: Run, kind: By) -> Pair[Floats]:
         ConfigError: the run has no such vectors: it has no interest model, or the scores of its
             rating model are not linear.
     """
-    order = Order.of(run, kind)
-    if order.by != kind:
+    if kind != "rating" and run.interest is None:
         raise ConfigError(f"--vectors {kind}: {run.path} has no interest model{why_none(run)}")
+    order = Order.of(run, kind)
     parts = []
     if kind != "interest":
         head = order.predictor.head
@@ -205,4 +207,4 @@ def why_none(run: Run) -> str:
     info = run.info.interest
     if info is None:
         return "; runs have one since version 0.2: train again"
-    return f": {info.reason}"
+    return f" ({info.reason})"

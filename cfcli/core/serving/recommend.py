@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -112,6 +112,15 @@ class Choice:
     why: int = 0
     diversify: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, least in (("n", 1), ("min_ratings", 0), ("why", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: {getattr(self, name)} is below {least}")
+        if self.by not in get_args(By):
+            raise ConfigError(f"by: {self.by!r} is none of {', '.join(get_args(By))}")
+        if not 0 <= self.diversify <= 1:
+            raise ConfigError(f"diversify: {self.diversify} is not between 0 and 1")
+
 
 @dataclass(frozen=True)
 class Recommendations:
@@ -159,10 +168,13 @@ def recommend(
     """
     order = Order.of(run, choice.by)
     notes = []
+    if users is not None:
+        users = users.unique(maintain_order=True)
     if order.by != choice.by:
         notes.append(f"ordered by predicted rating: no interest model{why_none(run)}")
     if choice.why and order.interest is None:
-        raise ConfigError("--why: only the interest model has reasons; order by list or interest")
+        why = why_none(run) if run.interest is None else "; order by list or interest"
+        raise ConfigError(f"--why: reasons come from the interest model alone{why}")
     if ratings is not None:
         chosen, said = folded_users(
             run, order, _read(ratings), users, include_seen=choice.include_seen
@@ -281,12 +293,12 @@ def folded_users(
     has_rating = KINDS[run.info.model].has_linear_space
     if not has_rating and order.interest is None:
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form, and it is "
-            "ordered by predicted rating; use an mf, or a run with an interest model"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; order by "
+            "interest, or use an mf"
         )
     notes = []
     if not has_rating:
-        notes.append(f"{run.info.model} predicts no ratings for new users: ordered by interest")
+        notes.append(f"{run.info.model} folds no ratings in: ordered by interest alone")
     wanted = ratings["user_id"].unique(maintain_order=True) if ids is None else ids
     known = ratings.with_columns(
         item=run.ids.item.index(ratings["item_id"]), user=run.ids.user.index(ratings["user_id"])
@@ -295,10 +307,12 @@ def folded_users(
     users = run.ids.user.index(wanted)
     folding, histories = _Folding(run, order, has_rating), _Histories(run, users)
     vectors, rated, parts, trained = [], [], [], 0
+    left_out: list[str] = []
     for name, user in zip(wanted, users, strict=True):
         part = groups.get(name, known.clear())
         if user is None and not part.height:
-            raise InputError(f"user '{name}': no rating of an item that {run.path} knows")
+            left_out.append(name)
+            continue
         past = histories.of(user)
         to_rate = part.filter(~pl.col("item").is_in(past.filter("trained")["item"].implode()))
         chosen = past.filter(pl.col("weight") > 0)
@@ -313,7 +327,14 @@ def folded_users(
         )
         parts.append(np.union1d(past["item"], part["item"]))
     if trained:
-        notes.append(f"{trained:,} ratings were trained on already and are left out")
+        notes.append(f"ratings left out, as they were trained on already: {trained:,}")
+    if left_out:
+        unknown = f"no rating of an item that {run.path} knows"
+        if not vectors:
+            raise InputError(f"user '{left_out[0]}': {unknown}")
+        more = f" and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
+        notes.append(f"user '{left_out[0]}'{more}: {unknown}; left out")
+        wanted = wanted.filter(~wanted.is_in(left_out))
     seen = None
     if not include_seen and parts:
         seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))

@@ -61,6 +61,13 @@ class Progress(Protocol):
             epochs: how many there may be, at most.
         """
 
+    def stage(self, text: str) -> None:
+        """Another part of the work begins, which has no epochs.
+
+        Args:
+            text: what it is.
+        """
+
     def batch(self, done: int) -> None:
         """Some steps of the running epoch are over.
 
@@ -80,6 +87,7 @@ class Silent:
     """Watches nothing."""
 
     def start(self, device: str, batches: int, epochs: int) -> None: ...
+    def stage(self, text: str) -> None: ...
     def batch(self, done: int) -> None: ...
     def epoch(self, row: Epoch) -> None: ...
 

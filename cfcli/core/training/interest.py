@@ -26,8 +26,8 @@ from cfcli.core.training import cooccurrence
 from cfcli.core.training.plan import sizing
 
 POWERS = 8  # iterations that find the subspace
-# Penalties that are tried, as shares of the largest squared singular value; of the first of them a
-# data set with few rows is content.
+# Penalties that are tried, as shares of the largest squared singular value. The first is taken where
+# nothing can be chosen.
 PENALTY = 1 / 40
 PENALTIES = PENALTY * 2.0 ** np.array([0, 1, 2, 4, -1, -2, -3, -5, -7])
 STEPS = 2.0 ** np.array([0, 0.5, -0.5])  # around the best of them

@@ -52,6 +52,17 @@ class SignalWatch:
         self.number = number
 
 
+def number_of(stop: KeyboardInterrupt | SystemExit) -> int:
+    """The number of the signal that an exception stands for, as the command line raises it.
+
+    Args:
+        stop: what ended the work.
+    """
+    if isinstance(stop, SystemExit) and isinstance(stop.code, int) and stop.code > 128:
+        return stop.code - 128
+    return int(signal.SIGINT)
+
+
 def raise_stopped(number: int) -> None:
     """Says which signal ended the work before it came to anything.
 

@@ -27,6 +27,12 @@ def test_places_without_an_item_come_last() -> None:
     assert not np.isfinite(scores[0, found[0, 2]])
 
 
+def test_with_all_the_weight_only_the_first_item_is_chosen_by_its_score() -> None:
+    found = diversified(ITEMS, SCORES, VECTORS, 4, 1.0)[0].tolist()
+    assert found[:2] == [0, 2]  # the least like the best
+    assert sorted(found) == [0, 1, 2, 3]
+
+
 def test_users_are_independent() -> None:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(50, 4)).astype(np.float32)

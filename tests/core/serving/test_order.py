@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import planted
@@ -134,7 +135,7 @@ def test_new_ratings_of_a_known_user_move_the_trained_vectors(run: Run) -> None:
     found = recommend(
         run, choice=Choice(n=60), ratings=text_source(f"user,item,rating\n93,{trained},3\n")
     )
-    assert found.notes == ["1 ratings were trained on already and are left out"]
+    assert found.notes == ["ratings left out, as they were trained on already: 1"]
     rows = pl.concat(found.blocks)
     same = recommend_frame(run, ME, Choice(n=60))
     assert rows["movieId"].to_list() == same["movieId"].to_list()
@@ -149,7 +150,7 @@ def test_new_ratings_of_a_known_user_move_the_trained_vectors(run: Run) -> None:
 def test_a_network_folds_new_users_into_the_interest_model_alone(network: Run) -> None:
     mine = text_source("user,item,rating\nnew,100,4\nnew,97,4\nnew,94,4\n")
     found = recommend(network, choice=Choice(n=6), ratings=mine)
-    assert found.notes == ["ncf predicts no ratings for new users: ordered by interest"]
+    assert found.notes == ["ncf folds no ratings in: ordered by interest alone"]
     rows = pl.concat(found.blocks)
     assert rows["prediction"].null_count() == 6
     assert [(100 - item) % 3 for item in rows["movieId"]] == [0] * 6
@@ -160,7 +161,7 @@ def test_a_network_folds_new_users_into_the_interest_model_alone(network: Run) -
 def test_a_run_without_an_interest_model_says_so(tmp_path: Path) -> None:
     ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
     run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 3], [2, 2], [3, 1]])
-    assert recommend(run).notes == ["ordered by predicted rating: no interest model: made by hand"]
+    assert recommend(run).notes == ["ordered by predicted rating: no interest model (made by hand)"]
     assert recommend(run, choice=Choice(by="rating")).notes == []
     with pytest.raises(ConfigError, match="--by interest"):
         recommend(run, choice=Choice(by="interest"))
@@ -192,3 +193,22 @@ def test_what_has_no_vectors_is_refused(network: Run, tmp_path: Path) -> None:
     run = make_run(tmp_path, "user,item,rating\n1,10,1\n1,20,5\n", [[1, 0]], [[1, 3], [2, 2]])
     with pytest.raises(ConfigError, match="no interest model"):
         vectors(run, "list")
+
+
+def test_users_are_listed_once_and_unknown_ones_are_named(run: Run) -> None:
+    twice = pl.Series(["93", "92", "93"])
+    assert recommend_frame(run, twice, Choice(n=1))["userId"].to_list() == [93, 92]
+    file = text_source("user,item,rating\nann,100,4\nann,97,5\nbob,nothing,3\n")
+    found = recommend(run, choice=Choice(n=2), ratings=file)
+    assert found.notes == [f"user 'bob': no rating of an item that {run.path} knows; left out"]
+    assert pl.concat(found.blocks)["userId"].to_list() == ["ann", "ann"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"n": 0}, {"by": "fame"}, {"diversify": 1.5}, {"why": -1}, {"min_ratings": -1}],
+    ids=str,
+)
+def test_what_is_asked_for_is_checked(keys: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(keys))):
+        Choice(**keys)

@@ -297,6 +297,9 @@ class Watch(Silent):
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.started = device, batches, epochs
 
+    def stage(self, text: str) -> None:
+        raise AssertionError("there is nothing but epochs")
+
     def batch(self, done: int) -> None:
         self.batches.append(done)
         self.do_batch(done)

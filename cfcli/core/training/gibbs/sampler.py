@@ -392,6 +392,10 @@ class Sampler:
         self.alpha = state["alpha"]
         self.mse = state["mse"]
         self.generator.source.set_state(state["generator"].cpu())
+        # Where no sweep follows, the sample itself stands for its expectations.
+        self.known_items = self.items.vectors.clone()
+        for side in (self.users, self.items):
+            side.expected = side.vectors.clone()
 
     def _parts(self) -> dict[str, Side | Posterior]:
         """What has a state of its own, by its name in checkpoints."""
