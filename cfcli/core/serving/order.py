@@ -115,7 +115,7 @@ class Order:
         rating = None if users.rating is None else self.predictor.scores(users.rating)
         if self.interest is None or users.interest is None:
             assert rating is not None
-            return Scores(rating.copy(), rating)
+            return Scores(rating, rating)  # one array: a copy would cost as much as the product
         interest = self.interest.scores(users.interest)
         if self.by == "interest":
             return Scores(interest, rating)
