@@ -16,11 +16,13 @@ from cfcli.core.data.prepare import prepare
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.inputs.ratings import Source
+from cfcli.core.runs import train as fitting
 from cfcli.core.runs import writing
 from cfcli.core.runs.run import FILES, Run
 from cfcli.core.serving.similar import similar
 from cfcli.core.storage import manifests
 from cfcli.core.storage.schema import to_json
+from cfcli.core.training import interest
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +257,24 @@ def test_a_run_without_validation_rows_says_so(tmp_path: Path) -> None:
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2))
     assert to_json(run.info)["val"] == {"mse": None, "rmse": None, "mae": None}
     assert (run.info.best_epoch, run.history.height) == (2, 2)
+
+
+@pytest.mark.parametrize(("stop", "number"), [(SystemExit(143), 15), (KeyboardInterrupt(), 2)])
+def test_a_signal_during_the_interest_model_keeps_the_rating_model(
+    stop: BaseException, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: object) -> None:
+        raise stop
+
+    data = planted.dataset(tmp_path, planted.checkerboard())
+    monkeypatch.setattr(interest, "fit", stopped)
+    found = fitting.train(data, TrainConfig.of(epochs=2), tmp_path / "run")
+    assert found is not None
+    assert found.stopped_by == number
+    run = Run.load(tmp_path / "run")
+    assert run.interest is None
+    assert run.info.interest is not None
+    assert run.info.interest.reason == "a signal came while it was fitted; train again"
+    with pytest.raises(type(stop)):  # a night is begun again
+        fitting.train(data, TrainConfig.of(epochs=2), tmp_path / "night", whole=True)
+    assert not (tmp_path / "night").exists()
