@@ -10,17 +10,16 @@ from numpy.typing import NDArray
 
 from cfcli.core.metrics import lists as metrics
 from cfcli.core.metrics.intervals import Interval, mean_with_interval
-from cfcli.core.metrics.lists import K, Quality, coverage, mean_quality, ndcg, novelty, recall
+from cfcli.core.metrics.lists import K, Quality, coverage, mean_quality, novelty
 from cfcli.core.metrics.ratings import Floats as Doubles
 from cfcli.core.models.heads import Floats
-from cfcli.core.models.interest import popularity
 from cfcli.core.models.top import best_columns
 from cfcli.core.runs.run import Run, starts_of
 from cfcli.core.serving.order import Order
+from cfcli.core.serving.recommend import BLOCK
 from cfcli.core.storage.schema import left_out
 
 MOST_USERS = 20_000  # that are judged
-BLOCK = 8 << 20  # scores that are held at once
 ORDERS = {
     "popular": "most rated",
     "rating": "by rating",
@@ -189,9 +188,7 @@ class _Tally:
             liked: and which of them were liked, (B, I).
         """
         for found, relevant in ((self.all, every), (self.liked, liked)):
-            hits = np.take_along_axis(relevant, top, axis=1) & there
-            n = relevant.sum(axis=1)
-            found.append((ndcg(hits, n), recall(hits, n)))
+            found.append(metrics.judged(top, there, relevant))
         self.shown += np.bincount(top[there], minlength=len(self.shown))
 
 
@@ -203,7 +200,6 @@ class _Judge:
     ) -> None:
         self.order, self.k, self.users = Order.of(run), k, run.users.height
         self.starts, self.items = starts, items
-        self.popular = popularity(self.order.raters, self.order.known)
         names = ["popular", "rating", "interest", "list"]
         if self.order.interest is None:
             names.remove("interest")
@@ -217,7 +213,7 @@ class _Judge:
             rows: their held-out rows.
             liked_from: lowest rating of what a user liked.
         """
-        shape = len(users), len(self.popular)
+        shape = len(users), len(self.order.popularity)
         place = np.searchsorted(users, rows["user"].to_numpy())
         item, is_liked = rows["item"].to_numpy(), rows["rating"].to_numpy() >= liked_from
         relevant, liked = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -235,7 +231,7 @@ class _Judge:
     def _orders(self, users: NDArray[np.int64]) -> Orders:
         vectors = self.order.vectors(users)
         rating = self.order.predictor.scores(self.order.predictor.user_vectors(users))
-        found = {"popular": np.tile(self.popular, (len(users), 1)), "rating": rating}
+        found = {"popular": np.tile(self.order.popularity, (len(users), 1)), "rating": rating}
         if self.order.interest is None or vectors.interest is None:
             return found | {"list": rating.copy()}
         interest = self.order.interest.scores(vectors.interest)

@@ -77,6 +77,23 @@ def recall(hits: NDArray[np.bool_], relevant: NDArray[np.integer]) -> Floats:
     return found
 
 
+def judged(
+    top: NDArray[np.integer], there: NDArray[np.bool_], relevant: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """:func:`ndcg` and :func:`recall` of each list.
+
+    Args:
+        top: the items on the lists, best first, (B, K).
+        there: which places have an item at all, (B, K).
+        relevant: which items are relevant, (B, I).
+
+    Returns:
+        Both (B,).
+    """
+    hits, n = np.take_along_axis(relevant, top, axis=1) & there, relevant.sum(axis=1)
+    return ndcg(hits, n), recall(hits, n)
+
+
 def mean_quality(ndcgs: Floats, recalls: Floats) -> Quality:
     """Means over the users who have relevant items.
 

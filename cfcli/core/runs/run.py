@@ -89,9 +89,7 @@ class Run:
                 f"{file}: damaged: its tensors are not those of {self.info.model} on its users and "
                 "items"
             )
-        for tensor in tensors.values():
-            if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-                raise ArtifactError(f"{file}: damaged: not all of its numbers are finite")
+        _check_numbers(file, tensors)
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -249,9 +247,7 @@ class Run:
         wanted = {"user": (users, dim), "item": (items, dim), "scale": (items,)}
         if {name: tensor.shape for name, tensor in found.items()} != wanted:
             raise ArtifactError(f"{path}: damaged: its tensors are not of its users and items")
-        for tensor in found.values():
-            if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-                raise ArtifactError(f"{path}: damaged: not all of its numbers are finite")
+        _check_numbers(path, found)
         return Interest(found)
 
     def predictor(self) -> Predictor:
@@ -298,6 +294,13 @@ class Run:
                 f"not {wanted}); prepare that one again, or train again"
             )
         return dataset
+
+
+def _check_numbers(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    """Raises an ArtifactError unless all tensors of a file are finite and float32."""
+    for tensor in tensors.values():
+        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            raise ArtifactError(f"{path}: damaged: not all of its numbers are finite")
 
 
 def starts_of(user: NDArray[np.uint32], users: int) -> NDArray[np.int64]:

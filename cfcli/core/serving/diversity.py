@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcli.core.models.heads import Floats
+from cfcli.core.serving.similar import unit_vectors
 
 CANDIDATES = 10  # for each place of a list
 USERS = 64  # at once
@@ -31,9 +32,13 @@ def diversified(
     Returns:
         Places among the candidates, (B, n).
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     parts = [
-        _chosen(unit[items[start : start + USERS]], scores[start : start + USERS], n, share)
+        _chosen(
+            unit_vectors(vectors[items[start : start + USERS]]),
+            scores[start : start + USERS],
+            n,
+            share,
+        )
         for start in range(0, len(items), USERS)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, n), np.int64)

@@ -1,6 +1,7 @@
 """What lists of recommendations are ordered by."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -83,10 +84,15 @@ class Order:
         raters = run.items["n_ratings"].to_numpy()
         return cls(run.predictor(), interest if by != "rating" else None, weights, raters, by)
 
-    @property
+    @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Which items have training ratings, (I,)."""
         return self.raters > 0
+
+    @cached_property
+    def popularity(self) -> Floats:
+        """Logarithms of the numbers of ratings, standardised over the known items, (I,)."""
+        return popularity(self.raters, self.known)
 
     @property
     def item_vectors(self) -> Floats:
@@ -133,7 +139,7 @@ class Order:
         if rating is not None and weights.rating:
             found += weights.rating * standardised(rating, known)
         if weights.popularity:
-            found += weights.popularity * popularity(self.raters, known)
+            found += weights.popularity * self.popularity
         return found
 
 
@@ -179,7 +185,7 @@ def vectors(run: Run, kind: By) -> Pair[Floats]:
         Pair(weight * side.user / _deviations(side, order.known), side.item)
         for weight, side in zip((weights.rating, weights.interest), parts, strict=True)
     ]
-    counts = popularity(order.raters, order.known)[:, None]
+    counts = order.popularity[:, None]
     constant = np.full((run.users.height, 1), weights.popularity, np.float32)
     scaled.append(Pair(constant, counts))
     joined = Pair(*(np.hstack(sides) for sides in zip(*scaled, strict=True)))

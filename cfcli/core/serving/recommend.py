@@ -417,14 +417,12 @@ class Block(NamedTuple):
         items: indices, best first, (B, n).
         scores: what they are ordered by, (B, n); minus infinity where there are fewer items.
         ratings: predicted ratings, (B, n); None where the rating model does not know the users.
-        users: their vectors.
     """
 
     start: int
     items: NDArray[np.int64]
     scores: Floats
     ratings: Floats | None
-    users: UserVectors
 
 
 def top_items(
@@ -445,9 +443,9 @@ def top_items(
     width = len(allowed)
     block = max(1, BLOCK // width)
     n = min(n, width)
+    alike = order.item_vectors if diversify else None
     for start in range(0, len(users.ids), block):
-        part = users.part(order, slice(start, start + block))
-        scores, rating = order.scores(part)
+        scores, rating = order.scores(users.part(order, slice(start, start + block)))
         if not allowed.all():
             scores[:, ~allowed] = -np.inf
         if users.seen is not None:
@@ -457,16 +455,15 @@ def top_items(
                 np.arange(len(scores)), np.diff(starts[start : start + len(scores) + 1])
             )
             scores[row, items[first:last]] = -np.inf
-        candidates = min(n * CANDIDATES, width) if diversify else n
-        best, found = best_columns(scores, candidates)
-        if diversify:
-            places = diversified(best, found, order.item_vectors, n, diversify)
+        best, found = best_columns(scores, n if alike is None else min(n * CANDIDATES, width))
+        if alike is not None:
+            places = diversified(best, found, alike, n, diversify)
             best = np.take_along_axis(best, places, axis=1)
             found = np.take_along_axis(found, places, axis=1)
         ratings = None
         if rating is not None:
             ratings = order.predictor.rating(np.take_along_axis(rating, best, axis=1))
-        yield Block(start, best, found, ratings, part)
+        yield Block(start, best, found, ratings)
 
 
 def _allowed(run: Run, choice: Choice) -> NDArray[np.bool_]:
@@ -493,9 +490,7 @@ def _blocks(run: Run, order: Order, users: Users, choice: Choice) -> Iterator[pl
     item_ids, user_ids = _typed(run.items[columns["item"]]), _typed(users.ids)
     if not len(users.ids):
         none = np.zeros((0, 1), np.float32)
-        blocks: Iterable[Block] = [
-            Block(0, none.astype(np.int64), none, none, UserVectors(None, None))
-        ]
+        blocks: Iterable[Block] = [Block(0, none.astype(np.int64), none, none)]
     else:
         blocks = top_items(order, users, choice.n, allowed, choice.diversify)
     for block in blocks:

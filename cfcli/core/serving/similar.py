@@ -128,9 +128,9 @@ def unit_vectors(vectors: Floats) -> Floats:
     """Vectors of length 1, or 0 where there is none.
 
     Args:
-        vectors: (N, D).
+        vectors: (..., D).
     """
-    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    found: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
     return found
 
 

@@ -6,11 +6,10 @@ from itertools import product
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from cfcli.core.data.blocks import Blocks, in_blocks
-from cfcli.core.metrics.lists import K, Quality, mean_quality, ndcg, recall
+from cfcli.core.metrics.lists import K, Quality, judged, mean_quality
 from cfcli.core.models.heads import Floats
 from cfcli.core.models.interest import (
     Interest,
@@ -311,16 +310,9 @@ class Judge:
             top, best = best_columns(scores, min(K, scores.shape[1]))
             there = np.isfinite(best)
             sides = self.relevant, self.liked
-            of_all, of_liked = (self._quality(top, there, relevant) for relevant in sides)
+            of_all, of_liked = (mean_quality(*judged(top, there, side)) for side in sides)
             found.append((of_all.ndcg, of_all.recall, of_liked.ndcg, of_liked.recall))
         return np.array(found)
-
-    def _quality(
-        self, top: NDArray[np.int64], there: NDArray[np.bool_], relevant: NDArray[np.bool_]
-    ) -> Quality:
-        hits = np.take_along_axis(relevant, top, axis=1) & there
-        n = relevant.sum(axis=1)
-        return mean_quality(ndcg(hits, n), recall(hits, n))
 
 
 def _merit(found: Floats) -> Floats:
