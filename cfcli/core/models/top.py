@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.floating]
-GROUP = 64  # items of which only the best is looked at first
+LEAST_GROUP = 8  # columns, below which looking at groups saves nothing
 
 
 def best_places(scores: Scores, n: int) -> NDArray[np.int64]:
@@ -32,14 +32,16 @@ def best_columns(scores: Scores, n: int) -> tuple[NDArray[np.int64], Scores]:
         Columns and scores, both (B, n).
     """
     rows, width = scores.shape
-    groups = width // GROUP
+    group = int((width / n) ** 0.5)  # looks at the fewest numbers, those of groups and of columns
+    groups = width // max(group, 1)
     row = np.arange(rows)[:, None]
     columns: NDArray[np.int64]
-    if groups > 4 * n:
-        best = scores[:, : groups * GROUP].reshape(rows, groups, GROUP).max(axis=2)
+    if group >= LEAST_GROUP:
+        # A group is every so many-th column: the maximum then runs along the rows in memory.
+        best = scores[:, : groups * group].reshape(rows, group, groups).max(axis=1)
         top = np.argpartition(best, groups - n, axis=1)[:, groups - n :]
-        columns = (top[:, :, None] * GROUP + np.arange(GROUP)).reshape(rows, -1)
-        rest = np.broadcast_to(np.arange(groups * GROUP, width), (rows, width - groups * GROUP))
+        columns = (top[:, :, None] + groups * np.arange(group)).reshape(rows, -1)
+        rest = np.broadcast_to(np.arange(groups * group, width), (rows, width - groups * group))
         columns = np.concatenate([columns, rest], axis=1)
         found = scores[row, columns]
     else:

@@ -78,7 +78,7 @@ def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, t
     order = Order(found, None, Weights(), np.ones(ITEMS, int), "rating")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
-        patch.setattr(top, "GROUP", 8)
+        patch.setattr(top, "LEAST_GROUP", 2)
         blocks = list(top_items(order, users, n, allowed))
     assert [block.start for block in blocks] == [0, 5, 10, 15]
     items = np.concatenate([block.items for block in blocks])
