@@ -2,11 +2,13 @@
 training, for all held-out rows and for liked ones.
 
     python benchmarks/lists.py [--ml-100k FOLDER] [--ml-1m RATINGS] [--small RATINGS]
-    [--files NAME TRAIN TEST] [--folder benchmark-data/lists] [--only NAME ...]
+    [--cut N ...] [--files NAME TRAIN TEST] [--folder benchmark-data/lists] [--only NAME ...]
 
 FOLDER has u.data and u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV
 of it. ML-1M and the small one are split at random (the first fifth of
-``numpy.random.default_rng(7).permutation``), u.data by time: each user's last fifth is held out.
+``numpy.random.default_rng(7).permutation``), u.data by time: each user's last fifth is held out (for
+cfcli its validation rows are the last before, by ``--split user-last``).
+--cut makes sparse data of ML-1M: at most N ratings of each user, of which a fifth or one is held out.
 --files takes any other split, as CSV files with columns user, item and rating.
 
 Liked is what was rated a quarter below the top of the scale or higher. The methods of
@@ -82,11 +84,26 @@ def by_time(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return train, test
 
 
+def cut(rows: list[Row], most: int) -> tuple[list[Row], list[Row]]:
+    """A few ratings of each user, drawn at random, of which a fifth, or one, is held out."""
+    random = np.random.default_rng(7)
+    of_users: dict[str, list[Row]] = {}
+    for row in rows:
+        of_users.setdefault(row.user, []).append(row)
+    train, test = [], []
+    for own in of_users.values():
+        kept = [own[k] for k in random.permutation(len(own))[:most]]
+        held = max(1, most // 5)
+        test += kept[:held]
+        train += kept[held:]
+    return train, test
+
+
 def write(path: Path, rows: Iterable[Row]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["user", "item", "rating"])
-        writer.writerows(row[:3] for row in rows)
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
 
 
 def make_environment(folder: Path) -> Path:
@@ -117,7 +134,8 @@ def own_lists(name: str, folder: Path) -> str:
         data = folder / "data"
         if not data.exists():
             files = folder / "train.csv", "--test-file", folder / "test.csv"
-            measuring.cfcli("prepare", *files, "--val-size", "0.1", "--out", data)
+            split = ("--split", "user-last") if "by-time" in folder.name else ()
+            measuring.cfcli("prepare", *files, *split, "--val-size", "0.1", "--out", data)
         cost = measuring.cfcli("train", "--data", data, *flags.split(), "--no-plots", "--out", run)
         seconds = f"train {cost.seconds:.1f} s"
     where = "--all", "--seen", folder / "train.csv", "--out", folder / "lists.csv"
@@ -178,6 +196,7 @@ def main() -> None:
     parser.add_argument("--ml-100k", type=Path)
     parser.add_argument("--ml-1m", type=Path)
     parser.add_argument("--small", type=Path)
+    parser.add_argument("--cut", type=int, nargs="*", default=[])
     parser.add_argument("--files", nargs=3, action="append", default=[])
     parser.add_argument("--folder", type=Path, default=Path("benchmark-data/lists"))
     parser.add_argument("--only", nargs="*", default=[])
@@ -192,6 +211,8 @@ def main() -> None:
         splits["small 80/20"] = at_random(ratings(args.small))
     if args.ml_1m:
         splits["1M 80/20"] = at_random(ratings(args.ml_1m))
+        for most in args.cut:
+            splits[f"1M cut to {most}"] = cut(ratings(args.ml_1m), most)
     for name, train, test in args.files:
         splits[name] = ratings_of(Path(train)), ratings_of(Path(test))
     python = make_environment(args.folder.resolve() / "environment")

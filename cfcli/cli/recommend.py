@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+    from cfcli.core.runs.run import Run
+
 NUMBERS = ("rank", "score", "prediction", "ratings")
 SHOWN = 20  # users at most whose rows are drawn as tables
 
@@ -135,17 +137,33 @@ def recommend(
     for note in found.notes:
         console.note(note)
     if out == "-" and not json and sys.stdout.isatty() and found.users <= SHOWN:
+        titles = _titles(loaded)
+        rows = 0
         for block in found.blocks:
+            rows += block.height
             for (who,), part in block.group_by(columns["user"], maintain_order=True):
-                console.stdout.print(_table(who, part.drop(columns["user"])))
-        return
-    rows = write(found.blocks, out, json=json, safe=excel_safe)
+                console.stdout.print(_table(who, part.drop(columns["user"]), titles))
+    else:
+        rows = write(found.blocks, out, json=json, safe=excel_safe)
+    if rows < n * found.users:
+        console.note(
+            f"{rows:,} items on lists that have room for {n * found.users:,}: there are not more "
+            "to choose from"
+        )
     if out != "-":
         console.say(f"{rows:,} rows for {found.users:,} users")
         console.result(out, {"file": out, "rows": rows, "users": found.users})
 
 
-def _table(user: object, rows: "pl.DataFrame") -> "Table":
+def _titles(run: "Run") -> dict[str, str]:
+    """Titles by item id, where the run knows them."""
+    if "title" not in run.items.columns:
+        return {}
+    known = run.items.select(run.info.columns.item, "title").drop_nulls()
+    return {str(item): title for item, title in known.iter_rows()}
+
+
+def _table(user: object, rows: "pl.DataFrame", titles: dict[str, str]) -> "Table":
     """The items for one user."""
     from rich.table import Table
 
@@ -156,6 +174,8 @@ def _table(user: object, rows: "pl.DataFrame") -> "Table":
         rating = None if row["prediction"] is None else f"{row['prediction']:.2f}"
         cells = row | {"score": f"{row['score']:.3f}", "prediction": rating}
         if "because" in row:
-            cells["because"] = ", ".join(map(str, row["because"]))
+            cells["because"] = "; ".join(
+                titles.get(str(item), str(item)) for item in row["because"]
+            )
         table.add_row(*(safe("-" if cell is None else cell) for cell in cells.values()))
     return table

@@ -113,6 +113,9 @@ def _say_interest(console: Out, info: "RunInfo") -> None:
         console.note(f"no interest model ({reason}), so lists are ordered by predicted rating")
         return
     chosen = "fixed settings, as there are not enough validation rows to choose by"
+    if found.reason:
+        console.note(f"interest model: --max-time: {found.reason}")
+        chosen = "fixed settings"
     if found.val:
         chosen = f"val nDCG@10 {found.val.ndcg:.4f} for liked rows"
     console.say(f"interest model of dimension {found.dim}: {chosen}, {found.seconds:.1f} s")

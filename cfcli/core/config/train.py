@@ -238,6 +238,11 @@ class TrainConfig(Settings):
         "Fit the interest model, which orders lists; by default where it fits in memory.",
         may_change=True,
     )
+    refit: Literal["none", "val"] = key(
+        "val",
+        "Rows that the interest model is fitted on once its settings are chosen, beside the training "
+        "rows: those of validation, or none.",
+    )
     seed: int = key(
         42,
         "Seed of all random numbers, including the order of the ratings.",

@@ -18,7 +18,7 @@ from cfcli.core.metrics.intervals import Interval, mean_with_interval
 from cfcli.core.metrics.lists import K
 from cfcli.core.metrics.ratings import Errors, Floats, ModelErrors, errors, model_errors
 from cfcli.core.pair import Pair
-from cfcli.core.runs.run import INTEREST, SEEN, Run
+from cfcli.core.runs.run import SEEN, Run
 from cfcli.core.serving.fallback import FallbackPredictor, index_of
 
 BASELINES = ("mean", "user_mean", "item_mean", "bias")
@@ -136,7 +136,7 @@ def evaluate(
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     found = judge(run, rows, ids, name)
-    fitted = ("train", "val") if INTEREST in run.info.files else ("train",)
+    fitted = ("train", "val") if run.has_seen_val else ("train",)
     if lists is None or (source is None and split in fitted) or SEEN not in run.info.files:
         return found
     judged = judge_lists(

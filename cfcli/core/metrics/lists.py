@@ -117,7 +117,7 @@ def coverage(shown: NDArray[np.integer], items: int) -> float:
     return float(np.count_nonzero(shown)) / max(items, 1)
 
 
-def novelty(shown: NDArray[np.integer], raters: NDArray[np.integer], users: int) -> float:
+def novelty(shown: NDArray[np.integer], raters: NDArray[np.number], users: int) -> float:
     """Mean self-information of the items on the lists, in bits: how surprising it is that a user
     knows them. An item that every user rated has 0, one that half of them rated has 1.
 

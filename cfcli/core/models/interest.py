@@ -51,24 +51,27 @@ class Interest:
     directions of the table of choices.
 
     EASE finds the items x items matrix B with a zero diagonal and the least
-    ``|X - X B|^2 + penalty |B|^2``, where X is the table of choices (U, I). With
-    ``P = inverse(X'X + penalty)`` it is ``B_ij = -P_ij / P_jj`` (its eq. 8). Let V (I, K) be right
-    singular vectors of X with singular values s, and ``g = s^2 / (s^2 + penalty)``. Then
-    ``penalty * P = 1 - V diag(g) V'``, so the score of an item j that user u did not choose is::
+    ``|X - X B|^2 + penalty |B|^2``. Here X (U, I) is the table of choices, whose column for item i
+    is multiplied by w_i, so that rare items say more. With ``P = inverse(X'X + penalty)`` it is
+    ``B_ij = -P_ij / P_jj`` (its eq. 8). Let V (I, K) be right singular vectors of X with singular
+    values s, and ``g = s^2 / (s^2 + penalty)``. Then ``penalty * P = 1 - V diag(g) V'``, so the score
+    of an item j that user u did not choose is::
 
         (X B)_uj = p_u . q_j / c_j,    q = V diag(g)^(1/2),    p = X q,    c_j = penalty * P_jj
 
-    A user's vector is the weighted sum of the vectors of the items that the user chose, so new users
-    are folded in exactly. With all singular vectors this is EASE itself.
+    A user's vector is the sum of the vectors of the items that the user chose, weighted by the
+    choices, so new users are folded in exactly. With all singular vectors this is EASE itself.
 
     Args:
-        tensors: ``user`` p (U, K), ``item`` q (I, K) and ``scale`` 1 / c (I,).
+        tensors: ``user`` p (U, K), ``item`` w_i q_i (I, K), ``scale`` 1 / (w_i c_i) (I,) and
+            ``raters``, how many users chose each item, (I,).
     """
 
     def __init__(self, tensors: Mapping[str, Floats]) -> None:
         self.user = tensors["user"]
         self.item = tensors["item"]
         self.scale = tensors["scale"]
+        self.raters = tensors["raters"]
 
     @cached_property
     def targets(self) -> Floats:
@@ -109,7 +112,7 @@ def standardised(scores: Floats, among: NDArray[np.bool_]) -> Floats:
     return found
 
 
-def popularity(raters: NDArray[np.integer], among: NDArray[np.bool_]) -> Floats:
+def popularity(raters: NDArray[np.number], among: NDArray[np.bool_]) -> Floats:
     """Logarithms of the numbers of ratings of items, standardised over some of them.
 
     Args:

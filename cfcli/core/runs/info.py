@@ -58,7 +58,7 @@ class InterestInfo:
         method: how it was fitted.
         dim: dimension of its vectors (K).
         seconds: that fitting it took, with all choosing.
-        reason: why there is none.
+        reason: why there is none, or what of it is missing.
         val: quality of the lists for liked validation rows; None where none were left to choose by.
         penalty: of EASE.
         weights: of the order of the lists.

@@ -231,6 +231,12 @@ class Run:
         """Whether it keeps the pairs of all sides of the split, as runs do since version 0.2."""
         return self.info.refit is not None
 
+    @property
+    def has_seen_val(self) -> bool:
+        """Whether its interest model was fitted on the validation rows, too."""
+        refit = self.info.refit
+        return refit is not None and refit.interest_rows > refit.rating_rows
+
     @cached_property
     def interest(self) -> Interest | None:
         """The interest model, or None where the run has none.
@@ -244,7 +250,7 @@ class Run:
         path = self.path / INTEREST
         found = load_tensors(path)
         (users, items), dim = self.info.counts, info.dim
-        wanted = {"user": (users, dim), "item": (items, dim), "scale": (items,)}
+        wanted = {"user": (users, dim), "item": (items, dim), "scale": (items,), "raters": (items,)}
         if {name: tensor.shape for name, tensor in found.items()} != wanted:
             raise ArtifactError(f"{path}: damaged: its tensors are not of its users and items")
         _check_numbers(path, found)

@@ -143,7 +143,8 @@ def _interest(
     if model.stopped_by:
         return "the training was stopped"
     limit = config.max_seconds()
-    if limit is not None and time.perf_counter() - begin >= limit:
+    until = None if limit is None else begin + limit
+    if until is not None and time.perf_counter() >= until:
         return f"--max-time {config.max_time} was over"
     info = dataset.info
     job = Job(info.users, info.items, info.train, info.val)
@@ -158,12 +159,13 @@ def _interest(
         progress.stage("fitting the interest model")
     shape = model.shape
     return fit(
-        dataset.blocks("train"),
-        dataset.blocks("val"),
+        {name: dataset.blocks(name) for name in ("train", "val")},
         Pair(info.users, info.items),
         Predictor(config.model, model.tensors, shape.low, shape.high, model.link, model.noise),
         liked_from(shape.low, shape.high),
         config.seed,
+        refit=config.refit == "val",
+        until=until,
     )
 
 

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from cfcli.core.training.trained import TrainedModel
 
 SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
-FITTED = ("train", "val")  # sides of the split that the interest model is fitted on
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -233,6 +232,7 @@ def _interest_info(interest: "FittedInterest | str") -> InterestInfo:
         return InterestInfo(reason=interest)
     return InterestInfo(
         method="ease",
+        reason=f"no time for {interest.skipped}" if interest.skipped else None,
         dim=interest.tensors["item"].shape[1],
         seconds=round(interest.seconds, 3),
         val=interest.val,
@@ -316,7 +316,7 @@ def _write_seen(dataset: Dataset, interest: "FittedInterest | None", path: Path)
             for column in ("user", "item"):
                 rows[column] = block[column].to_numpy()
             rows["trained"] = name == "train"
-            if interest is not None and name in FITTED:
+            if interest is not None and name in interest.fitted_on:
                 rating, mean = block["rating"].to_numpy(), interest.mean[rows["user"]]
                 rows["weight"] = choice_weights(rating, mean, interest.deviation)
             cuts = np.searchsorted(rows["user"], [*first[1:]])

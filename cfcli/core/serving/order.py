@@ -53,14 +53,14 @@ class Order:
         predictor: of ratings.
         interest: the interest model; None orders by rating.
         weights: of the scores in ``list``.
-        raters: number of training ratings of each item, (I,).
+        raters: number of ratings of each item that the models were fitted on, (I,).
         by: which of the scores.
     """
 
     predictor: Predictor
     interest: Interest | None
     weights: Weights
-    raters: NDArray[np.integer]
+    raters: NDArray[np.number]
     by: By = "list"
 
     @classmethod
@@ -81,12 +81,12 @@ class Order:
             if by == "interest":
                 raise ConfigError(f"--by interest: {run.path} has no interest model{why_none(run)}")
             by = "rating"
-        raters = run.items["n_ratings"].to_numpy()
+        raters = run.items["n_ratings"].to_numpy() if interest is None else interest.raters
         return cls(run.predictor(), interest if by != "rating" else None, weights, raters, by)
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """Which items have training ratings, (I,)."""
+        """Which items have ratings, (I,)."""
         return self.raters > 0
 
     @cached_property

@@ -176,9 +176,9 @@ def recommend(
         why = why_none(run) if run.interest is None else "; order by list or interest"
         raise ConfigError(f"--why: reasons come from the interest model alone{why}")
     if ratings is not None:
-        chosen, said = folded_users(
-            run, order, _read(ratings), users, include_seen=choice.include_seen
-        )
+        new = _read(ratings)
+        _check_scale(run, new)
+        chosen, said = folded_users(run, order, new, users, include_seen=choice.include_seen)
         notes += said
     else:
         known = None if seen is None else _read(seen)
@@ -542,3 +542,14 @@ def _typed(ids: pl.Series) -> pl.Series:
 def _read(source: Source) -> pl.DataFrame:
     """The ratings of one input: ``user_id``, ``item_id`` and ``rating``."""
     return rating_files.read([source], PrepareConfig())[0]
+
+
+def _check_scale(run: Run, ratings: pl.DataFrame) -> None:
+    """Raises an InputError where ratings are outside the scale of the run."""
+    low, high = run.info.shape.low, run.info.shape.high
+    outside = ratings.filter(~pl.col("rating").is_between(low, high))
+    if outside.height:
+        raise InputError(
+            f"--ratings: {outside.height:,} of {ratings.height:,} ratings, such as "
+            f"{outside['rating'][0]:g}, are outside the scale of {run.path}, {low:g} to {high:g}"
+        )

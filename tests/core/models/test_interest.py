@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from cfcli.core.models.interest import Interest, choice_weights, popularity, standardised
-from cfcli.core.training.interest import Directions
+from cfcli.core.training.choices import RARENESS, Directions
 
 
 def chosen(users: int = 30, items: int = 12, seed: int = 0) -> np.ndarray:
@@ -27,7 +27,9 @@ def ease(table: np.ndarray, penalty: float) -> np.ndarray:
 
 def fitted(table: np.ndarray, penalty: float) -> Interest:
     q, scale = Directions.of(csr_matrix(table), seed=0).items(penalty)
-    return Interest({"user": table @ q, "item": q, "scale": scale})
+    return Interest(
+        {"user": table @ q, "item": q, "scale": scale, "raters": (table > 0).sum(axis=0)}
+    )
 
 
 @pytest.mark.parametrize("penalty", [0.5, 5.0, 50.0])
@@ -35,7 +37,9 @@ def fitted(table: np.ndarray, penalty: float) -> Interest:
 def test_with_all_directions_it_is_ease(shape: tuple[int, int], penalty: float) -> None:
     table = chosen(*shape)
     table *= np.random.default_rng(1).uniform(0.5, 1.5, shape)  # weighted choices, too
-    found, wanted = fitted(table, penalty), table @ ease(table, penalty)
+    found = fitted(table, penalty)
+    weighted = table * np.maximum((table > 0).sum(axis=0), 1) ** -RARENESS
+    wanted = weighted @ ease(weighted, penalty)
     open_pairs = table == 0
     scores = found.scores(found.user)
     np.testing.assert_allclose(scores[open_pairs], wanted[open_pairs], rtol=2e-3, atol=2e-4)

@@ -263,7 +263,7 @@ def test_a_run_without_validation_rows_says_so(tmp_path: Path) -> None:
 def test_a_signal_during_the_interest_model_keeps_the_rating_model(
     stop: BaseException, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*args: object) -> None:
+    def stopped(*args: object, **settings: object) -> None:
         raise stop
 
     data = planted.dataset(tmp_path, planted.checkerboard())

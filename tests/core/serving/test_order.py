@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from fake_run import make_run, text_source
 
-from cfcli.core.errors import ConfigError
+from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.models.interest import popularity, standardised
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import embeddings
@@ -141,10 +141,16 @@ def test_new_ratings_of_a_known_user_move_the_trained_vectors(run: Run) -> None:
     assert rows["movieId"].to_list() == same["movieId"].to_list()
     np.testing.assert_allclose(rows["score"], same["score"], atol=1e-4)
     other = same["movieId"][0]
-    new = text_source(f"user,item,rating\n93,{other},1\n")
+    new = text_source(f"user,item,rating\n93,{other},3\n")
     moved = recommend_frame(run, choice=Choice(n=60), ratings=new)
     assert other not in moved["movieId"].to_list()
     assert set(moved["movieId"]) == set(same["movieId"]) - {other}
+
+
+def test_ratings_of_another_scale_are_refused(run: Run) -> None:
+    new = text_source("user,item,rating\nnew,1,4\nnew,2,80\nnew,3,100\n")
+    with pytest.raises(InputError, match="2 of 3 ratings, such as 80, are outside the scale"):
+        recommend(run, ratings=new)
 
 
 def test_a_network_folds_new_users_into_the_interest_model_alone(network: Run) -> None:

@@ -3,10 +3,13 @@
 import numpy as np
 import planted
 import polars as pl
+import pytest
 
+from cfcli.core.models.interest import Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Pair
 from cfcli.core.training import interest
+from cfcli.core.training.list_settings import middle
 
 SHAPE = Pair(120, 40)
 
@@ -36,9 +39,12 @@ def rows(by_choice: bool) -> pl.DataFrame:
     return planted.frame(user[kept], item[kept], rating[kept])
 
 
-def fit(by_choice: bool, held: float = 0.2) -> interest.FittedInterest:
+def fit(
+    by_choice: bool, held: float = 0.2, *, refit: bool = True, until: float | None = None
+) -> interest.FittedInterest:
     train, val = planted.halves(rows(by_choice), held)
-    return interest.fit(train, val, SHAPE, predictor(), 4.0, 0)
+    sides = {"train": train, "val": val}
+    return interest.fit(sides, SHAPE, predictor(), 4.0, 0, refit=refit, until=until)
 
 
 def test_choices_and_ratings_are_weighed_against_each_other() -> None:
@@ -50,8 +56,7 @@ def test_choices_and_ratings_are_weighed_against_each_other() -> None:
 
 
 def test_where_choices_say_nothing_the_rating_decides() -> None:
-    found = fit(by_choice=False).weights
-    assert found.rating >= 2 * found.interest
+    assert fit(by_choice=False).weights.rating > 2 * fit(by_choice=True).weights.rating
 
 
 def test_it_is_fitted_on_validation_rows_in_the_end() -> None:
@@ -60,11 +65,44 @@ def test_it_is_fitted_on_validation_rows_in_the_end() -> None:
     assert found.rows == whole.height
     assert found.tensors["user"].shape == (120, 40)
     assert found.tensors["scale"].shape == (40,)
+    raters = whole.group_by("item").len().sort("item")["len"]
+    np.testing.assert_array_equal(found.tensors["raters"], raters)
+
+
+def test_without_a_refit_it_knows_the_training_rows_alone() -> None:
+    found = fit(by_choice=True, refit=False)
+    assert found.fitted_on == ("train",)
+    assert found.rows == planted.halves(rows(by_choice=True), 0.2)[0].height
+    assert found.val is not None
+
+
+def test_what_there_is_no_time_for_is_left_out() -> None:
+    found = fit(by_choice=True, until=0.0)
+    assert found.weights == Weights()
+    assert (found.val, found.fitted_on) == (None, ("train",))
+    assert "settings" in found.skipped
+
+
+def test_of_settings_that_noise_alone_tells_apart_the_mean_is_taken() -> None:
+    tried = [(0.01, Weights(0, 0, 1)), (0.04, Weights(1, 1, 2)), (0.04, Weights(1, 0, 0))]
+    # By 0.8, 0.78 and 0.2 on average; the first two differ by less than a standard error.
+    ndcg = np.array([[0.9, 0.7, 0.8, 0.8], [0.5, 1.0, 0.9, 0.72], [0.2, 0.2, 0.2, 0.2]])
+    share, weights = middle(tried, np.repeat(ndcg[:, None], 4, axis=1))
+    assert share == pytest.approx(0.02)  # the geometric mean
+    assert weights == Weights(1, 1, 6)  # (0, 0, 1) and (1/4, 1/4, 1/2)
+
+
+def test_settings_that_are_surely_worse_are_left_out() -> None:
+    tried = [(0.01, Weights(0, 0, 1)), (0.04, Weights(1, 1, 2))]
+    ndcg = np.array([[0.9, 0.7, 0.8, 0.8], [0.8, 0.6, 0.7, 0.7]])
+    share, weights = middle(tried, np.repeat(ndcg[:, None], 4, axis=1))
+    assert share == pytest.approx(0.01)
+    assert weights == Weights(0, 0, 1)
 
 
 def test_without_validation_rows_settings_are_fixed() -> None:
     none = rows(by_choice=True)
-    found = interest.fit(none, none.clear(), SHAPE, predictor(), 4.0, 0)
+    found = interest.fit({"train": none, "val": none.clear()}, SHAPE, predictor(), 4.0, 0)
     assert found.val is None
     assert found.weights == interest.Weights()
 
