@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cfcli.core.metrics.ratings import Errors
 
 
+@options.takes(options.FORM_KEYS)
 def evaluate(
     run: options.RunArgument = Path("runs/latest"),
     split: Annotated[
@@ -30,6 +31,12 @@ def evaluate(
     ratings: Annotated[
         str | None, typer.Option(metavar="FILE", help="Evaluate on these ratings instead.")
     ] = None,
+    include_trained: Annotated[
+        bool,
+        typer.Option(
+            "--include-trained", help="With --ratings, judge rows that the run was trained on, too."
+        ),
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="Dataset of the run, if it has moved.")] = None,
     min_gain_over: Annotated[
         options.Baseline,
@@ -63,6 +70,7 @@ def evaluate(
         Path | None, typer.Option(help="Write the prediction of each row, as CSV or Parquet.")
     ] = None,
     no_plots: options.NoPlots = False,
+    flags: options.Flags = options.NO_FLAGS,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -92,12 +100,23 @@ def evaluate(
     loaded = Run.load(run)
     lists = None if no_lists else evaluation.ListOptions(top, liked)
     evaluated, rows = evaluation.evaluate(
-        loaded, split=split, source=source, data=data, lists=lists
+        loaded,
+        split=split,
+        source=source,
+        data=data,
+        lists=lists,
+        form=loaded.form(flags),
+        include_trained=include_trained,
     )
     if per_row:
         from cfcli.core.serving import outputs
 
         outputs.write([rows], str(per_row))
+    if evaluated.trained_rows:
+        console.note(
+            f"{evaluated.trained_rows:,} rows left out: the run was trained on them "
+            "(--include-trained judges them, too)"
+        )
     console.table(_table(evaluated), to_json(evaluated))
     if evaluated.lists is None and lists is not None:
         console.note("lists are not judged by rows that a model was fitted on or does not know")

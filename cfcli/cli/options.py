@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from cfcli.core.config.fields import Key, keys_of
-from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.prepare import FORM, PrepareConfig
 from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
@@ -62,12 +62,14 @@ Sets = Annotated[
     ),
 ]
 Flags = Mapping[str, Value]  # see takes()
+NO_FLAGS: Flags = {}  # the default that Python wants behind others; see takes()
 Keys = dict[str, Key]
 Command = Callable[..., None]
 
 WIDEST_CHOICES = 18  # characters; Rich would break longer ones inside a word
 
 _TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
+FORM_KEYS: Keys = {name: key for name, key in keys_of(PrepareConfig).items() if name in FORM}
 PREPARE: Keys = dict(keys_of(PrepareConfig))
 TRAIN: Keys = {name: key for name, key in _TRAIN.items() if key.topic != "processes"}
 PROCESSES: Keys = {name: key for name, key in _TRAIN.items() if key.topic == "processes"}

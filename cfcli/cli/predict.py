@@ -8,6 +8,7 @@ from cfcli.cli import options
 from cfcli.cli.console import Out
 
 
+@options.takes(options.FORM_KEYS)
 def predict(
     run: Annotated[
         str | None,
@@ -37,6 +38,7 @@ def predict(
         ),
     ] = False,
     excel_safe: options.ExcelSafe = False,
+    flags: options.Flags = options.NO_FLAGS,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -59,7 +61,9 @@ def predict(
     console = Out(json, quiet)
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
-    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std)
+    blocks = predicting.predict(
+        loaded, Source.of(source), unknown, std=std, form=loaded.form(flags)
+    )
     rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(f"{rows:,} rows")

@@ -20,6 +20,7 @@ NUMBERS = ("rank", "score", "prediction", "ratings")
 SHOWN = 20  # users at most whose rows are drawn as tables
 
 
+@options.takes(options.FORM_KEYS)
 def recommend(
     run: options.RunArgument = Path("runs/latest"),
     user: Annotated[
@@ -86,6 +87,7 @@ def recommend(
         str, typer.Option(help="File to write, CSV or Parquet by its name; - is stdout.")
     ] = "-",
     excel_safe: options.ExcelSafe = False,
+    flags: options.Flags = options.NO_FLAGS,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -114,14 +116,14 @@ def recommend(
 
     console = Out(json, quiet)
     loaded = Run.load(run)
-    columns = loaded.info.columns
+    columns, form = loaded.info.columns, loaded.form(flags)
     ids = pl.Series(user, dtype=pl.String) if user else None
     if users:
-        ids = read_ids(Source.of(users), "user", columns["user"])
+        ids = read_ids(Source.of(users), "user", form)
     choice = recommending.Choice(
         n=n,
         by=by,
-        items=read_ids(Source.of(items), "item", columns["item"]) if items else None,
+        items=read_ids(Source.of(items), "item", form) if items else None,
         include_seen=include_seen,
         min_ratings=min_ratings,
         why=why,
@@ -133,6 +135,7 @@ def recommend(
         choice,
         ratings=Source.of(ratings) if ratings else None,
         seen=Source.of(seen) if seen else None,
+        form=form,
     )
     for note in found.notes:
         console.note(note)

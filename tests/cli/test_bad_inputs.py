@@ -166,7 +166,7 @@ def test_case_04_no_header(prepare: Prepare) -> None:
         "data2",
     ]
     assert prepare(content, "--no-header", *mapped).code == 0
-    assert Dataset.load(Path("data2")).info.columns == Columns("column_1", "column_0", "column_2")
+    assert Dataset.load(Path("data2")).info.columns == Columns("user_id", "item_id", "rating")
 
 
 def test_case_05_missing_column(prepare: Prepare) -> None:

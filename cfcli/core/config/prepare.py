@@ -11,6 +11,16 @@ Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
 Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
 
+# The keys that say what form an input has: flags of all commands that read one.
+FORM = (
+    "format", "user_col", "item_col", "rating_col", "time_col", "title_col", "no_header",
+    "skip_lines", "encoding", "decimal_comma",
+)  # fmt: skip
+# What a run expects of further inputs, beside the names of columns.
+INHERITED = (
+    "no_header", "encoding", "decimal_comma", "user_col", "item_col", "rating_col", "time_col",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig(Settings):
@@ -23,7 +33,10 @@ class PrepareConfig(Settings):
     item_col: str | None = key(None, "Column of item ids.")
     rating_col: str | None = key(None, "Column of ratings.")
     time_col: str | None = key(None, "Column of times: s, ms, us or ns since 1970, or ISO 8601.")
-    no_header: bool = key(False, "The first line is data; name the columns column_0, column_1...")
+    title_col: str | None = key(None, "Column of titles, in the file of items.")
+    no_header: bool = key(
+        False, "The first line is data: user, item, rating and time, called so or as said by flags."
+    )
     skip_lines: int = key(0, "Number of lines to skip before the header.", least=0)
     encoding: str = key("utf-8", "Text encoding, such as latin-1 or utf-16.")
     decimal_comma: bool = key(False, "Ratings have a decimal comma, as in 3,5.")

@@ -24,6 +24,7 @@ from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.inputs import ratings
 from cfcli.core.inputs.checks import id_notes
 from cfcli.core.inputs.intake import REJECTS, Intake
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.titles import read_titles
 from cfcli.core.pair import Pair
@@ -75,10 +76,10 @@ def prepare(
         (name, s) for name, s in given.items() if s
     ]
     _check_out(out, [source for _, source in parts])
-    titles, notes = read_titles(items) if items is not None else (None, [])
+    titles, notes = read_titles(items, config) if items is not None else (None, [])
     with publishing.directory(out) as folder:
         spool = Spool(folder / "spool")
-        intake = Intake(config, folder)
+        intake = Intake(Form(config), folder)
         timeless = False
         for side, source in parts:
             for block in ratings.read_blocks(source, intake):

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data.ids import IdMap
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.evaluation.lists import ListEvaluation, judge_lists
 from cfcli.core.inputs import ratings
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.metrics.intervals import Interval, mean_with_interval
 from cfcli.core.metrics.lists import K
@@ -50,6 +50,7 @@ class Evaluation:
         mse_gain_over_mean: what the MSE of the training mean is above that of the model.
         mse_difference_to_bias: what the MSE of the model is above that of damped biases.
         lists: quality of the lists; None where they are not judged.
+        trained_rows: rows that were left out, as the model was trained on them.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Evaluation:
     mse_gain_over_mean: float
     mse_difference_to_bias: Interval
     lists: ListEvaluation | None = None
+    trained_rows: int = 0
 
     @property
     def rating(self) -> ModelErrors:
@@ -103,6 +105,8 @@ def evaluate(
     source: Source | None = None,
     data: Path | None = None,
     lists: ListOptions | None = ListOptions(),
+    form: Form | None = None,
+    include_trained: bool = False,
 ) -> Evaluated:
     """Errors of the model and of four baselines on the same rows, and the quality of its lists.
 
@@ -119,23 +123,37 @@ def evaluate(
         source: other ratings, by external ids.
         data: where the run's dataset is now.
         lists: how lists are judged; None not to judge them.
+        form: of ``source``; by default that of the run's own ratings.
+        include_trained: judge also rows of ``source`` that the model was trained on.
 
     Raises:
-        InputError: no rows to judge by.
+        InputError: no rows to judge by, or ratings outside the scale of the run.
         ArtifactError: the run's dataset is gone, or is another one now.
     """
+    left_out = 0
     if source is None:
         dataset = run.dataset(data)
         rows = dataset.split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
         ids, where, name = ids_of(run.ids, rows), f"split {split}", split
     else:
-        frame, _ = ratings.read([source], PrepareConfig())
+        frame, _ = ratings.read([source], form or run.form())
         ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
         where = name = source.name
+        run.check_scale(rows["rating"], where)
+        if not include_trained and SEEN in run.info.files:
+            new = unseen(run, rows)
+            left_out = rows.height - int(new.sum())
+            if left_out == rows.height:
+                raise InputError(
+                    f"{where}: {run.path} was trained on all {left_out:,} rows; --include-trained "
+                    "judges them, but their errors say little"
+                )
+            rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     found = judge(run, rows, ids, name)
+    found = Evaluated(replace(found.evaluation, trained_rows=left_out), found.rows)
     fitted = ("train", "val") if run.has_seen_val else ("train",)
     if lists is None or (source is None and split in fitted) or SEEN not in run.info.files:
         return found

@@ -14,6 +14,7 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, WRONG_FIELDS, Checks
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.streams import SourceRecord
 from cfcli.core.inputs.tables import Malformed, Rows
 
@@ -57,7 +58,7 @@ class Intake:
     """Collects what is true of all inputs: ids, bad rows, notes, counts.
 
     Attributes:
-        config: the keys of ``[prepare]``.
+        form: of the inputs.
         scratch: a folder for bad rows and for what must be on disk to be read; None to keep no bad
             rows.
         user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its
@@ -75,7 +76,7 @@ class Intake:
         notes: what the user should know about the form of the inputs, one sentence each.
     """
 
-    config: PrepareConfig
+    form: Form
     scratch: Path | None = None
     user_ids: pl.Categories = field(default_factory=lambda: _categories("user"))
     item_ids: pl.Categories = field(default_factory=lambda: _categories("item"))
@@ -97,6 +98,11 @@ class Intake:
         self._anchors = [
             pl.Series([], dtype=pl.Categorical(ids)) for ids in (self.user_ids, self.item_ids)
         ]
+
+    @property
+    def config(self) -> PrepareConfig:
+        """The keys of ``[prepare]``."""
+        return self.form.config
 
     @property
     def rows_read(self) -> int:

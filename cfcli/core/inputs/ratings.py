@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,9 @@ from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
 from cfcli.core.inputs.records import sniff
-from cfcli.core.inputs.roles import find_columns, numbered
+from cfcli.core.inputs.roles import HEADERLESS, RATING_ROLES, Form, find_columns, is_place
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
-
-HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
 
 
 class Ratings(NamedTuple):
@@ -32,19 +31,19 @@ class Ratings(NamedTuple):
     intake: Intake
 
 
-def read(sources: Sequence[Source], config: PrepareConfig, scratch: Path | None = None) -> Ratings:
+def read(sources: Sequence[Source], form: Form, scratch: Path | None = None) -> Ratings:
     """Reads small inputs into memory.
 
     Args:
         sources: the inputs.
-        config: the keys of ``[prepare]`` that say what form they have.
+        form: that they have.
         scratch: a folder for bad rows; None to keep none.
 
     Raises:
         InputError: no ratings in it, columns missing or ambiguous, more bad rows than allowed.
         MachineError: a source cannot be read.
     """
-    intake = Intake(config, scratch)
+    intake = Intake(form, scratch)
     blocks = [block for source in sources for block in read_blocks(source, intake)]
     intake.finish()
     frame = pl.concat(blocks, how="diagonal")
@@ -67,7 +66,8 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
         MachineError: it cannot be read.
     """
     before = intake.rows_read
-    reading = Reading(intake.config, detect_layout, intake.scratch)
+    detect = partial(detect_layout, form=intake.form)
+    reading = Reading(intake.config, detect, intake.scratch)
     with (
         source.opened(intake.config.max_bytes) as opened,
         open_table(opened, source, reading) as table,
@@ -77,32 +77,34 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     intake.sources.append(opened.record(intake.rows_read - before))
 
 
-def detect_layout(start: str, where: str, config: PrepareConfig) -> Layout:
+def detect_layout(
+    start: str, where: str, config: PrepareConfig, form: Form | None = None
+) -> Layout:
     """How a text of ratings is laid out: with a header, or as MovieLens' files without one.
 
     Args:
         start: the first lines.
         where: name of the input, for messages.
         config: the keys of ``[prepare]`` that say what form it has.
+        form: the same with what else is known of it.
 
     Raises:
         InputError: there is no separator, or more than one.
     """
+    form = form or Form(config)
     layout = sniff(start, where, config)
     width = len(layout.names)
-    may_be_movielens = width in (3, 4)
-    is_movielens = may_be_movielens and layout.separator in ("::", "\t")
-    if not (config.no_header or (is_movielens and _is_number(layout.names[2]))):
+    is_movielens = width in (3, 4) and layout.separator in ("::", "\t")
+    if form.is_header(layout.names, RATING_ROLES) and not (
+        is_movielens and _is_number(layout.names[2])
+    ):
         return layout
-    names = numbered(width)
-    if may_be_movielens and not (config.user_col or config.item_col or config.rating_col):
-        names = list(HEADERLESS[:width])
-    return replace(layout, names=names, has_header=False)
+    return replace(layout, names=form.headerless_names(width), has_header=False)
 
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
-    columns = find_columns(table.names, intake.config, table.where)
-    intake.columns = intake.columns or columns
+    columns = find_columns(table.names, intake.form, table.where)
+    intake.columns = intake.columns or _lasting(columns)
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
         _refuse_type(kind, role, columns[role], table.where)
     types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(columns.values(), pl.String)
@@ -117,6 +119,12 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
         for rows in block.exact():
             coded = replace(rows, frame=_coded(rows.frame, types))
             yield intake.sort_out(coded, columns, table.names, table.where)
+
+
+def _lasting(columns: dict[str, str]) -> dict[str, str]:
+    """Names that columns go by from now on: a number is no name, and embeddings have the same."""
+    usual = dict(zip(("user", "item", "rating", "time"), HEADERLESS, strict=True))
+    return {role: usual[role] if is_place(name) else name for role, name in columns.items()}
 
 
 def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:

@@ -3,18 +3,20 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 
+HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
 ALIASES = {  # as key_of() writes them
     "user": ("userid", "user", "uid"),
     "item": ("itemid", "item", "movieid", "iid", "bookid", "productid"),
     "rating": ("rating", "score", "stars", "value"),
     "time": ("timestamp", "time", "datetime", "date"),
-    "title": ("title",),
+    "title": ("title", "name", "booktitle", "book-title", "movietitle", "itemname"),
     "genres": ("genres",),
 }
 RATING_ROLES = ("user", "item", "rating")  # that every table of ratings has
@@ -22,12 +24,88 @@ SHOWN = 20  # names of columns in a message
 SIMILAR = 0.75  # difflib's ratio, from which a name may be a misspelt alias
 
 
-def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dict[str, str]:
+class Form(NamedTuple):
+    """What form an input has.
+
+    Attributes:
+        config: the keys of ``[prepare]`` that say so.
+        own: the names that columns have in a run, by role: those come before aliases.
+        headerless: whether an input whose first line names no columns is taken as data.
+        places: which column plays a role then, as ``column_0``; by default in the usual order.
+    """
+
+    config: PrepareConfig = PrepareConfig()
+    own: Mapping[str, str] = {}
+    headerless: bool = False
+    places: Mapping[str, str] = {}
+
+    def asked(self, role: str) -> str | None:
+        """The name that a flag gives to the column of a role.
+
+        Args:
+            role: user, item, rating, time or title.
+        """
+        found: str | None = getattr(self.config, f"{role}_col")
+        return found
+
+    def with_role(self, names: Sequence[str], role: str, where: str) -> list[str]:
+        """The columns that may play a role: the one that a flag names, or else the one that is
+        called as in the run, or else those that are called by an alias.
+
+        Args:
+            names: of all columns.
+            role: a key of :data:`ALIASES`.
+            where: name of the input, for messages.
+
+        Raises:
+            ConfigError: the column that a flag names is not there.
+        """
+        if wanted := self.asked(role):
+            return [known_key(wanted, names, f"{where}: --{role}-col")]
+        if (name := self.own.get(role)) in names:
+            return [name] if name else []
+        return with_role(names, role)
+
+    def is_header(self, names: Sequence[str], roles: Sequence[str]) -> bool:
+        """Whether a first line names columns.
+
+        Args:
+            names: its fields.
+            roles: keys of :data:`ALIASES`, of the columns that are needed.
+        """
+        if self.config.no_header:
+            return False
+        if not self.headerless:
+            return True
+        known = [name.strip() for name in names]
+        return any(self.own.get(role) in known or with_role(known, role) for role in roles)
+
+    def headerless_names(self, width: int) -> list[str]:
+        """Names for the columns of an input that has none: user, item, rating and time, called as
+        flags say, as in the run, or as in MovieLens. Flags may also choose among ``column_0``,
+        ``column_1`` and so on.
+
+        Args:
+            width: number of columns.
+        """
+        roles = ("user", "item", "rating", "time")
+        asked = [self.asked(role) for role in roles]
+        if any(name in numbered(width) for name in asked):
+            return numbered(width)
+        if self.places and not any(asked):
+            chosen = {place: self.own[role] for role, place in self.places.items()}
+            return [chosen.get(name, name) for name in numbered(width)]
+        usual = zip(roles, asked, HEADERLESS, strict=True)
+        names = [name or self.own.get(role) or usual for role, name, usual in usual]
+        return [*names, *numbered(width)[len(names) :]][:width]
+
+
+def find_columns(names: Sequence[str], form: Form, where: str) -> dict[str, str]:
     """Which column of a table of ratings plays which role.
 
     Args:
         names: of all columns, each once.
-        config: names columns that are not called by an alias.
+        form: names columns that are not called by an alias.
         where: name of the input, for messages.
 
     Returns:
@@ -37,18 +115,9 @@ def find_columns(names: Sequence[str], config: PrepareConfig, where: str) -> dic
         InputError: a role has no column or two.
         ConfigError: a column that was asked for by name is not there.
     """
-    asked = {
-        "user": config.user_col,
-        "item": config.item_col,
-        "rating": config.rating_col,
-        "time": config.time_col,
-    }
     found: dict[str, str] = {}
-    for role, wanted in asked.items():
-        if wanted:
-            found[role] = known_key(wanted, names, f"{where}: --{role}-col")
-            continue
-        hits = with_role(names, role)
+    for role in (*RATING_ROLES, "time"):
+        hits = form.with_role(names, role, where)
         if len(hits) > 1:
             raise InputError(
                 f"{where}: both '{hits[0]}' and '{hits[1]}' may be the {role}; "
@@ -111,6 +180,15 @@ def numbered(n: int) -> list[str]:
         n: number of columns.
     """
     return [f"column_{k}" for k in range(n)]
+
+
+def is_place(name: str) -> bool:
+    """Whether a name is one of :func:`numbered`.
+
+    Args:
+        name: of a column.
+    """
+    return re.fullmatch(r"column_\d+", name) is not None
 
 
 def key_of(name: str) -> str:

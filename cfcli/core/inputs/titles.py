@@ -1,7 +1,7 @@
 """Titles and genres of items, from a file of their own."""
 
 import io
-from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -10,7 +10,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import is_text, open_table
 from cfcli.core.inputs.records import sniff
-from cfcli.core.inputs.roles import ALIASES, has_roles, key_of, numbered, with_role
+from cfcli.core.inputs.roles import ALIASES, Form, has_roles, key_of, numbered, with_role
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, whole_rows
 
@@ -43,21 +43,28 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
 
     Args:
         source: of at most a gigabyte; a text that is not UTF-8 is read as Latin-1.
-        config: the keys of ``[prepare]`` that say what form it has.
+        config: the keys of ``[prepare]`` that say what form it has. The ids may be called as those
+            of the ratings.
 
     Raises:
         InputError: it is none of these.
+        ConfigError: it has no such column of titles.
         MachineError: it cannot be read.
     """
     data = source.read()
     notes = []
-    if config.encoding == "utf-8" and is_text(data) and not _is_utf8(data):
-        config = replace(config, encoding="latin-1")
+    encoding = config.encoding
+    if is_text(data) and _is_utf8(data):
+        encoding = "utf-8"
+    elif encoding == "utf-8" and is_text(data):
+        encoding = "latin-1"
         notes.append(f"{source.name} is not UTF-8; read as Latin-1")
+    own = {"item": config.item_col} if config.item_col else {}
+    form = Form(PrepareConfig(title_col=config.title_col, encoding=encoding), own)
     copy = Source(source.name, lambda: io.BytesIO(data))
-    reading = Reading(config, _layout)
+    reading = Reading(form.config, partial(_layout, form))
     with copy.opened() as opened, open_table(opened, copy, reading) as table:
-        frame = _read(table)
+        frame = _read(table, form)
     is_known = pl.col("id").is_not_null()
     return Titles(frame.filter(is_known).unique("id", keep="first", maintain_order=True), notes)
 
@@ -70,7 +77,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _layout(start: str, where: str, config: PrepareConfig) -> Layout:
+def _layout(form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
     """MovieLens' two forms without a header, else a table with one."""
     first = start.split("\n", 1)[0].rstrip("\r")
     if first.count("|") > len(ML100K_GENRES):
@@ -78,21 +85,32 @@ def _layout(start: str, where: str, config: PrepareConfig) -> Layout:
         names = ["movie_id", "title", *numbered(others), *ML100K_GENRES]
         return Layout("|", names, quoted=False, has_header=False)
     fields = first.split("::")
-    if len(fields) >= len(DAT_COLUMNS) and not has_roles(fields, TITLE_ROLES):
+    if (
+        len(fields) >= len(DAT_COLUMNS)
+        and not form.asked("title")
+        and not has_roles(fields, TITLE_ROLES)
+    ):
         names = [*DAT_COLUMNS, *numbered(len(fields) - len(DAT_COLUMNS))]
         return Layout("::", names, quoted=False, has_header=False)
     return sniff(start, where, config, roles=TITLE_ROLES)
 
 
-def _read(table: Table) -> pl.DataFrame:
+def _rank(name: str) -> int:
+    """The place of a name among aliases; those that are no alias come first."""
+    aliases = [alias for role in TITLE_ROLES for alias in ALIASES[role]]
+    key = key_of(name)
+    return aliases.index(key) if key in aliases else -1
+
+
+def _read(table: Table, form: Form) -> pl.DataFrame:
     """Columns ``id``, ``title`` and ``genres``."""
-    if not has_roles(table.names, TITLE_ROLES):
+    items, titles = (form.with_role(table.names, role, table.where) for role in TITLE_ROLES)
+    if not items or not titles:
         raise InputError(
-            f"{table.where}: needs a column of item ids and one called title; "
-            f"found {', '.join(table.names)}"
+            f"{table.where}: needs a column of item ids, called as in the ratings, and one of titles "
+            f"(--title-col); found {', '.join(table.names)}"
         )
-    item = min(with_role(table.names, "item"), key=lambda name: ALIASES["item"].index(key_of(name)))
-    title = with_role(table.names, "title")[0]
+    item, title = (min(found, key=_rank) for found in (items, titles))
     flags = ML100K_GENRES if set(ML100K_GENRES) <= set(table.names) else []
     genres = with_role(table.names, "genres")[:1]
     names = [item, title, *genres, *flags]

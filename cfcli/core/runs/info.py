@@ -125,6 +125,8 @@ class RunInfo:
         files: the files of the run.
         interest: the interest model; None in runs of version 0.1.
         refit: ratings that the models were fitted on; None in runs of version 0.1.
+        reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
+            the usual one.
     """
 
     format: int = FORMAT
@@ -157,6 +159,7 @@ class RunInfo:
     files: dict[str, File]
     interest: InterestInfo | None = left_out()
     refit: Refit | None = left_out()
+    reading: PlainConfig | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:

@@ -1,6 +1,7 @@
 """A run: the folder of one training, which stands on its own."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import from_dict
+from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
-from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.inputs.roles import Form, is_place
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import Interest
 from cfcli.core.models.kinds import KINDS, Sizes
@@ -230,6 +234,40 @@ class Run:
     def knows_all_pairs(self) -> bool:
         """Whether it keeps the pairs of all sides of the split, as runs do since version 0.2."""
         return self.info.refit is not None
+
+    def form(self, flags: Mapping[str, Value] | None = None) -> Form:
+        """What form ratings, pairs and ids for this run have: that of its own ratings, unless flags
+        say otherwise.
+
+        Args:
+            flags: values of keys of ``[prepare]``; None for those not given.
+
+        Raises:
+            ConfigError: a value is not valid.
+        """
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        reading = dict(self.info.reading or {})
+        headerless = bool(reading.pop("no_header", False))
+        columns = {role: name for role, name in asdict(self.info.columns).items() if name}
+        chosen = {role: str(reading.pop(f"{role}_col", "")) for role in columns}
+        places = {role: name for role, name in chosen.items() if is_place(name)}
+        config = from_dict(PrepareConfig, {**reading, **given})
+        return Form(config, columns, headerless, places)
+
+    def check_scale(self, ratings: pl.Series, where: str) -> None:
+        """Raises an InputError where ratings are outside the scale of the run.
+
+        Args:
+            ratings: to be used with the run, (N,).
+            where: they are from, for the message.
+        """
+        low, high = self.info.shape.low, self.info.shape.high
+        outside = ratings.filter(~ratings.is_between(low, high))
+        if len(outside):
+            raise InputError(
+                f"{where}: {len(outside):,} of {len(ratings):,} ratings, such as {outside[0]:g}, are "
+                f"outside the scale of {self.path}, {low:g} to {high:g}"
+            )
 
     @property
     def has_seen_val(self) -> bool:

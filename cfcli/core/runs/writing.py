@@ -19,10 +19,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.config.prepare import INHERITED, PrepareConfig
 from cfcli.core.config.resolve import as_dict, to_toml
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import PlainConfig
 from cfcli.core.data.splits import NAMES as SIDES
 from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.metrics.ratings import Errors
@@ -221,10 +223,18 @@ def write_run(
         machine=f"{platform.system()} {platform.machine()}",
         files=manifests.listing(folder, names),
         interest=_interest_info(interest),
+        reading=_reading(dataset),
         refit=Refit(len(blocks), 0 if isinstance(interest, str) else interest.rows),
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)
     return info
+
+
+def _reading(dataset: Dataset) -> PlainConfig | None:
+    """What form the ratings had, where it was not the usual one."""
+    usual = as_dict(PrepareConfig())
+    found = {name: dataset.info.config.get(name, usual[name]) for name in INHERITED}
+    return {name: value for name, value in found.items() if value != usual[name]} or None
 
 
 def _interest_info(interest: "FittedInterest | str") -> InterestInfo:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.pairs import read_pairs
-from cfcli.core.inputs.roles import ALIASES, key_of
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
@@ -36,7 +36,12 @@ class PairColumns(NamedTuple):
 
 
 def predict(
-    run: Run, pairs: Source, unknown: Unknown = "fallback", *, std: bool = False
+    run: Run,
+    pairs: Source,
+    unknown: Unknown = "fallback",
+    *,
+    std: bool = False,
+    form: Form | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Predicts ratings for the rows of a table, block by block.
 
@@ -47,6 +52,7 @@ def predict(
         unknown: for pairs with an id that the run does not know: ``fallback`` on biases, ``nan``
             (an empty prediction and source), ``skip`` the row, or ``error``.
         std: add the predictive standard deviation.
+        form: of ``pairs``; by default that of the run's own ratings.
 
     Yields:
         The same rows in the same order with all their columns, which stay as they are (texts, in
@@ -60,10 +66,11 @@ def predict(
         MachineError: it cannot be read.
     """
     predicting = _Predicting(run, unknown, std)
-    with contextlib.closing(read_pairs(pairs)) as pieces:
+    form = form or run.form()
+    with contextlib.closing(read_pairs(pairs, form)) as pieces:
         columns = None
         for rows in pieces:
-            columns = columns or find_pair_columns(rows.frame.columns, run, pairs.name)
+            columns = columns or find_pair_columns(rows.frame.columns, form, pairs.name)
             yield predicting.rows(rows.frame, columns, pairs.name, rows.lines)
 
 
@@ -83,7 +90,7 @@ def predict_frame(
         ConfigError: ``std``, and the run keeps no samples.
     """
     predicting = _Predicting(run, unknown, std)
-    columns = find_pair_columns(frame.columns, run, FRAME)
+    columns = find_pair_columns(frame.columns, run.form(), FRAME)
     return predicting.rows(frame, columns, FRAME, np.arange(frame.height))
 
 
@@ -148,33 +155,32 @@ class _Predicting:
         return spread
 
 
-def find_pair_columns(names: list[str], run: Run, where: str) -> PairColumns:
+def find_pair_columns(names: list[str], form: Form, where: str) -> PairColumns:
     """Finds the columns of users and items: called as in the run, or by an alias.
 
     Args:
         names: of all columns.
-        run: whose own names come first.
+        form: says how they may be called.
         where: name of the table, for errors.
 
     Raises:
         InputError: there are none, or several, or a column that is to be added is there already.
     """
-    user = _find_column("user", names, run, where)
-    item = _find_column("item", names, run, where)
+    user = _find_column("user", names, form, where)
+    item = _find_column("item", names, form, where)
     taken = set(ADDED) & set(names)
     if taken:
         raise InputError(f"{where}: has a column '{min(taken)}' already; rename it")
     return PairColumns(user, item)
 
 
-def _find_column(role: Entity, names: list[str], run: Run, where: str) -> str:
+def _find_column(role: Entity, names: list[str], form: Form, where: str) -> str:
     """The column of users, or that of items."""
-    own = run.info.columns[role]
-    hits = [name for name in names if name == own]
-    if not hits:
-        hits = [name for name in names if key_of(name) in ALIASES[role]]
+    hits = form.with_role(names, role, where)
     if len(hits) == 1:
         return hits[0]
     what = f"several may be the {role}: {', '.join(hits)}" if hits else f"no column for the {role}"
     shown = ", ".join(repr(name[:40]) for name in names[:20])
-    raise InputError(f"{where}: {what} among {shown}; call it '{own}', as the run does")
+    raise InputError(
+        f"{where}: {what} among {shown}; call it '{form.own.get(role, role)}', as the run does, or name it with --{role}-col"
+    )

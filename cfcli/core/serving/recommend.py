@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data.ids import are_integers
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.heads import Floats
 from cfcli.core.models.interest import Interest, choice_weights
@@ -148,6 +148,7 @@ def recommend(
     *,
     ratings: Source | None = None,
     seen: Source | None = None,
+    form: Form | None = None,
 ) -> Recommendations:
     """Finds the best items for users, without those they know.
 
@@ -159,6 +160,7 @@ def recommend(
         choice: which items.
         ratings: ratings of users who are folded into the models; they know what they rated.
         seen: ratings of what users know, in the place of their ratings in the dataset.
+        form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
 
     Raises:
         ConfigError: ``ratings`` are given, and the model cannot fold users in; or the run has no
@@ -167,6 +169,7 @@ def recommend(
         ArtifactError: the run keeps no record of what users rated.
     """
     order = Order.of(run, choice.by)
+    form = form or run.form()
     notes = []
     if users is not None:
         users = users.unique(maintain_order=True)
@@ -176,12 +179,12 @@ def recommend(
         why = why_none(run) if run.interest is None else "; order by list or interest"
         raise ConfigError(f"--why: reasons come from the interest model alone{why}")
     if ratings is not None:
-        new = _read(ratings)
-        _check_scale(run, new)
+        new = _read(ratings, form)
+        run.check_scale(new["rating"], ratings.name)
         chosen, said = folded_users(run, order, new, users, include_seen=choice.include_seen)
         notes += said
     else:
-        known = None if seen is None else _read(seen)
+        known = None if seen is None else _read(seen, form)
         chosen = known_users(run, users, include_seen=choice.include_seen, seen=known)
         if choice.why:
             index = cast(NDArray[np.int64], chosen.vectors)
@@ -199,6 +202,7 @@ def recommend_frame(
     *,
     ratings: Source | None = None,
     seen: Source | None = None,
+    form: Form | None = None,
 ) -> pl.DataFrame:
     """All rows of :func:`recommend`, which takes the same arguments, as one frame.
 
@@ -208,8 +212,9 @@ def recommend_frame(
         choice: which items.
         ratings: ratings of users who are folded into the models.
         seen: ratings of what users know, in the place of their ratings in the dataset.
+        form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
     """
-    return pl.concat(recommend(run, users, choice, ratings=ratings, seen=seen).blocks)
+    return pl.concat(recommend(run, users, choice, ratings=ratings, seen=seen, form=form).blocks)
 
 
 def known_users(
@@ -539,17 +544,6 @@ def _typed(ids: pl.Series) -> pl.Series:
     return ids.cast(pl.Int64) if are_integers(ids) else ids
 
 
-def _read(source: Source) -> pl.DataFrame:
+def _read(source: Source, form: Form) -> pl.DataFrame:
     """The ratings of one input: ``user_id``, ``item_id`` and ``rating``."""
-    return rating_files.read([source], PrepareConfig())[0]
-
-
-def _check_scale(run: Run, ratings: pl.DataFrame) -> None:
-    """Raises an InputError where ratings are outside the scale of the run."""
-    low, high = run.info.shape.low, run.info.shape.high
-    outside = ratings.filter(~pl.col("rating").is_between(low, high))
-    if outside.height:
-        raise InputError(
-            f"--ratings: {outside.height:,} of {ratings.height:,} ratings, such as "
-            f"{outside['rating'][0]:g}, are outside the scale of {run.path}, {low:g} to {high:g}"
-        )
+    return rating_files.read([source], form)[0]

@@ -19,6 +19,7 @@ from cfcli.core.data import spool
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import InputError
 from cfcli.core.inputs import checks, delimited, parquet, ratings
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
@@ -83,7 +84,7 @@ def test_rows_in_are_rows_kept_and_rows_rejected_by_reason(frame, form) -> None:
         cells = frame.select(pl.all().cast(pl.String).fill_null(""))
         blank = sum(not "".join(row).strip() for row in cells.iter_rows())
     try:
-        found, intake = ratings.read([Source("t", lambda: io.BytesIO(data))], config)
+        found, intake = ratings.read([Source("t", lambda: io.BytesIO(data))], Form(config))
     except InputError as error:
         assert not expected.height
         assert "no ratings" in str(error)

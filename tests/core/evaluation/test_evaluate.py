@@ -53,7 +53,9 @@ def test_numbers_worked_by_hand(run: Run) -> None:
 
 def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> None:
     result, rows = evaluation.evaluate(
-        run, source=text_source("user,item,rating\na,1,3\nzz,1,3\na,yy,3\nzz,yy,3\n")
+        run,
+        source=text_source("user,item,rating\na,1,3\nzz,1,3\na,yy,3\nzz,yy,3\n"),
+        include_trained=True,
     )
     assert rows["user"].to_list() == ["a", "zz", "a", "zz"]
     assert rows["warm"].to_list() == [True, False, False, False]

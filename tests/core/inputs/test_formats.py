@@ -13,6 +13,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.inputs import formats, ratings
 from cfcli.core.inputs.formats import Format
 from cfcli.core.inputs.pairs import read_ids, read_pairs
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
 from cfcli.core.inputs.tables import Block, Reading, Rows, Types
@@ -58,7 +59,7 @@ def source(columns: dict[str, list[object]]) -> Source:
 
 def test_ratings_of_a_new_format() -> None:
     columns = {"user": ["a", "b", "c"], "item": [1, 2, 2], "rating": [3.0, 4.5, None]}
-    found = ratings.read([source(columns)], PrepareConfig(max_bad_rows="1"))
+    found = ratings.read([source(columns)], Form(PrepareConfig(max_bad_rows="1")))
     assert found.frame.rows() == [("a", "1", 3.0), ("b", "2", 4.5)]
     assert found.intake.first_reject is not None
     assert found.intake.first_reject.line == 3
@@ -67,7 +68,7 @@ def test_ratings_of_a_new_format() -> None:
 def test_pairs_ids_and_titles_of_a_new_format() -> None:
     pairs = source({"user": ["a", "b"], "item": [1, 2]})
     assert [rows.frame.rows() for rows in read_pairs(pairs)] == [[], [("a", 1), ("b", 2)]]
-    assert read_ids(pairs, "user", "user").to_list() == ["a", "b"]
+    assert read_ids(pairs, "user", Form(own={"user": "user"})).to_list() == ["a", "b"]
     titles = read_titles(source({"item": [1, 2], "title": ["A", "B"]}))
     assert titles.frame.rows() == [("1", "A", None), ("2", "B", None)]
 
@@ -76,7 +77,7 @@ def test_pairs_ids_and_titles_of_a_new_format() -> None:
 def test_ids_and_titles_have_any_separator(separator: str) -> None:
     rows = [("age", "user_id"), ("30", "007"), ("31", ""), ("32", "x y")]
     text = "\n".join(separator.join(row) for row in rows).encode()
-    ids = read_ids(Source("ids", lambda: io.BytesIO(text)), "user", "user_id")
+    ids = read_ids(Source("ids", lambda: io.BytesIO(text)), "user", Form(own={"user": "user_id"}))
     assert [value for value in ids if value] == ["007", "x y"]
     movies = [("item_id", "title", "genres"), ("007", "A: B", "x"), ("8", "C", "")]
     text = "\n".join(separator.join(row) for row in movies).encode()
@@ -86,4 +87,4 @@ def test_ids_and_titles_have_any_separator(separator: str) -> None:
 
 def test_ids_without_a_header_are_whole_lines() -> None:
     text = Source("ids", lambda: io.BytesIO(b"7\na,b\n"))
-    assert read_ids(text, "user", "user_id").to_list() == ["7", "a,b"]
+    assert read_ids(text, "user", Form(own={"user": "user_id"})).to_list() == ["7", "a,b"]

@@ -22,6 +22,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings
 from cfcli.core.inputs.intake import REJECTS, SCHEMA
+from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import SourceRecord
 
@@ -43,7 +44,7 @@ class Found:
 def read(data: bytes | Sequence[Source], name: str = "ratings.csv", **settings: Any) -> Found:
     sources = [Source(name, lambda: io.BytesIO(data))] if isinstance(data, bytes) else data
     with tempfile.TemporaryDirectory() as folder:
-        frame, intake = ratings.read(sources, PrepareConfig(**settings), Path(folder))
+        frame, intake = ratings.read(sources, Form(PrepareConfig(**settings)), Path(folder))
         path = Path(folder) / REJECTS
         rejects = pl.read_csv(path, schema=SCHEMA) if path.exists() else pl.DataFrame(schema=SCHEMA)
     assert rejects.height == intake.rejected.total()

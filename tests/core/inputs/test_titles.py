@@ -66,7 +66,7 @@ def test_a_byte_order_mark_and_crlf_are_no_part_of_an_item() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,name\n1,2\n", b"PAR1"]
+    "data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,label\n1,2\n", b"PAR1"]
 )
 def test_other_tables_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^movies: "):
