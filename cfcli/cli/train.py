@@ -30,7 +30,14 @@ KEYS = (
 @options.takes(options.TRAIN | options.PROCESSES)
 def train(
     *,
-    data: options.Data = Path("data"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Dataset made by 'cfcli prepare'.",
+            envvar="CFCLI_DATA",
+            show_default="data, or that of the run with --resume",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")
     ] = None,
@@ -39,7 +46,9 @@ def train(
     flags: options.Flags,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Resume a run that was stopped or killed.", metavar="RUN"),
+        typer.Option(
+            help="Go on with a run that was stopped or killed; it keeps its name.", metavar="RUN"
+        ),
     ] = None,
     no_plots: options.NoPlots = False,
     json: options.Json = False,
@@ -61,18 +70,17 @@ def train(
     from cfcli.core.storage.schema import to_json
     from cfcli.core.training.distributed import ranks
 
-    checkpoint, killed = None, None
+    begun = None
     notes: list[str] = []
     if resume:
         begun = resumable(resume)
-        killed, file = begun.out, begun.folder / "config.toml"
+        file = begun.folder / "config.toml"
         settings = resolve_resumed(file, config, set or (), flags, notes.append)
-        checkpoint = begun.folder / runs.CHECKPOINT
     else:
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=notes.append)
     chosen_by = settings.chosen_by
     settings = ranks.launched(settings)
-    dataset = Dataset.load(data)
+    dataset = Dataset.load(data or (begun.data if begun else None) or Path("data"))
     if not resume and not ranks.rank(settings):
         settings = fitting.affordable(dataset, settings, out)
     console = Out(json, quiet or ranks.rank(settings) > 0)
@@ -80,11 +88,17 @@ def train(
         console.note(note)
     if resume:
         console.say(f"resuming {resume}")
-    takes_over = killed is not None and (out or killed).resolve() == killed.resolve()
+    goes_on = begun is not None and (out or begun.out).resolve() == begun.out.resolve()
     leave_no_compiler_cache()
     with Progress(console, settings, chosen_by) as progress:
         trained = fitting.train(
-            dataset, settings, out or killed, progress, resume=checkpoint, keep=takes_over
+            dataset,
+            settings,
+            out or (begun.out if begun else None),
+            progress,
+            resume=begun.folder / runs.CHECKPOINT if begun else None,
+            keep=goes_on and begun is not None and begun.was_killed,
+            replace=goes_on,
         )
     if trained is None:  # the first process says what came of it
         return

@@ -35,6 +35,7 @@ RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
+DATASET = Path("checkpoints") / "dataset.txt"  # beside it: the path of the dataset
 SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"

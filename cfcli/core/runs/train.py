@@ -14,7 +14,7 @@ from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.pair import Pair
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.info import RunInfo
-from cfcli.core.runs.run import CHECKPOINT, RUNS, Run
+from cfcli.core.runs.run import CHECKPOINT, DATASET, RUNS, Run
 from cfcli.core.runs.writing import create_run, write_run
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress
@@ -54,6 +54,7 @@ def train(
     *,
     resume: Path | None = None,
     keep: bool = False,
+    replace: bool = False,
     whole: bool = False,
 ) -> TrainedRun | None:
     """Train a model and write the run. Where several processes train it together, each calls this.
@@ -65,6 +66,7 @@ def train(
         progress: hears of every batch and epoch.
         resume: the checkpoint to go on from.
         keep: take over the folder that a killed process left for ``out``.
+        replace: the stopped run at ``out``, which goes on.
         whole: write no run that a signal stopped early, but leave what is there to be resumed;
             keep no checkpoint in one that was ended by ``max_time``.
 
@@ -100,8 +102,10 @@ def train(
             error.args = (f"process {rank}: {error}",)
             raise
         return None
-    with create_run(out, config, keep=keep) as new:
+    with create_run(out, config, keep=keep, replace=replace) as new:
         checkpoint = new.staging / CHECKPOINT
+        checkpoint.parent.mkdir(mode=0o700, exist_ok=True)
+        (new.staging / DATASET).write_text(str(dataset.path.resolve()), encoding="utf-8")
         try:
             model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
         except LostError as error:

@@ -33,6 +33,7 @@ from cfcli.core.models.interest import choice_weights
 from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn
 from cfcli.core.runs.run import (
     CHECKPOINT,
+    DATASET,
     FILES,
     INTEREST,
     LATEST,
@@ -78,12 +79,15 @@ class Resumable:
 
     Attributes:
         folder: where its checkpoint and its configuration are.
-        out: the name that the run of a killed process was to get; None where the run was stopped,
-            and so has its name.
+        out: the name of the run.
+        was_killed: whether its process was killed, so that ``folder`` has not got that name yet.
+        data: the dataset that it is trained on; None where nothing says so.
     """
 
     folder: Path
-    out: Path | None
+    out: Path
+    was_killed: bool
+    data: Path | None
 
 
 def resumable(run: Path) -> Resumable:
@@ -99,13 +103,21 @@ def resumable(run: Path) -> Resumable:
     if (run / MANIFEST).exists():
         manifests.read(run / MANIFEST, "run", FORMAT)
     left = publishing.staging_of(run)
-    for found in (Resumable(run, None), Resumable(left, short(run))):
-        if (found.folder / CHECKPOINT).exists() and (found.folder / "config.toml").exists():
-            return found
+    for folder in (left, run):  # what a resumed training left is newer
+        if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
+            return Resumable(folder, short(run), folder == left, _dataset_of(folder))
     raise ArtifactError(
         f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first "
         "epoch"
     )
+
+
+def _dataset_of(folder: Path) -> Path | None:
+    """The dataset that a training which was not finished reads."""
+    with contextlib.suppress(OSError, ValueError):
+        found = Path((folder / DATASET).read_text(encoding="utf-8").strip())
+        return short(found) if found.exists() else None
+    return None
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,9 @@ class NewRun:
 
 
 @contextlib.contextmanager
-def create_run(out: Path | None, config: TrainConfig, *, keep: bool = False) -> Iterator[NewRun]:
+def create_run(
+    out: Path | None, config: TrainConfig, *, keep: bool = False, replace: bool = False
+) -> Iterator[NewRun]:
     """Make the folder of a new run, which takes its name when the block ends well.
 
     ``runs/latest`` then points at it, if it lies in ``runs``.
@@ -131,12 +145,13 @@ def create_run(out: Path | None, config: TrainConfig, *, keep: bool = False) -> 
         out: its name; by default a new one in ``runs``.
         config: is written into it.
         keep: take over the folder that a killed process left.
+        replace: the stopped run of that name, which goes on.
 
     Raises:
         ConfigError: something is there already.
     """
     path = out or new_path(config.model)
-    if path.is_symlink() or path.exists():
+    if not replace and (path.is_symlink() or path.exists()):
         raise ConfigError(
             f"{path}: exists; a run is never overwritten: choose another --out or remove it"
         )

@@ -20,7 +20,7 @@ import torch
 
 from cfcli.core.config.fields import keys_of
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.errors import ArtifactError, MachineError
+from cfcli.core.errors import ArtifactError, ConfigError, MachineError
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training.epochs import Epoch, History, TracePoint
@@ -103,6 +103,18 @@ def restore(checkpoint: State, identity: Identity, history: History) -> State:
     return cast(State, found["state"])
 
 
+def refuse_fewer(epochs: int, history: History) -> None:
+    """Raises a ConfigError where a training is to have fewer epochs than it has had.
+
+    Args:
+        epochs: how many it is to have.
+        history: of what was done.
+    """
+    done = len(history.epochs)
+    if epochs < done:
+        raise ConfigError(f"epochs: {epochs} is below the {done} that its checkpoint has")
+
+
 @contextlib.contextmanager
 def resuming(path: Path | None, is_running: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Turns what fails within the block into an error of the checkpoint, if there is one.
@@ -117,7 +129,7 @@ def resuming(path: Path | None, is_running: Callable[[], bool] = lambda: False) 
     """
     try:
         yield
-    except MachineError:
+    except (MachineError, ConfigError):
         raise
     except Exception as error:
         if path is None or is_running():

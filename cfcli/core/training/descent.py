@@ -217,9 +217,7 @@ class Descent(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: State) -> None:
         self.load_state(checkpoints.restore(checkpoint, self.identity, self.history))
-        # Lightning refuses a training that has more epochs than it is asked for now.
-        loop = self.trainer.fit_loop
-        loop.max_epochs = max(loop.max_epochs or 0, len(self.history.epochs))
+        checkpoints.refuse_fewer(self.trainer.max_epochs or 0, self.history)
         if not checkpoint.get("callbacks"):  # early stopping counts on from there
             raise ArtifactError("damaged: it lacks the state of early stopping")
 

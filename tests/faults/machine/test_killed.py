@@ -70,6 +70,6 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(
 
 def has_checkpoint(run: Path) -> bool:
     try:
-        return writing.resumable(run)[1] is not None
+        return writing.resumable(run).was_killed
     except ArtifactError:
         return False

@@ -84,7 +84,7 @@ def test_a_second_signal_ends_a_training_at_once(here: Path, tried: Tried) -> No
     assert good, (process.returncode, seconds, err[-300:])
     assert not (here / "run").exists()
     # It was killed: what it left can be taken over.
-    assert writing.resumable(here / "run").out is not None
+    assert writing.resumable(here / "run").was_killed
 
 
 def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried: Tried) -> None:

@@ -250,6 +250,7 @@ def _table(data: TrainingData) -> csr_matrix:
 def _resume(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:
     with checkpoints.resuming(path):
         state = checkpoints.restore(checkpoints.read(path), job.identity, history)
+        checkpoints.refuse_fewer(job.config.epochs, history)
         chain.load_state(state)
 
 
