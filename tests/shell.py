@@ -1,5 +1,6 @@
 """What tests share: made-up ratings with structure in them, and the console script."""
 
+import contextlib
 import functools
 import json
 import os
@@ -54,6 +55,21 @@ def run_cfcli(
     return subprocess.run(
         command, cwd=cwd, env=whole, capture_output=True, text=True, timeout=SECONDS, **kwargs
     )
+
+
+def on_terminal(*args: object, cwd: Path) -> str:
+    """What ``cfcli`` prints on a terminal, 100 columns wide."""
+    ours, its = os.openpty()
+    env = os.environ | {"COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1"}
+    done = subprocess.Popen([str(CFCLI), *map(str, args)], cwd=cwd, env=env, stdout=its)
+    os.close(its)
+    parts = []
+    with contextlib.suppress(OSError):  # the end, on Linux
+        while part := os.read(ours, 1 << 16):
+            parts.append(part)
+    os.close(ours)
+    assert done.wait(SECONDS) == 0
+    return b"".join(parts).decode()
 
 
 class Warm:

@@ -48,6 +48,18 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
+def _without_lines(renderable: RenderableType) -> RenderableType:
+    """The same without lines around cells, for what is no terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    if isinstance(renderable, Group):
+        return Group(*map(_without_lines, renderable.renderables))
+    if isinstance(renderable, Table):
+        renderable.box = None
+    return renderable
+
+
 class Out:
     """Where a command prints.
 
@@ -106,7 +118,7 @@ class Out:
         if self.json:
             print(jsonlib.dumps(data, ensure_ascii=True))
         elif not self.quiet:
-            self.stdout.print(renderable)
+            self.stdout.print(renderable if sys.stdout.isatty() else _without_lines(renderable))
 
     def pictures(self, charts: "Sequence[Chart]", folder: Path) -> None:
         """Writes charts as PNG files, or notes why that is impossible.

@@ -56,14 +56,19 @@ def predict(
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
-    from cfcli.core.serving.outputs import write
+    from cfcli.core.serving.outputs import is_json, with_texts, write
 
     console = Out(json, quiet)
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
-    blocks = predicting.predict(
-        loaded, Source.of(source), unknown, std=std, form=loaded.form(flags)
-    )
+    form = loaded.form(flags)
+    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std, form=form)
+    if json or is_json(out):
+        added = 3 if std else 2
+        blocks = (
+            with_texts(block, predicting.find_pair_columns(block.columns[:-added], form, source))
+            for block in blocks
+        )
     rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(f"{rows:,} rows")

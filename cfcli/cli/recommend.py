@@ -112,7 +112,7 @@ def recommend(
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
-    from cfcli.core.serving.outputs import write
+    from cfcli.core.serving.outputs import is_json, with_texts, write
 
     console = Out(json, quiet)
     loaded = Run.load(run)
@@ -147,7 +147,10 @@ def recommend(
             for (who,), part in block.group_by(columns["user"], maintain_order=True):
                 console.stdout.print(_table(who, part.drop(columns["user"]), titles))
     else:
-        rows = write(found.blocks, out, json=json, safe=excel_safe)
+        blocks = found.blocks
+        if json or is_json(out):
+            blocks = (with_texts(block, list(columns)) for block in blocks)
+        rows = write(blocks, out, json=json, safe=excel_safe)
     if rows < n * found.users:
         console.note(
             f"{rows:,} items on lists that have room for {n * found.users:,}: there are not more "

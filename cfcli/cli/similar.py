@@ -1,5 +1,6 @@
 """``cfcli similar``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -57,7 +58,8 @@ def similar(
     dot and euclidean compare the embeddings of the rating model as they are;
     there, --min-ratings 50 may help.
 
-    Creates nothing.
+    Creates a table of query, the item id, rank, score, ratings (how many the item
+    has) and the title if known; as CSV in a pipe.
 
     Example: cfcli similar --title "toy story" or cfcli similar runs/latest 1 260
     """
@@ -67,6 +69,7 @@ def similar(
 
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import similar as neighbours
+    from cfcli.core.serving.outputs import write
 
     loaded = Run.load(run)
     console = Out(json, quiet)
@@ -78,6 +81,7 @@ def similar(
             items = neighbours.find_items(loaded, pl.Series(ids, dtype=pl.String))
         except InputError as error:
             raise InputError(f"{error} (and no folder has that name)") from None
+    blocks = []
     for item in items:
         query = loaded.items.row(item, named=True)
         label = query.get("title") or query[name]
@@ -86,12 +90,12 @@ def similar(
                 f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
             )
         found = neighbours.named_neighbours(loaded, item, n, min_ratings, metric)
-        rows = found.with_columns(pl.col("score").cast(pl.Float64).round(6)).to_dicts()
-        if json:
-            for row in rows:
-                console.result("", row)
-        else:
-            console.table(_table(f"nearest to {safe(label)}", name, rows, "title" in query), rows)
+        if json or not sys.stdout.isatty():
+            blocks.append(found)
+        elif not quiet:
+            console.stdout.print(_table(f"nearest to {safe(label)}", name, found.to_dicts()))
+    if blocks:
+        write([pl.concat(blocks)], "-", json=json)
 
 
 def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]]:
@@ -128,14 +132,13 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
     return int(hits["item"][0])
 
 
-def _table(head: str, id_column: str, rows: list[dict[str, Any]], titles: bool) -> "Table":
+def _table(head: str, id_column: str, rows: list[dict[str, Any]]) -> "Table":
     """The neighbours of one item."""
     from rich.table import Table
 
     table = Table(title=head, title_justify="left")
-    columns = ["rank", "score", id_column, "ratings"]
-    if titles:
-        columns.insert(3, "title")
+    titles = bool(rows) and "title" in rows[0]
+    columns = ["rank", "score", id_column, *["title"] * titles, "ratings"]
     for column in columns:
         is_text = column in (id_column, "title")
         table.add_column(safe(column), justify="left" if is_text else "right")
@@ -143,5 +146,5 @@ def _table(head: str, id_column: str, rows: list[dict[str, Any]], titles: bool) 
         cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
         if titles:
             cells.append(safe(row["title"] or "-"))
-        table.add_row(*cells, f"{row['n_ratings']:,}")
+        table.add_row(*cells, f"{row['ratings']:,}")
     return table

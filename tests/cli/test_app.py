@@ -14,7 +14,7 @@ from typing import Annotated
 
 import pytest
 import typer
-from shell import CFCLI, run_cfcli, write_ratings
+from shell import CFCLI, on_terminal, run_cfcli, write_ratings
 from typer.testing import CliRunner
 
 from cfcli.cli import options
@@ -287,12 +287,11 @@ def test_ids_and_titles_cannot_paint_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f"movieId,title\n1,{bad}\n2,plain [/nope]\n")
     assert run_cfcli("prepare", "r.csv", "--items", "m.csv", cwd=tmp_path).returncode == 0
     assert run_cfcli("train", "--epochs", "2", "--quiet", cwd=tmp_path).returncode == 0
-    done = run_cfcli("similar", "runs/latest", "1", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "\x1b" not in done.stdout
-    assert "\u202e" not in done.stdout
-    assert "\\x1b[31mred [bold]film[/] \\u202egnp" in done.stdout
-    assert "plain [/nope]" in done.stdout
+    shown = on_terminal("similar", "runs/latest", "1", cwd=tmp_path)
+    assert "\x1b[31m" not in shown
+    assert "\u202e" not in shown
+    assert "\\x1b[31mred [bold]film[/] \\u202egnp" in shown
+    assert "plain [/nope]" in shown
 
 
 def test_a_locale_that_knows_no_letters_is_no_error(project: Path) -> None:

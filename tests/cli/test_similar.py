@@ -1,5 +1,7 @@
 """``cfcli similar``: the forms of its arguments, what it prints, what it says."""
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 from planted import checkerboard, dataset, run
-from shell import run_cfcli
+from shell import on_terminal, run_cfcli
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_another_run_comes_first(place: Path) -> None:
         ("i 004", 1),
         ("i 004", 2),
     ]
-    assert set(found[0]) == {"query", "movieId", "rank", "score", "n_ratings"}
+    assert set(found[0]) == {"query", "movieId", "rank", "score", "ratings"}
 
 
 def test_a_folder_is_a_run_though_an_item_has_its_name(place: Path, tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_planted_neighbours_with_all_columns(place: Path) -> None:
     found = rows(run_cfcli("similar", "100", "-n", "8", "--json", cwd=place))
     assert [row["rank"] for row in found] == list(range(1, 9))
     assert {int(row["movieId"]) % 2 for row in found} == {0}
-    assert list(found[0]) == ["query", "movieId", "rank", "score", "n_ratings", "title"]
+    assert list(found[0]) == ["query", "movieId", "rank", "score", "ratings", "title"]
     assert found[0]["title"] == f"Film {found[0]['movieId']}, Even"
     assert [row["score"] for row in found] == sorted((row["score"] for row in found), reverse=True)
 
@@ -101,12 +103,12 @@ def test_metrics_by_their_definition(place: Path, tmp_path: Path) -> None:
 
 def test_min_ratings(place: Path) -> None:
     every = rows(run_cfcli("similar", "100", "-n", "30", "--json", cwd=place))
-    least = sorted(row["n_ratings"] for row in every)[12]
+    least = sorted(row["ratings"] for row in every)[12]
     some = rows(
         run_cfcli("similar", "100", "-n", "30", "--min-ratings", least, "--json", cwd=place)
     )
     assert [row["movieId"] for row in some] == [
-        row["movieId"] for row in every if row["n_ratings"] >= least
+        row["movieId"] for row in every if row["ratings"] >= least
     ]
 
 
@@ -135,10 +137,17 @@ def test_the_exact_title_wins_and_one_hit_needs_no_note(place: Path) -> None:
 
 
 def test_the_table_names_its_columns(place: Path) -> None:
-    done = run_cfcli("similar", "100", "-n", "2", cwd=place)
-    assert "nearest to Film 100, Even" in done.stdout
-    assert all(word in done.stdout for word in ("rank", "score", "movieId", "title", "ratings"))
-    assert "title" not in run_cfcli("similar", "other", "i 003", cwd=place).stdout
+    shown = on_terminal("similar", "100", "-n", "2", cwd=place)
+    assert "nearest to Film 100, Even" in shown
+    assert all(word in shown for word in ("rank", "score", "movieId", "title", "ratings"))
+    assert "title" not in on_terminal("similar", "other", "i 003", cwd=place)
+
+
+def test_a_pipe_gets_csv(place: Path) -> None:
+    done = run_cfcli("similar", "100", "99", "-n", "2", cwd=place)
+    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["query"] for row in found] == ["100", "100", "99", "99"]
+    assert list(found[0]) == ["query", "movieId", "rank", "score", "ratings", "title"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +193,7 @@ def test_a_rare_item_is_warned_about(tmp_path: Path) -> None:
     done = run_cfcli("similar", "rare\x1b[31m", cwd=tmp_path)
     assert done.returncode == 0
     assert "training ratings of rare\\x1b[31m: 1; its neighbours are mostly chance" in done.stderr
-    assert "\x1b" not in done.stderr + done.stdout
+    assert "\x1b" not in done.stderr
     assert (
         rows(run_cfcli("similar", "rare\x1b[31m", "--json", cwd=tmp_path))[0]["query"]
         == "rare\x1b[31m"

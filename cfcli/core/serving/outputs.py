@@ -34,6 +34,25 @@ def excel_safe(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def is_json(out: str) -> bool:
+    """Whether a file is JSON lines by its name.
+
+    Args:
+        out: the name.
+    """
+    return ".jsonl" in Path(out).suffixes
+
+
+def with_texts(block: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
+    """A block with ids as texts, as all JSON has them: numbers would lose zeros and digits.
+
+    Args:
+        block: some rows.
+        ids: names of columns of ids; those that are not there are left out.
+    """
+    return block.with_columns(pl.col([n for n in ids if n in block.columns]).cast(pl.String))
+
+
 def write(
     blocks: Iterable[pl.DataFrame],
     out: str,

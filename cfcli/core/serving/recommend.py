@@ -132,7 +132,7 @@ class Recommendations:
             under their own names, ``rank`` (from 1), ``score`` (what the order is by),
             ``prediction`` (the rating; null where the rating model does not know the user),
             ``ratings`` (how many the item has in training) and, where the run knows titles,
-            ``title``; ``because`` with reasons.
+            ``title``; ``because`` with reasons, a list of ids as texts.
         notes: what a person should know about them.
     """
 
@@ -492,7 +492,8 @@ def _blocks(run: Run, order: Order, users: Users, choice: Choice) -> Iterator[pl
     """The rows of :class:`Recommendations`."""
     allowed = _allowed(run, choice)
     columns = run.info.columns
-    item_ids, user_ids = _typed(run.items[columns["item"]]), _typed(users.ids)
+    texts = run.items[columns["item"]]
+    item_ids, user_ids = _typed(texts), _typed(users.ids)
     if not len(users.ids):
         none = np.zeros((0, 1), np.float32)
         blocks: Iterable[Block] = [Block(0, none.astype(np.int64), none, none)]
@@ -519,12 +520,10 @@ def _blocks(run: Run, order: Order, users: Users, choice: Choice) -> Iterator[pl
         if choice.why and order.interest is not None and users.rated is not None:
             of_rows = [users.rated[place] for place in row + block.start]
             reasons = [
-                item_ids.gather(_reasons(order.interest, rated, target, choice.why))
+                texts.gather(_reasons(order.interest, rated, target, choice.why))
                 for rated, target in zip(of_rows, item, strict=True)
             ]
-            frame = frame.with_columns(
-                because=pl.Series(reasons, dtype=pl.List(item_ids.dtype), strict=False)
-            )
+            frame = frame.with_columns(because=pl.Series(reasons, dtype=pl.List(pl.String)))
         yield frame
 
 

@@ -41,7 +41,8 @@ def similar_frame(
 
     Returns:
         Columns ``query`` (the item's id), the item id under its own name, ``rank`` (from 1),
-        ``score``, ``n_ratings`` and, where the run knows titles, ``title``; best first.
+        ``score``, ``ratings`` (how many the item has in training) and, where the run knows titles,
+        ``title``; best first.
 
     Raises:
         ConfigError: neither or both of ``item_id`` and ``title`` are given.
@@ -70,14 +71,14 @@ def named_neighbours(
     """
     name = run.info.columns.item
     near = similar(run, item, n, min_ratings, metric)
-    known = [name, "n_ratings", "title"] if "title" in run.items.columns else [name, "n_ratings"]
-    others = run.items.select(known)[near["item"]]
+    others = run.items[near["item"]]
     return others.select(
         pl.lit(run.items[name][item]).alias("query"),
-        pl.col(name),
+        name,
         near["rank"],
         near["score"],
-        *known[1:],
+        pl.col("n_ratings").alias("ratings"),
+        *(["title"] if "title" in others.columns else []),
     )
 
 

@@ -127,7 +127,8 @@ def test_a_new_user_gets_what_others_of_that_taste_chose(run: Run) -> None:
     assert [(100 - item) % 3 for item in found["movieId"]] == [0] * 8
     chosen = {100 - 3 * k for k in range(8)}
     assert not chosen & set(found["movieId"])
-    assert all(set(because) <= chosen for because in found["because"])
+    chosen_ids = {str(item) for item in chosen}
+    assert all(set(because) <= chosen_ids for because in found["because"])
 
 
 def test_new_ratings_of_a_known_user_move_the_trained_vectors(run: Run) -> None:

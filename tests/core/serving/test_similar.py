@@ -160,7 +160,7 @@ def test_without_titles_there_is_no_search(tmp_path: Path) -> None:
 
 def test_a_frame_names_the_item_and_its_neighbours(run: Run) -> None:
     by_id = neighbors.similar_frame(run, "1", n=2)
-    assert by_id.columns == ["query", "item", "rank", "score", "n_ratings", "title"]
+    assert by_id.columns == ["query", "item", "rank", "score", "ratings", "title"]
     assert by_id.drop("score").rows() == [
         ("1", "2", 1, 2, "Toy Story 2"),
         ("1", "3", 2, 1, "Heat [1995]"),
