@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ from cfcli.core.data.spool import Spool
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.intake import Intake
 
+KEY_BITS = 64  # of the numbers that are sorted
+OLDEST = -(2**63)  # what a row without a time counts as
 SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
 
 
@@ -32,46 +35,37 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
     Raises:
         InputError: there are some, and the policy is ``error``.
     """
-    keys = np.empty(spool.rows, np.uint64)
-    for start, _, block in spool.blocks("user", "item"):
-        _write_keys(block, keys[start : start + block.height])
-    keys.sort()
-    is_repeated = keys[1:] == keys[:-1]
-    repeated = np.unique(keys[1:][is_repeated])
-    del keys
-    if not len(repeated):
+    repeats = _repeats(spool, intake)
+    if not len(repeats.rows):
         return 0
     if policy == "error":
-        user = intake.user_ids.to_series()[int(repeated[0] >> np.uint64(32))]
-        item = intake.item_ids.to_series()[int(repeated[0] & np.uint64(2**32 - 1))]
+        first = int(repeats.rows[0])
+        user = intake.user_ids.to_series()[int(spool.column("user")[first])]
+        item = intake.item_ids.to_series()[int(spool.column("item")[first])]
         raise InputError(
-            f"{int(is_repeated.sum()):,} ratings repeat a pair, such as user '{user}' and "
-            f"item '{item}'; see --duplicates"
+            f"{len(repeats.rows) - len(repeats.starts):,} ratings repeat a pair, such as user "
+            f"'{user}' and item '{item}'; see --duplicates"
         )
-    frame = _rows_of(spool, repeated)
-    best = _best(frame, policy, intake.has_times)
-    dropped = np.setdiff1d(frame["row"].to_numpy(), best["row"].to_numpy(), assume_unique=True)
-    rows = best["row"].to_numpy()
-    ratings = best["rating"].to_numpy()
+    kept = _kept(spool, repeats, policy, intake.has_times)
+    stays = np.ones(spool.rows, bool)
+    stays[repeats.rows] = False
+    stays[repeats.rows[kept]] = True
+    means = _means(spool, repeats, kept) if policy == "mean" else None
 
     def settle(start: int, block: pl.DataFrame) -> pl.DataFrame:
-        """A block without the rows that go; those that stay of repeated pairs get their rating.
+        """A block without the rows that go.
 
         Args:
             start: number of its first row.
             block: as it was read.
         """
-        end = start + block.height
-        rating = block["rating"].to_numpy().copy()
-        low, high = np.searchsorted(rows, [start, end])
-        rating[rows[low:high] - start] = ratings[low:high]
-        stays = np.ones(block.height, bool)
-        low, high = np.searchsorted(dropped, [start, end])
-        stays[dropped[low:high] - start] = False
-        return block.with_columns(rating=rating).filter(stays)
+        part = slice(start, start + block.height)
+        if means is not None:
+            block = block.with_columns(rating=pl.Series(means[part]))
+        return block.filter(stays[part])
 
     spool.change(settle)
-    return len(dropped)
+    return len(repeats.rows) - len(repeats.starts)
 
 
 def filter_rows(spool: Spool, intake: Intake, config: PrepareConfig) -> None:
@@ -101,29 +95,95 @@ def filter_rows(spool: Spool, intake: Intake, config: PrepareConfig) -> None:
         raise InputError(f"{intake.sources[0].name}: all {read:,} ratings were filtered away")
 
 
-def _rows_of(spool: Spool, keys: NDArray[np.uint64]) -> pl.DataFrame:
-    """The rows of some pairs (sorted), with ``row``, ``key`` and ``side``."""
-    parts = []
-    for start, side, block in spool.blocks():
-        key = np.empty(block.height, np.uint64)
-        _write_keys(block, key)
-        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        rows = np.flatnonzero(keys[place] == key)
-        sides = np.full(len(rows), splits.NAMES.index(side))
-        parts.append(block[rows].with_columns(row=rows + start, key=key[rows], side=sides))
-    return pl.concat(parts)
+class _Repeats(NamedTuple):
+    """The rows of pairs that were rated more than once, pair by pair and then in their order.
+
+    Attributes:
+        rows: their numbers, (N,).
+        starts: where the rows of each pair begin, (P,).
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def over(self, function: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """A sum or a maximum over the rows of each pair, for each row, (N,).
+
+        Args:
+            function: such as ``numpy.maximum``.
+            values: one for each row, (N,).
+        """
+        sizes = np.diff(self.starts, append=len(self.rows))
+        return np.repeat(function.reduceat(values, self.starts), sizes)
 
 
-def _best(frame: pl.DataFrame, policy: Duplicates, has_times: bool) -> pl.DataFrame:
-    """The row of each pair that stays, in the order of the input."""
-    best = frame.filter(pl.col("side") == pl.col("side").max().over("key"))
+def _repeats(spool: Spool, intake: Intake) -> _Repeats:
+    """Finds them by sorting. Where pair and row fit into 64 bits together, which holds for 100
+    million rows of 2 million users and 60,000 items, one sort of numbers does it all: four times as
+    fast as sorting places."""
+    users, items = (len(ids.to_series()) for ids in (intake.user_ids, intake.item_ids))
+    bits = spool.rows.bit_length()
+    fits = (users * items).bit_length() + bits <= KEY_BITS
+    keys = np.empty(spool.rows, np.uint64)
+    for start, _, block in spool.blocks("user", "item"):
+        part = keys[start : start + block.height]
+        part[:] = block["user"].to_numpy()
+        part *= np.uint64(items)
+        part += block["item"].to_numpy()
+        if fits:
+            part <<= np.uint64(bits)
+            part |= np.arange(start, start + block.height, dtype=np.uint64)
+    if fits:
+        keys.sort()
+        below = np.uint64((1 << bits) - 1)
+        is_same = (keys[1:] ^ keys[:-1]) <= below
+        order = keys
+    else:
+        order = np.argsort(keys, kind="stable").astype(np.uint64)
+        keys, below = keys[order], np.uint64(2**64 - 1)
+        is_same = keys[1:] == keys[:-1]
+    after = np.concatenate([[False], is_same])  # whether the row before is of the same pair
+    among = after | np.concatenate([is_same, [False]])
+    rows = (order[among] & below).astype(np.int64)
+    return _Repeats(rows, np.flatnonzero(~after[among]))
+
+
+def _kept(
+    spool: Spool, repeats: _Repeats, policy: Duplicates, has_times: bool
+) -> NDArray[np.int64]:
+    """The place of the row of each pair that stays, (P,)."""
+    places = np.arange(len(repeats.rows))
+    stays = _held_out(spool, repeats)
     if policy == "first":
-        return best.unique("key", keep="first", maintain_order=True).sort("row")
-    if policy == "mean":
-        mean = pl.col("rating").cast(pl.Float64).mean().over("key")
-        best = best.with_columns(mean.cast(pl.Float32))
-    best = best.sort(["timestamp", "row"] if has_times else ["row"])
-    return best.unique("key", keep="last", maintain_order=True).sort("row")
+        return np.minimum.reduceat(np.where(stays, places, len(places)), repeats.starts)
+    if has_times:
+        times = np.empty(spool.rows, np.int64)
+        for start, _, block in spool.blocks("timestamp"):
+            known = block["timestamp"].cast(pl.Int64).fill_null(OLDEST)
+            times[start : start + block.height] = known.to_numpy()
+        own = np.where(stays, times[repeats.rows], OLDEST)
+        stays &= own == repeats.over(np.maximum, own)
+    return np.maximum.reduceat(np.where(stays, places, -1), repeats.starts)
+
+
+def _held_out(spool: Spool, repeats: _Repeats) -> NDArray[np.bool_]:
+    """Which rows are on the last of the sides that their pair is on, (N,)."""
+    sides = np.empty(spool.rows, np.int8)
+    for start, side, block in spool.blocks("user"):
+        sides[start : start + block.height] = splits.NAMES.index(side)
+    own = sides[repeats.rows]
+    found: NDArray[np.bool_] = own == repeats.over(np.maximum, own)
+    return found
+
+
+def _means(spool: Spool, repeats: _Repeats, kept: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The ratings of all rows, where those that stay of repeated pairs have the mean."""
+    ratings = spool.column("rating").astype(np.float32)
+    stays = _held_out(spool, repeats)
+    own = np.where(stays, ratings[repeats.rows], 0).astype(np.float64)
+    mean = repeats.over(np.add, own) / repeats.over(np.add, stays.astype(np.int64))
+    ratings[repeats.rows[kept]] = mean[kept]
+    return ratings
 
 
 def _moment(text: str) -> datetime:
@@ -181,10 +241,3 @@ def _keep_sample(spool: Spool, intake: Intake, n: int, seed: int) -> None:
     chosen = np.zeros(len(place), bool)
     chosen[np.argsort(place, kind="stable")[:n]] = True
     spool.change(lambda start, block: block.filter(chosen[start : start + block.height]))
-
-
-def _write_keys(block: pl.DataFrame, out: NDArray[np.uint64]) -> None:
-    """Writes one number for each pair of codes to ``out``."""
-    out[:] = block["user"].to_numpy()
-    out <<= np.uint64(32)
-    out |= block["item"].to_numpy()
