@@ -144,6 +144,7 @@ class Run:
         *,
         ratings: Ratings | None = None,
         data: StrPath | Dataset | None = None,
+        include_trained: bool = False,
     ) -> "Evaluation":
         """Errors of the model and of four baselines on the same held-out rows.
 
@@ -151,6 +152,8 @@ class Run:
             split: rows of the run's dataset to judge by.
             ratings: other ratings to judge by: a file, several, or a table in memory.
             data: the run's dataset, where it is not in its old place.
+            include_trained: judge also rows of ``ratings`` that the run was trained on, which are
+                left out otherwise (``.trained_rows`` says how many).
 
         Returns:
             The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.
@@ -164,7 +167,11 @@ class Run:
         source = None if ratings is None else _source(ratings)
         where = data.path if isinstance(data, Dataset) else data
         found, _ = evaluate(
-            self._stored, split=split, source=source, data=None if where is None else Path(where)
+            self._stored,
+            split=split,
+            source=source,
+            data=None if where is None else Path(where),
+            include_trained=include_trained,
         )
         return found
 

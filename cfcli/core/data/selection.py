@@ -16,6 +16,7 @@ from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.intake import Intake
 
 KEY_BITS = 64  # of the numbers that are sorted
+STEP = 1 << 22  # of them at once
 OLDEST = -(2**63)  # what a row without a time counts as
 SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
 
@@ -136,7 +137,10 @@ def _repeats(spool: Spool, intake: Intake) -> _Repeats:
     if fits:
         keys.sort()
         below = np.uint64((1 << bits) - 1)
-        is_same = (keys[1:] ^ keys[:-1]) <= below
+        is_same = np.empty(len(keys) - 1, bool)
+        for start in range(0, len(is_same), STEP):  # to have no second array of this size
+            part = keys[start : start + STEP + 1]
+            is_same[start : start + STEP] = (part[1:] ^ part[:-1]) <= below
         order = keys
     else:
         order = np.argsort(keys, kind="stable").astype(np.uint64)
@@ -144,26 +148,36 @@ def _repeats(spool: Spool, intake: Intake) -> _Repeats:
         is_same = keys[1:] == keys[:-1]
     after = np.concatenate([[False], is_same])  # whether the row before is of the same pair
     among = after | np.concatenate([is_same, [False]])
-    rows = (order[among] & below).astype(np.int64)
-    return _Repeats(rows, np.flatnonzero(~after[among]))
+    rows = order[among]
+    rows &= below
+    return _Repeats(rows.view(np.int64), np.flatnonzero(~after[among]))
 
 
 def _kept(
     spool: Spool, repeats: _Repeats, policy: Duplicates, has_times: bool
 ) -> NDArray[np.int64]:
     """The place of the row of each pair that stays, (P,)."""
-    places = np.arange(len(repeats.rows))
     stays = _held_out(spool, repeats)
+    if policy != "first" and has_times:
+        times = _times(spool)[repeats.rows]
+        times[~stays] = OLDEST
+        stays &= times == repeats.over(np.maximum, times)
+        del times
+    places = np.arange(len(repeats.rows))
     if policy == "first":
-        return np.minimum.reduceat(np.where(stays, places, len(places)), repeats.starts)
-    if has_times:
-        times = np.empty(spool.rows, np.int64)
-        for start, _, block in spool.blocks("timestamp"):
-            known = block["timestamp"].cast(pl.Int64).fill_null(OLDEST)
-            times[start : start + block.height] = known.to_numpy()
-        own = np.where(stays, times[repeats.rows], OLDEST)
-        stays &= own == repeats.over(np.maximum, own)
-    return np.maximum.reduceat(np.where(stays, places, -1), repeats.starts)
+        places[~stays] = len(places)
+        return np.minimum.reduceat(places, repeats.starts)
+    places[~stays] = -1
+    return np.maximum.reduceat(places, repeats.starts)
+
+
+def _times(spool: Spool) -> NDArray[np.int64]:
+    """When each rating was given, :data:`OLDEST` where that is unknown."""
+    times = np.empty(spool.rows, np.int64)
+    for start, _, block in spool.blocks("timestamp"):
+        known = block["timestamp"].cast(pl.Int64).fill_null(OLDEST)
+        times[start : start + block.height] = known.to_numpy()
+    return times
 
 
 def _held_out(spool: Spool, repeats: _Repeats) -> NDArray[np.bool_]:
