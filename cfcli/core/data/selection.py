@@ -30,7 +30,8 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
         How many rows went.
 
     Raises:
-        InputError: there are some, and the policy is ``error``.
+        InputError: there are some, and the policy is ``error``, or it goes by times that cannot be
+            read.
     """
     keys = np.empty(spool.rows, np.uint64)
     for start, _, block in spool.blocks("user", "item"):
@@ -49,6 +50,10 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
             f"item '{item}'; see --duplicates"
         )
     frame = _rows_of(spool, repeated)
+    if policy == "last" and "unread" in frame.columns:
+        differ = pl.col("rating").n_unique().over("key") > 1
+        if frame.select((differ & pl.col("unread").any().over("key")).any()).item():
+            intake.require_times("--duplicates last")
     best = _best(frame, policy, intake.has_times)
     dropped = np.setdiff1d(frame["row"].to_numpy(), best["row"].to_numpy(), assume_unique=True)
     rows = best["row"].to_numpy()
