@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -97,7 +96,11 @@ _ISO_DATES = {
 _OTHER_DATES = {f"{_HOUR}{s}{_HOUR}{s}[0-9]{{4}}": f"%m{s}%d{s}%Y" for s in ("/", "[.]", "-")}
 
 
-def _shapes(dates: dict[str, str]) -> list[Shape]:
+def _swapped(form: str) -> str:
+    return form.translate({ord("m"): "d", ord("d"): "m"})
+
+
+def _shapes(dates: dict[str, str], *, have_two_readings: bool = False) -> list[Shape]:
     """Dates alone or with a time of day, and with a zone or without."""
     clocks = {"": ""} | {
         gap + pattern: gap + clock for gap in (" ", "T") for pattern, clock in _CLOCKS.items()
@@ -105,15 +108,15 @@ def _shapes(dates: dict[str, str]) -> list[Shape]:
     found = []
     for date, clock, zone in itertools.product(dates, clocks, ("", *ZONES)):
         form = (dates[date] + clocks[clock]).replace("[.]", ".")
-        is_iso = form.startswith("%Y")
-        swapped = "" if is_iso else form.translate({ord("m"): "d", ord("d"): "m"})
-        found.append(Shape(f"^{date}{clock}{zone}$", form, swapped, bool(zone)))
+        other = _swapped(dates[date]).replace("[.]", ".") + clocks[clock]
+        day_first = other if have_two_readings else ""
+        found.append(Shape(f"^{date}{clock}{zone}$", form, day_first, bool(zone)))
     return found
 
 
 _NUMBER = Shape(r"^[+-]?(?:[0-9]+(?:[.][0-9]*)?|[.][0-9]+)(?:[eE][+-]?[0-9]+)?$", "")
 _ISO = [Shape("^[0-9]{4}$", "%Y"), *_shapes(_ISO_DATES)]
-_ALL = [_NUMBER, *_shapes(_ISO_DATES), *_shapes(_OTHER_DATES)]
+_ALL = [_NUMBER, *_shapes(_ISO_DATES), *_shapes(_OTHER_DATES, have_two_readings=True)]
 
 
 class Read(NamedTuple):
@@ -168,10 +171,7 @@ class Times:
         self._form = form
         self._named_unit = TIME_UNITS.get(form or "")
         self.unit = self._named_unit
-        self._is_iso = form == "ISO"
-        self._format = None
-        if form and not self._named_unit and not self._is_iso:
-            self._format = _checked_format(form)
+        self._shapes = _named_shapes(form) if form else _ALL
         self._digits = 0  # of the dates that numbers may be
         self.firsts: dict[int, Value] = {}
         self._counts: Counter[int] = Counter()
@@ -191,7 +191,7 @@ class Times:
             return Read(time.dt.cast_time_unit("us"))
         if not column.dtype.is_numeric():
             return self._texts(column.cast(pl.String))
-        if self._is_iso or self._format:
+        if _NUMBER not in self._shapes:
             return self._texts(column.cast(pl.String).str.strip_suffix(".0"))
         self._learn(column)
         read = (
@@ -311,13 +311,11 @@ class Times:
 
     def _both_readings(self, text: str) -> str:
         shape = next(shape for shape in _ALL if re.fullmatch(shape.pattern, text))
-        zone = text[len(re.sub(f"(?:{'|'.join(ZONES)})$", "", text)) :] if shape.has_zone else ""
-        zone = re.sub(OFFSET, lambda found: " %z" if found[0][0] == " " else "%z", zone)
-        readings = []
         frame = _dates(pl.Series([text]), shape)
+        readings = []
         for name, form in (("moment", shape.format), ("other", shape.day_first)):
             day = frame[name].cast(KIND)[0].date()
-            readings.append(f"{day} (--time-format '{form.replace('%.f', '.%f')}{zone}')")
+            readings.append(f"{day} (--time-format {re.split('[ T]', form)[0]})")
         return f"'{text}' is {readings[0]} or {readings[1]}"
 
     def _texts(self, column: pl.Series) -> Read:
@@ -326,16 +324,10 @@ class Times:
         places = np.flatnonzero(text.is_not_null().to_numpy())
         rest = text.drop_nulls()
         found = _Found(len(text))
-        if self._format:
-            shapes: Sequence[Shape] = [Shape("", self._format)]
-        elif self._is_iso:
-            shapes = _ISO
-        else:
-            shapes = [_NUMBER] if self._named_unit else _ALL
         while len(rest):
-            shape = next((s for s in shapes if re.search(s.pattern, rest[0])), None)
+            shape = next((s for s in self._shapes if re.search(s.pattern, rest[0])), None)
             is_of = rest.str.contains(
-                shape.pattern if shape else "|".join(s.pattern for s in shapes)
+                shape.pattern if shape else "|".join(s.pattern for s in self._shapes)
             )
             is_of = is_of if shape else ~is_of
             here, texts = places[is_of.to_numpy()], rest.filter(is_of)
@@ -523,6 +515,19 @@ def _parsed(text: pl.Series, form: str) -> pl.Series:
     """Microseconds in UTC."""
     moment = text.str.to_datetime(form, strict=False, time_unit="us")
     return moment.dt.replace_time_zone(None).cast(pl.Int64)
+
+
+def _named_shapes(form: str) -> list[Shape]:
+    """What values may look like, of a form that was named; a time of day may follow a date."""
+    if form in TIME_UNITS:
+        return [_NUMBER]
+    if form == "ISO":
+        return _ISO
+    dates = {}
+    for pattern, date in _OTHER_DATES.items():
+        if form in (date.replace("[.]", "."), _swapped(date).replace("[.]", ".")):
+            dates[pattern] = form
+    return _shapes(dates) if dates else [Shape("", _checked_format(form))]
 
 
 def _checked_format(form: str) -> str:

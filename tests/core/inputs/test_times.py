@@ -136,7 +136,7 @@ def test_texts(texts: list[str], expected: list[str | None], note: str) -> None:
 @pytest.mark.parametrize(
     ("form", "texts"),
     [
-        ("%d/%m/%Y", ["03/04/2020", "3/4/2020"]),
+        ("%d/%m/%Y", ["03/04/2020", "3/4/2020", "03/04/2020 00:00", "03/04/2020 12:00 AM"]),
         ("%m.%d.%Y", ["04.03.2020"]),
         ("%d/%m/%y", ["03/04/20"]),
         ("%b %d, %Y", ["Apr 3, 2020", " Apr 03, 2020"]),
