@@ -10,11 +10,12 @@ from cfcli.core.errors import ConfigError
 Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
 Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
+TIME_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 # The keys that say what form an input has: flags of all commands that read one.
 FORM = (
     "format", "user_col", "item_col", "rating_col", "time_col", "title_col", "no_header",
-    "skip_lines", "encoding", "decimal_comma",
+    "skip_lines", "encoding", "decimal_comma", "time_format",
 )  # fmt: skip
 # What a run expects of further inputs, beside the names of columns.
 INHERITED = (
@@ -32,7 +33,14 @@ class PrepareConfig(Settings):
     user_col: str | None = key(None, "Column of user ids, if its name is not recognised.")
     item_col: str | None = key(None, "Column of item ids.")
     rating_col: str | None = key(None, "Column of ratings.")
-    time_col: str | None = key(None, "Column of times: s, ms, us or ns since 1970, or ISO 8601.")
+    time_col: str | None = key(
+        None, "Column of times: numbers since 1970, ISO 8601, or dates with day, month and year."
+    )
+    time_format: str | None = key(
+        None,
+        "Form of all times, if it is not clear: ISO, s, ms, us or ns since 1970, or such as %d/%m/%Y.",
+        metavar="FORM",
+    )
     title_col: str | None = key(None, "Column of titles, in the file of items.")
     no_header: bool = key(
         False, "The first line is data: user, item, rating and time, called so or as said by flags."
@@ -84,6 +92,11 @@ class PrepareConfig(Settings):
             raise ConfigError(
                 f"encoding: '{self.encoding}' is not known; such as utf-8, latin-1, utf-16"
             ) from None
+        form = self.time_format
+        if form is not None and form not in ("ISO", *TIME_UNITS) and "%" not in form:
+            raise ConfigError(
+                f"time_format: '{form}' is not ISO, s, ms, us or ns, nor a format such as %d/%m/%Y"
+            )
         if self.rating_range:
             check_range(*self.rating_range)
         self.bad_rows_allowed(0)

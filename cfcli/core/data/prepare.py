@@ -8,8 +8,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
@@ -93,12 +91,14 @@ def prepare(
                 raise InputError(
                     f"{name}: cfcli uses the name '{columns[role]}' itself; rename that column"
                 )
-        if intake.has_times and timeless:
-            spool.change(
-                lambda _, block: (
-                    block if "timestamp" in block.columns else block.with_columns(NO_TIME)
-                )
-            )
+        if config.time_format:
+            intake.require_times("--time-format")
+        if config.since:
+            intake.require_times("--since")
+        if config.split in ("time", "user-last"):
+            intake.require_times(f"--split {config.split}")
+        if intake.times.are_marked or (intake.has_times and timeless):
+            spool.change(lambda _, block: intake.settled(block))
         duplicates = settle_duplicates(spool, intake, config.duplicates)
         notes += intake.all_notes()
         if duplicates:
@@ -171,7 +171,6 @@ def prepare(
 
 
 HINT = "if that is right, replace it with --accept-shrink"
-NO_TIME = pl.lit(None, pl.Datetime("us")).alias("timestamp")
 
 
 def _inputs(

@@ -34,7 +34,8 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
         How many rows went.
 
     Raises:
-        InputError: there are some, and the policy is ``error``.
+        InputError: there are some, and the policy is ``error``, or it goes by times that cannot be
+            read.
     """
     repeats = _repeats(spool, intake)
     if not len(repeats.rows):
@@ -47,6 +48,8 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
             f"{len(repeats.rows) - len(repeats.starts):,} ratings repeat a pair, such as user "
             f"'{user}' and item '{item}'; see --duplicates"
         )
+    if policy == "last" and intake.times.unread_rows and _hangs_on_unread(spool, repeats):
+        intake.require_times("--duplicates last")
     kept = _kept(spool, repeats, policy, intake.has_times)
     stays = np.ones(spool.rows, bool)
     stays[repeats.rows] = False
@@ -169,6 +172,14 @@ def _kept(
         return np.minimum.reduceat(places, repeats.starts)
     places[~stays] = -1
     return np.maximum.reduceat(places, repeats.starts)
+
+
+def _hangs_on_unread(spool: Spool, repeats: _Repeats) -> bool:
+    """Whether the rating of a pair depends on a time that cannot be read."""
+    ratings = spool.column("rating")[repeats.rows]
+    differs = repeats.over(np.maximum, ratings) > repeats.over(np.minimum, ratings)
+    unread = spool.column("unread")[repeats.rows].astype(bool)
+    return bool((differs & unread).any())
 
 
 def _times(spool: Spool) -> NDArray[np.int64]:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import polars as pl
 
 from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.inputs.times import NULL_WORDS, Times
 
 MAX_ID = 1024  # bytes
-NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?")  # no value, in lower case
 OTHER_UNIT = "another unit of time"
 WRONG_FIELDS = "wrong number of fields"
 
@@ -40,28 +40,6 @@ PROBLEMS = {
 }
 
 
-class Unit(NamedTuple):
-    """A unit of times since 1970.
-
-    Attributes:
-        least: the smallest number that a time of today is in this unit; smaller ones are in a
-            coarser unit.
-        microseconds: how many it has.
-    """
-
-    least: float
-    microseconds: float
-
-
-UNITS = {  # from the coarsest to the finest
-    "seconds": Unit(0.0, 1_000_000.0),
-    "milliseconds": Unit(1e11, 1_000.0),
-    "microseconds": Unit(1e14, 1.0),
-    "nanoseconds": Unit(1e17, 0.001),
-}
-MOST_TIME = 1e20  # above any time in the finest unit
-
-
 class Checks:
     """The checks of one input after the other.
 
@@ -69,12 +47,12 @@ class Checks:
         config: the keys of ``[prepare]``.
 
     Attributes:
-        unit: of times that are numbers, a key of :data:`UNITS`; None before one was met.
+        times: reads the times.
     """
 
     def __init__(self, config: PrepareConfig) -> None:
         self.config = config
-        self.unit: str | None = None
+        self.times = Times(config.time_format)
 
     def check(self, frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
         """Checks rows.
@@ -85,8 +63,9 @@ class Checks:
 
         Returns:
             N rows: ``user``, ``item``, ``rating`` and, where there are times, ``timestamp``;
-            ``problem``, a key of :data:`PROBLEMS` or 0; and, where ratings are text, ``trimmed``,
-            whether blanks stood around the rating.
+            ``problem``, a key of :data:`PROBLEMS` or 0; where ratings are text, ``trimmed``,
+            whether blanks stood around the rating; and, where times have marks or second readings,
+            ``mark`` and ``other``, as :class:`cfcli.core.inputs.times.Read` has them.
         """
         user = pl.col(columns["user"])
         item = pl.col(columns["item"])
@@ -121,8 +100,11 @@ class Checks:
             checks[8] = ~is_inside
             good.append(is_inside)
         if "time" in columns:
-            times = self._times(frame[columns["time"]])
+            times = self.times.read(frame[columns["time"]])
             extra["timestamp"] = times.moment
+            for name in ("mark", "other"):
+                if (values := getattr(times, name)) is not None:
+                    extra[name] = pl.lit(values)
             if times.is_other is not None:
                 checks[9] = times.is_other
                 good.append(~times.is_other.fill_null(False))
@@ -140,85 +122,6 @@ class Checks:
         for number_of, is_bad in reversed(checks.items()):
             problem = pl.when(is_bad).then(pl.lit(number_of, pl.UInt8)).otherwise(problem)
         return checked.with_columns(frame.select(problem=problem))
-
-    def _times(self, column: pl.Series) -> "_Times":
-        """Times of a column in UTC at microseconds: from dates, from numbers since 1970 (their
-        size says in which unit) or from ISO 8601 texts."""
-        time = pl.col(column.name)
-        if column.dtype == pl.Date:
-            return _Times(time.cast(pl.Datetime("us")))
-        if isinstance(column.dtype, pl.Datetime):
-            if column.dtype.time_zone:
-                time = time.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-            return _Times(time.dt.cast_time_unit("us"))
-        if column.dtype.is_integer():
-            self._detect_unit(column, time)
-            return self._integers(time)
-        text = time.str.strip_chars() if column.dtype == pl.String else time
-        number = text.cast(pl.Float64, strict=False)
-        if column.dtype == pl.String:
-            values = column.to_frame().select(number).to_series()
-            if values.null_count() == len(values):
-                moment = text.str.to_datetime(strict=False, time_unit="us", time_zone="UTC")
-                return _Times(moment.dt.replace_time_zone(None))
-        self._detect_unit(column, number)
-        return self._floats(number)
-
-    def _detect_unit(self, column: pl.Series, number: pl.Expr) -> None:
-        """Detects the unit from the median, once there are times."""
-        if self.unit is not None:
-            return
-        size = column.to_frame().select(number.cast(pl.Float64).abs()).to_series()
-        middle = size.filter(size.is_finite() & (size > 0)).median()
-        if isinstance(middle, int | float):
-            self.unit = next(name for name, unit in reversed(UNITS.items()) if middle >= unit.least)
-
-    def _range(self) -> tuple[Unit, float]:
-        """The unit, and the number from which a time is in a finer one."""
-        names = list(UNITS)
-        place = names.index(self.unit or "seconds")
-        is_finest = place + 1 == len(names)
-        most = MOST_TIME if is_finest else UNITS[names[place + 1]].least
-        return UNITS[names[place]], most
-
-    def _integers(self, time: pl.Expr) -> "_Times":
-        """Times from integers, in integers all through: floats would round nanoseconds."""
-        unit, limit = self._range()
-        least = int(unit.least)
-        most = int(min(limit, 2**63 - 1))
-        if unit.microseconds >= 1:
-            scaled = time.cast(pl.Int64, strict=False) * int(unit.microseconds)
-        else:
-            scaled = _rounded(time.cast(pl.Float64) * unit.microseconds)
-        is_other = ~time.is_between(-most, most)
-        if least:
-            is_other = is_other | time.is_between(-least, least)
-        return _Times(scaled.cast(pl.Datetime("us")), is_other & (time != 0))
-
-    def _floats(self, time: pl.Expr) -> "_Times":
-        """Times from floats, which may be none."""
-        unit, most = self._range()
-        scaled = _rounded(time * unit.microseconds)
-        is_other = ~time.is_between(-most, most)
-        if unit.least:
-            is_other = is_other | time.is_between(-unit.least, unit.least)
-        return _Times(scaled.cast(pl.Datetime("us")), is_other & time.is_finite() & (time != 0))
-
-
-class _Times(NamedTuple):
-    """The times of a column.
-
-    Attributes:
-        moment: in UTC at microseconds; null where it cannot be read.
-        is_other: whether a number is in another unit than those before; None where that cannot be.
-    """
-
-    moment: pl.Expr
-    is_other: pl.Expr | None = None
-
-
-def _rounded(number: pl.Expr) -> pl.Expr:
-    return number.round().cast(pl.Int64, strict=False)
 
 
 def id_notes(ids: pl.Series, column: str) -> list[str]:

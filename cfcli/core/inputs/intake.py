@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
@@ -17,6 +18,7 @@ from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, WRONG_FIELDS, Checks
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.streams import SourceRecord
 from cfcli.core.inputs.tables import Malformed, Rows
+from cfcli.core.inputs.times import KIND, PLAIN, Value
 
 REJECTS = "rejects.csv"
 SHOWN = 200  # characters of a bad row that are kept
@@ -93,6 +95,7 @@ class Intake:
 
     def __post_init__(self) -> None:
         self.checks = Checks(self.config)
+        self.times = self.checks.times
         # Polars forgets categories when no column has them any more, and would give their codes to
         # others.
         self._anchors = [
@@ -129,9 +132,54 @@ class Intake:
             )
         if "trimmed" in checked.columns:
             self.trimmed += int(checked["trimmed"].sum())
-        if "timestamp" in checked.columns:
+        if "mark" in checked.columns:
+            self.has_times = True
+            self.times.count(checked["mark"])
+        elif "timestamp" in checked.columns:
             self._look_at_times(checked["timestamp"])
         return checked.drop("problem", "trimmed", strict=False)
+
+    def needs_lines(self, checked: pl.DataFrame) -> bool:
+        """Whether an error may have to name a row of these, so that lines must be known.
+
+        Args:
+            checked: rows as :meth:`Checks.check` gives them.
+        """
+        return "mark" in checked.columns and self.times.is_news(checked["mark"])
+
+    def settled(self, block: pl.DataFrame) -> pl.DataFrame:
+        """The rows with the times that they have, now that all were read.
+
+        Args:
+            block: as it was accepted.
+
+        Returns:
+            The block with ``timestamp`` where any block has times, and with ``unread``, whether
+            there is a time that cannot be read, where any block has such a row.
+        """
+        if not self.has_times:
+            return block
+        if "timestamp" not in block.columns:
+            block = block.with_columns(timestamp=pl.lit(None, KIND))
+        was_marked = "mark" in block.columns
+        block = self.times.settle(block)
+        if was_marked:
+            self._look_at_times(block["timestamp"])
+        return block
+
+    def require_times(self, purpose: str) -> None:
+        """Raises an InputError where a time cannot be read.
+
+        Args:
+            purpose: what it is needed for, a flag.
+        """
+        if not self.times.unread_rows:
+            return
+        value, why = self.times.first_unread()
+        more = self.times.unread_rows - 1
+        rest = f" (+{more:,} more rows)" if more else ""
+        hint = "" if self.config.time_format else f"; {purpose} needs the times, see --time-format"
+        raise InputError(f"{value.where}:{value.line}: column '{value.column}': {why}{rest}{hint}")
 
     def sort_out(
         self, rows: Rows, columns: dict[str, str], names: list[str], where: str
@@ -160,7 +208,12 @@ class Intake:
                     raise InputError(_sentence(reject))
                 rejects.append(reject)
         self._reject(rejects)
-        return self.accept(checked.filter(pl.col("problem") == 0), where)
+        is_good = checked["problem"] == 0
+        if self.needs_lines(checked):
+            self._remember_times(
+                rows, checked["mark"], np.flatnonzero(is_good), columns["time"], where
+            )
+        return self.accept(checked.filter(is_good), where)
 
     def finish(self) -> None:
         """Raises an InputError where all was read and there are no ratings, or more bad rows than
@@ -181,9 +234,19 @@ class Intake:
             )
         if self.future:
             notes.append(f"{self.future:,} ratings are dated after tomorrow")
-        if self.checks.unit not in (None, "seconds"):
-            notes.append(f"times are read as {self.checks.unit} since 1970")
-        return notes
+        return notes + self.times.notes()
+
+    def _remember_times(
+        self, rows: Rows, mark: pl.Series, kept: NDArray[np.int64], column: str, where: str
+    ) -> None:
+        """Remembers the first row with each mark, among those that are kept."""
+        marks, firsts = np.unique(mark.to_numpy()[kept], return_index=True)
+        for each, first in zip(marks.tolist(), firsts.tolist(), strict=True):
+            if each != PLAIN and each not in self.times.firsts:
+                k = int(kept[first])
+                text = str(rows.frame[column][k]).strip()[:40]
+                line = int(rows.lines[k])
+                self.times.firsts[each] = Value(self.rows + first, where, line, column, text)
 
     def _look_at_times(self, times: pl.Series) -> None:
         self.has_times = True
@@ -200,7 +263,7 @@ class Intake:
         role, reason, detail = PROBLEMS[problem]
         low, high = self.config.rating_range or (0, 0)
         value = str(rows.frame[columns[role]][k] or "")[:40]
-        detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.checks.unit)
+        detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.times.unit)
         line = int(rows.lines[k])
         return Reject(where, line, columns[role], reason, detail, rows.text(k)[:SHOWN])
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.prepare import TIME_UNITS, PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
@@ -46,16 +46,17 @@ def read(sources: Sequence[Source], form: Form, scratch: Path | None = None) -> 
     intake = Intake(form, scratch)
     blocks = [block for source in sources for block in read_blocks(source, intake)]
     intake.finish()
-    frame = pl.concat(blocks, how="diagonal")
+    frame = pl.concat([intake.settled(block) for block in blocks], how="diagonal")
     user_ids = intake.user_ids.to_series().gather(frame["user"]).rename("user_id")
     item_ids = intake.item_ids.to_series().gather(frame["item"]).rename("item_id")
-    others = frame.drop("user", "item").get_columns()
+    others = frame.drop("user", "item", "unread", strict=False).get_columns()
     return Ratings(pl.DataFrame([user_ids, item_ids, *others]), intake)
 
 
 def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite)
-    and, where the source has times, ``timestamp`` (microseconds, UTC, null where unreadable).
+    and, where the source has times, ``timestamp`` (microseconds, UTC, null where unreadable),
+    which :meth:`Intake.settled` completes once all sources were read.
 
     Args:
         source: of ratings.
@@ -113,7 +114,7 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
     for block in table.blocks(types, _guesses(columns, intake.config)):
         if block.quick is not None:
             checked = intake.checks.check(block.quick, columns)
-            if not checked["problem"].max():
+            if not checked["problem"].max() and not intake.needs_lines(checked):
                 yield intake.accept(checked, table.where)
                 continue
         for rows in block.exact():
@@ -132,7 +133,7 @@ def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
     guesses: dict[str, pl.DataType | type[pl.DataType]] = {}
     if not config.decimal_comma:
         guesses[columns["rating"]] = pl.Float64
-    if "time" in columns:
+    if "time" in columns and config.time_format in (None, *TIME_UNITS):
         guesses[columns["time"]] = pl.Int64
     return guesses
 
