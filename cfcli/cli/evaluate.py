@@ -92,7 +92,7 @@ def evaluate(
     loaded = Run.load(run)
     lists = None if no_lists else evaluation.ListOptions(top, liked)
     evaluated, rows = evaluation.evaluate(
-        loaded, split=split, source=source, data=data, lists=lists
+        loaded, split=split, source=source, data=data, lists=lists, note=console.note
     )
     if per_row:
         from cfcli.core.serving import outputs

@@ -59,7 +59,7 @@ def predict(
     console = Out(json, quiet)
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
-    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std)
+    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std, note=console.note)
     rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(f"{rows:,} rows")

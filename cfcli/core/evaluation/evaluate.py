@@ -1,5 +1,6 @@
 """How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data.ids import IdMap
+from cfcli.core.data.unknown import notes_on, unknown_ids
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.evaluation.lists import ListEvaluation, judge_lists
 from cfcli.core.inputs import ratings
@@ -103,6 +105,7 @@ def evaluate(
     source: Source | None = None,
     data: Path | None = None,
     lists: ListOptions | None = ListOptions(),
+    note: Callable[[str], object] | None = None,
 ) -> Evaluated:
     """Errors of the model and of four baselines on the same rows, and the quality of its lists.
 
@@ -119,9 +122,10 @@ def evaluate(
         source: other ratings, by external ids.
         data: where the run's dataset is now.
         lists: how lists are judged; None not to judge them.
+        note: is called with what a person should know, such as how many ids are unknown.
 
     Raises:
-        InputError: no rows to judge by.
+        InputError: no rows to judge by, or the run knows none of their ids.
         ArtifactError: the run's dataset is gone, or is another one now.
     """
     if source is None:
@@ -133,6 +137,12 @@ def evaluate(
         ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
         where = name = source.name
+        counted = unknown_ids(run.ids)
+        counted.user.count(ids.user, rows["user"])
+        counted.item.count(ids.item, rows["item"])
+        for text in notes_on(counted, name):
+            if note is not None:
+                note(text)
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     found = judge(run, rows, ids, name)

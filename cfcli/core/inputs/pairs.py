@@ -9,6 +9,7 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
+from cfcli.core.inputs.ratings import refuse_type
 from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, is_quoted, sniff, split
 from cfcli.core.inputs.roles import with_role
 from cfcli.core.inputs.sources import Source
@@ -51,7 +52,7 @@ def read_ids(source: Source, role: str, own: str, config: PrepareConfig = DEFAUL
         The ids as text, in order; empty ones are left out.
 
     Raises:
-        InputError: it is empty or damaged, or a table without such a column.
+        InputError: it has no ids, is damaged, or is a table without such a column.
         MachineError: it cannot be read.
     """
     reading = Reading(config, partial(_ids_layout, role, own))
@@ -60,9 +61,13 @@ def read_ids(source: Source, role: str, own: str, config: PrepareConfig = DEFAUL
         found = _id_columns(table.names, role, own)
         if not found:
             raise InputError(f"{source.name}: no column '{own}' in it")
+        refuse_type(table.types(found)[found[0]], role, found[0], source.name)
         for rows in whole_rows(table, found[:1]):
             parts.append(rows.frame[found[0]].cast(pl.String))
-    return pl.concat(parts).drop_nulls()
+    ids = pl.concat(parts).drop_nulls()
+    if not len(ids):
+        raise InputError(f"{source.name}: no {role}s in it")
+    return ids
 
 
 def _ids_layout(role: str, own: str, start: str, where: str, config: PrepareConfig) -> Layout:

@@ -104,7 +104,7 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
     columns = find_columns(table.names, intake.config, table.where)
     intake.columns = intake.columns or columns
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
-        _refuse_type(kind, role, columns[role], table.where)
+        refuse_type(kind, role, columns[role], table.where)
     types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(columns.values(), pl.String)
     types[columns["user"]] = pl.Categorical(intake.user_ids)
     types[columns["item"]] = pl.Categorical(intake.item_ids)
@@ -138,8 +138,18 @@ def _coded(frame: pl.DataFrame, types: Types) -> pl.DataFrame:
     return frame.with_columns(coded)
 
 
-def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
-    """Raises an InputError for a type that cannot be what the column is for."""
+def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
+    """Refuses a type that cannot be what the column is for.
+
+    Args:
+        kind: the type of the column.
+        role: ``user``, ``item``, ``rating`` or ``time``.
+        name: of the column.
+        where: name of the input, for messages.
+
+    Raises:
+        InputError: ids that are floats, ratings that are dates and the like.
+    """
     # Engines that see no value in a part write it without a type; numbers of databases are
     # decimals.
     is_good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()

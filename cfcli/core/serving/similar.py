@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.unknown import example_of
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.models.heads import Floats
 from cfcli.core.models.interest import Weights
@@ -262,8 +263,8 @@ def find_items(run: Run, ids: pl.Series) -> list[int]:
     """
     found = run.ids.item.index(ids)
     if found.null_count():
-        unknown = ids.filter(found.is_null())[0]
-        raise InputError(f"item '{unknown}' is not in {run.path}")
+        unknown = ids.filter(found.is_null())
+        raise InputError(f"item {example_of(unknown, run.ids.item)} is not in {run.path}")
     return found.to_list()
 
 
