@@ -485,7 +485,9 @@ def test_case_40_any_text(prepare: Prepare) -> None:
         "a\nb",
     ]
     ids_stay(
-        prepare, ids, "2 ids in 'user' differ from others only by blanks or by the form of accents"
+        prepare,
+        ids,
+        "2 ids in 'user' differ from others only by blanks, quotes or the form of accents",
     )
 
 
@@ -837,3 +839,38 @@ def test_bad_rows_are_kept_for_their_owner_or_not_at_all(prepare: Prepare) -> No
     taken(prepare(bad, "--max-bad-rows", 1, "--no-rejects-file", "--force"))
     assert not Path("data/rejects.csv").exists()
     assert b"somebody" not in b"".join(path.read_bytes() for path in Path("data").iterdir())
+
+
+def test_blanks_behind_commas_are_told(prepare: Prepare) -> None:
+    rows = "".join(f"{u}, {i}, {r}\n" for u, i, r in ROWS)
+    done = prepare("user, item, rating\n" + rows + "7,1,3\n")
+    taken(
+        done,
+        N + 1,
+        "6 ids in 'item' have blanks around them, such as ' 1', and keep them; if they are no part "
+        "of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+        "1 ids in 'item' differ from others only by blanks, quotes or the form of accents",
+    )
+    assert {item for _, item, _ in done.ratings()} == {" 1", " 2", " 3", " 4", " 5", " 6", "1"}
+    assert "in 'user'" not in done.err
+
+
+def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
+    rows = "".join(f'"{u}"\t{i}\t{r}\n' for u, i, r in ROWS)
+    done = prepare("user\titem\trating\n" + rows + "1\t7\t3\n", name="r.tsv")
+    taken(
+        done,
+        N + 1,
+        "6 ids in 'user' have quotes around them, such as '\"1\"', and keep them; if they are no "
+        "part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
+        "1 ids in 'user' differ from others only by blanks, quotes or the form of accents",
+    )
+    assert "in 'item'" not in done.err
+
+
+def test_a_table_of_r_with_quotes_between_tabs_is_read(prepare: Prepare) -> None:
+    rows = "".join(f'"{u}"\t"{i}"\t{r}\t"a ""b""{chr(9) * (u == i)}"\n' for u, i, r in ROWS)
+    done = prepare('"user"\t"item"\t"rating"\t"note"\n' + rows, name="r.tsv")
+    taken(done, N, "quotes around fields were left out")
+    assert done.ratings() == sorted((str(u), str(i), float(r)) for u, i, r in ROWS)
+    assert "have quotes" not in done.err
