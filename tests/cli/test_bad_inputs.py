@@ -638,6 +638,39 @@ def test_case_48_types_of_parquet_that_cannot(
     )
 
 
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["1", "2", "3", "4", "5"])])
+def test_dictionaries_of_text_are_ratings_and_times(prepare: Prepare, dtype: Any) -> None:
+    days = [f"2020-01-{1 + k % 28:02}" for k in range(N)]
+    frame = pl.DataFrame({"user": USER, "item": ITEM})
+    frame = frame.with_columns(
+        pl.Series("rating", [str(r) for r in RATING], dtype=dtype),
+        pl.Series("time", days, dtype=pl.Categorical),
+    )
+    frame.write_parquet("r.parquet")
+    done = prepare(None, "r.parquet", "--val-size", 0, "--test-size", 0)
+    taken(done, N)
+    assert done.ratings() == sorted(
+        (str(u), str(i), float(r)) for u, i, r in zip(USER, ITEM, RATING, strict=True)
+    )
+    times = Dataset.load(done.folder / "data").split("train", times=True)["timestamp"]
+    assert sorted(times.dt.strftime("%Y-%m-%d")) == sorted(days)
+
+
+@pytest.mark.parametrize("name", ["user", "rating"])
+def test_decimals_of_256_bits_are_named(
+    prepare: Prepare, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wide = pa.array([Decimal(r) for r in RATING], pa.decimal256(50, 0))
+    columns = {"user": USER, "item": ITEM, "rating": RATING}
+    refused(
+        prepare(parquet(**(columns | {name: wide})), name="r.parquet"),
+        f"r.parquet: column '{name}' is of type decimal256(50, 0), which cannot be read; make it "
+        "float64 or text",
+    )
+    assert capfd.readouterr().err == ""  # no backtrace either
+    taken(prepare(parquet(**columns, other=wide), name="r.parquet"))
+
+
 def test_case_49_damaged_parquet(prepare: Prepare) -> None:
     whole = parquet(user=USER, item=ITEM, rating=RATING)
     refused(prepare(whole[:-10], name="r.parquet"), "damaged Parquet")

@@ -130,9 +130,11 @@ def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
 
 
 def _coded(frame: pl.DataFrame, types: Types) -> pl.DataFrame:
-    """The rows with ids as categories, where the format gives other types."""
+    """The rows with ids as categories, and dictionaries of other columns as text."""
     coded = []
     for name, kind in types.items():
+        if kind == pl.String and isinstance(frame.schema[name], pl.Categorical | pl.Enum):
+            coded.append(pl.col(name).cast(pl.String))
         if isinstance(kind, pl.Categorical) and frame.schema[name] != kind:
             coded.append(pl.col(name).cast(pl.String).cast(kind))
     return frame.with_columns(coded)

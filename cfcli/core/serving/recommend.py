@@ -371,7 +371,8 @@ def folded_users(
     if not include_seen and parts:
         seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))
     sides = [None if side[0] is None else np.array(side) for side in zip(*vectors, strict=True)]
-    return Users(wanted, UserVectors(*sides), seen, rated), notes
+    of_users = UserVectors(*sides) if sides else UserVectors(None, None)
+    return Users(wanted, of_users, seen, rated), notes
 
 
 class _Histories:
