@@ -170,6 +170,19 @@ def test_python_warns_of_unknown_ids(run: Run) -> None:
         loaded.predict({"userId": ["1.0"], "movieId": ["2.0"]})
 
 
+def test_tables_of_r_have_the_same_ids(run: Run) -> None:
+    pairs = b'"userId"\t"movieId"\n"1"\t"2"\n'
+    code, out, err = call("predict", run.path, "-", stdin=pairs)
+    assert (code, err) == (0, "")
+    assert [(row["userId"], row["movieId"], row["source"]) for row in rows_of(out)] == [
+        ("1", "2", "model")
+    ]
+    users = b'"userId"\t"age"\n"1"\t20\n"2"\t30\n'
+    code, out, err = call("recommend", run.path, "--users", "-", "-n", 1, stdin=users)
+    assert (code, err) == (0, "")
+    assert [row["userId"] for row in rows_of(out)] == ["1", "2"]
+
+
 @pytest.mark.parametrize("flag", ["--users", "--items"])
 def test_a_file_without_ids_is_refused(run: Run, flag: str) -> None:
     name = {"--users": "userId", "--items": "movieId"}[flag]

@@ -10,7 +10,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.ratings import refuse_type
-from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, is_quoted, sniff, split
+from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, layout_of, sniff, split
 from cfcli.core.inputs.roles import with_role
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
@@ -75,8 +75,9 @@ def _ids_layout(role: str, own: str, start: str, where: str, config: PrepareConf
     lines = start.split("\n")
     for separator in DETECTED:
         rows = split(lines, separator)
-        if rows and _id_columns([name.strip() for name in rows[0]], role, own):
-            return Layout(separator, rows[0], is_quoted(separator))
+        layout = layout_of(separator, rows[0] if rows else [])
+        if _id_columns([name.strip() for name in layout.names], role, own):
+            return layout
     return Layout(NO_SEPARATOR, [own], quoted=False, has_header=False)
 
 
