@@ -907,3 +907,14 @@ def test_a_table_of_r_with_quotes_between_tabs_is_read(prepare: Prepare) -> None
     taken(done, N, "quotes around fields were left out")
     assert done.ratings() == sorted((str(u), str(i), float(r)) for u, i, r in ROWS)
     assert "have quotes" not in done.err
+
+
+def test_titles_by_ids_that_only_look_the_same_are_told(prepare: Prepare) -> None:
+    titles = "".join(f"{i}.0,Film {i}\n" for i in range(1, 7))
+    Path("movies.csv").write_text("item,title\n" + titles)
+    taken(
+        prepare(CSV, "--items", "movies.csv"),
+        N,
+        "6 of 6 items have no title in movies.csv, such as '1' (there it is '1.0': written as a "
+        "decimal?)",
+    )
