@@ -159,20 +159,24 @@ class Run:
             The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.
 
         Raises:
-            InputError: there are no rows to judge by.
+            InputError: there are no rows to judge by, or no id in them is known.
             ArtifactError: the dataset is gone, or is another one now.
         """
         from cfcli.core.evaluation.evaluate import evaluate
 
         source = None if ratings is None else _source(ratings)
         where = data.path if isinstance(data, Dataset) else data
+        notes: list[str] = []
         found, _ = evaluate(
             self._stored,
             split=split,
             source=source,
             data=None if where is None else Path(where),
             include_trained=include_trained,
+            note=notes.append,
         )
+        for note in notes:
+            _warn(note)
         return found
 
     def predict(
@@ -190,13 +194,20 @@ class Run:
 
         Returns:
             The same rows in the same order with all their columns, ``prediction`` and ``source``.
+            How many ids are unknown comes as a warning.
 
         Raises:
-            InputError: a column is missing.
+            InputError: a column is missing or of floats, or no id is known.
         """
         from cfcli.core.serving.predict import predict_frame
 
-        return predict_frame(self._stored, _frame(pairs), unknown=unknown, std=std)
+        notes: list[str] = []
+        found = predict_frame(
+            self._stored, _frame(pairs), unknown=unknown, std=std, note=notes.append
+        )
+        for note in notes:
+            _warn(note)
+        return found
 
     def recommend(
         self,
@@ -244,12 +255,17 @@ class Run:
             why=why,
             diversify=diversify,
         )
-        return recommend_frame(
+        notes: list[str] = []
+        found = recommend_frame(
             self._stored,
             None if users is None else _ids(users),
             choice,
             ratings=None if ratings is None else _source(ratings),
+            note=notes.append,
         )
+        for note in notes:
+            _warn(note)
+        return found
 
     def similar(
         self,

@@ -107,6 +107,7 @@ def evaluate(
         lists=lists,
         form=loaded.form(flags),
         include_trained=include_trained,
+        note=console.note,
     )
     if per_row:
         from cfcli.core.serving import outputs

@@ -62,11 +62,13 @@ def predict(
     loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
     form = loaded.form(flags)
-    blocks = predicting.predict(loaded, Source.of(source), unknown, std=std, form=form)
+    blocks = predicting.predict(
+        loaded, Source.of(source), unknown, std=std, form=form, note=console.note
+    )
     if json or is_json(out):
         added = 3 if std else 2
         blocks = (
-            with_texts(block, predicting.find_pair_columns(block.columns[:-added], form, source))
+            with_texts(block, predicting.find_pair_columns(block[:, :-added].schema, form, source))
             for block in blocks
         )
     rows = write(blocks, out, json=json, safe=excel_safe)

@@ -124,7 +124,7 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
     if hits.height > 1:
         exact = hits["exact"].sum()
         why = "the exact title" if exact == 1 else "the one with the most ratings"
-        console.note(f"{hits.height} titles contain '{title}'; using {hits['title'][0]}, {why}")
+        console.note(f"{hits.height} titles match '{title}'; using {hits['title'][0]}, {why}")
         for name, n_ratings in hits.head(SHOWN).select("title", "n_ratings").iter_rows():
             console.say(f"  {safe(name)}, {n_ratings:,} ratings")
         if hits.height > SHOWN:

@@ -485,7 +485,9 @@ def test_case_40_any_text(prepare: Prepare) -> None:
         "a\nb",
     ]
     ids_stay(
-        prepare, ids, "2 ids in 'user' differ from others only by blanks or by the form of accents"
+        prepare,
+        ids,
+        "2 ids in 'user' differ from others only by blanks, quotes or the form of accents",
     )
 
 
@@ -634,6 +636,39 @@ def test_case_48_types_of_parquet_that_cannot(
         ),
         words,
     )
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["1", "2", "3", "4", "5"])])
+def test_dictionaries_of_text_are_ratings_and_times(prepare: Prepare, dtype: Any) -> None:
+    days = [f"2020-01-{1 + k % 28:02}" for k in range(N)]
+    frame = pl.DataFrame({"user": USER, "item": ITEM})
+    frame = frame.with_columns(
+        pl.Series("rating", [str(r) for r in RATING], dtype=dtype),
+        pl.Series("time", days, dtype=pl.Categorical),
+    )
+    frame.write_parquet("r.parquet")
+    done = prepare(None, "r.parquet", "--val-size", 0, "--test-size", 0)
+    taken(done, N)
+    assert done.ratings() == sorted(
+        (str(u), str(i), float(r)) for u, i, r in zip(USER, ITEM, RATING, strict=True)
+    )
+    times = Dataset.load(done.folder / "data").split("train", times=True)["timestamp"]
+    assert sorted(times.dt.strftime("%Y-%m-%d")) == sorted(days)
+
+
+@pytest.mark.parametrize("name", ["user", "rating"])
+def test_decimals_of_256_bits_are_named(
+    prepare: Prepare, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wide = pa.array([Decimal(r) for r in RATING], pa.decimal256(50, 0))
+    columns = {"user": USER, "item": ITEM, "rating": RATING}
+    refused(
+        prepare(parquet(**(columns | {name: wide})), name="r.parquet"),
+        f"r.parquet: column '{name}' is of type decimal256(50, 0), which cannot be read; make it "
+        "float64 or text",
+    )
+    assert capfd.readouterr().err == ""  # no backtrace either
+    taken(prepare(parquet(**columns, other=wide), name="r.parquet"))
 
 
 def test_case_49_damaged_parquet(prepare: Prepare) -> None:
@@ -837,3 +872,49 @@ def test_bad_rows_are_kept_for_their_owner_or_not_at_all(prepare: Prepare) -> No
     taken(prepare(bad, "--max-bad-rows", 1, "--no-rejects-file", "--force"))
     assert not Path("data/rejects.csv").exists()
     assert b"somebody" not in b"".join(path.read_bytes() for path in Path("data").iterdir())
+
+
+def test_blanks_behind_commas_are_told(prepare: Prepare) -> None:
+    rows = "".join(f"{u}, {i}, {r}\n" for u, i, r in ROWS)
+    done = prepare("user, item, rating\n" + rows + "7,1,3\n")
+    taken(
+        done,
+        N + 1,
+        "6 ids in 'item' have blanks around them, such as ' 1', and keep them; if they are no part "
+        "of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+        "1 ids in 'item' differ from others only by blanks, quotes or the form of accents",
+    )
+    assert {item for _, item, _ in done.ratings()} == {" 1", " 2", " 3", " 4", " 5", " 6", "1"}
+    assert "in 'user'" not in done.err
+
+
+def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
+    rows = "".join(f'"{u}"\t{i}\t{r}\n' for u, i, r in ROWS)
+    done = prepare("user\titem\trating\n" + rows + "1\t7\t3\n", name="r.tsv")
+    taken(
+        done,
+        N + 1,
+        "6 ids in 'user' have quotes around them, such as '\"1\"', and keep them; if they are no "
+        "part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
+        "1 ids in 'user' differ from others only by blanks, quotes or the form of accents",
+    )
+    assert "in 'item'" not in done.err
+
+
+def test_a_table_of_r_with_quotes_between_tabs_is_read(prepare: Prepare) -> None:
+    rows = "".join(f'"{u}"\t"{i}"\t{r}\t"a ""b""{chr(9) * (u == i)}"\n' for u, i, r in ROWS)
+    done = prepare('"user"\t"item"\t"rating"\t"note"\n' + rows, name="r.tsv")
+    taken(done, N, "quotes around fields were left out")
+    assert done.ratings() == sorted((str(u), str(i), float(r)) for u, i, r in ROWS)
+    assert "have quotes" not in done.err
+
+
+def test_titles_by_ids_that_only_look_the_same_are_told(prepare: Prepare) -> None:
+    titles = "".join(f"{i}.0,Film {i}\n" for i in range(1, 7))
+    Path("movies.csv").write_text("item,title\n" + titles)
+    taken(
+        prepare(CSV, "--items", "movies.csv"),
+        N,
+        "6 of 6 items have no title in movies.csv, such as '1' (there it is '1.0': written as a "
+        "decimal?)",
+    )

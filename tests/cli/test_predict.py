@@ -8,10 +8,13 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from shell import CFCLI, run_cfcli
 from typer.testing import CliRunner
@@ -44,7 +47,11 @@ PAIRS = 'note,userId,movieId\n"a ""b"",\nc",1,10\n,nobody,10\n=x,1,nothing\n\nla
 def test_rows_come_back_in_order_with_all_their_columns(run: Run) -> None:
     Path("pairs.csv").write_text(PAIRS)
     code, out, err = call("predict", run.path, "pairs.csv")
-    assert (code, err) == (0, "")
+    assert (code, err) == (
+        0,
+        "note: 2 of 4 rows: user not in the run, such as 'nobody'\n"
+        "note: 2 of 4 rows: item not in the run, such as 'nothing'\n",
+    )
     found = rows_of(out)
     assert [(r["note"], r["userId"], r["movieId"]) for r in found] == [
         ('a "b",\nc', "1", "10"), ("", "nobody", "10"), ("=x", "1", "nothing"), ("last", "nobody",
@@ -323,3 +330,70 @@ def test_the_dataset_may_be_gone(project: Path, tmp_path: Path) -> None:
     ):
         (tmp_path / "p.csv").write_text("user,item\n1,2\n")
         assert run_cfcli(*args, cwd=tmp_path).returncode == 0
+
+
+ODD = {
+    "tags": pa.array([["a", 'b "c"'], None]),
+    "more": pa.array([{"n": 1, "raw": b"\xff"}, None]),
+    "pages": pa.array([[{"at": date(2020, 1, 2)}], []]),
+    "counts": pa.array([[(7, 1)], None], pa.map_(pa.int64(), pa.int64())),
+    "hash": pa.array([b"\x00\xff", None]),
+    "took": pa.array([timedelta(days=1, seconds=2), None]),
+}
+
+
+@pytest.fixture
+def odd(run: Run) -> str:
+    table = pa.table({"userId": ["1", "2"], "movieId": ["2", "2"], **ODD})
+    pq.write_table(table, "odd.parquet")
+    return "odd.parquet"
+
+
+def test_columns_of_any_type_go_to_csv(run: Run, odd: str) -> None:
+    code, out, err = call("predict", run.path, odd)
+    assert (code, err) == (0, "")
+    first, second = rows_of(out)
+    assert {name: first[name] for name in ODD} == {
+        "tags": '["a", "b \\"c\\""]',
+        "more": '{"n": 1, "raw": "ff"}',
+        "pages": '[{"at": "2020-01-02"}]',
+        "counts": '{"7": 1}',
+        "hash": "00ff",
+        "took": "P1DT2S",
+    }
+    assert [second[name] for name in ODD] == ["", "", "[]", "", "", ""]
+    assert {first["source"], second["source"]} == {"model"}
+
+
+def test_columns_of_any_type_go_to_json(run: Run, odd: str) -> None:
+    code, out, err = call("predict", run.path, odd, "--json")
+    assert (code, err) == (0, "")
+    first, second = map(json.loads, out.splitlines())
+    assert {name: first[name] for name in ODD} == {
+        "tags": ["a", 'b "c"'],
+        "more": {"n": 1, "raw": "ff"},
+        "pages": [{"at": "2020-01-02"}],
+        "counts": {"7": 1},
+        "hash": "00ff",
+        "took": "P1DT2S",
+    }
+    assert [second[name] for name in ODD] == [None, None, [], None, None, None]
+
+
+def test_columns_of_any_type_stay_as_they_are_in_parquet(run: Run, odd: str) -> None:
+    assert call("predict", run.path, odd, "--out", "out.parquet")[0] == 0
+    before, after = pq.read_table(odd), pq.read_table("out.parquet")
+    assert after.select([*ODD]).to_pylist() == before.select([*ODD]).to_pylist()
+
+
+@pytest.mark.parametrize("name", ["none.parquet", "none.csv"])
+def test_no_pairs_make_a_table_without_rows(run: Run, name: str) -> None:
+    code, _, err = call("predict", run.path, "-", "--out", name, "--std", stdin=b"userId,movieId\n")
+    assert (code, err) == (0, "0 rows\n")
+    found = pl.read_parquet(name) if name.endswith("parquet") else pl.read_csv(name)
+    assert found.columns == ["userId", "movieId", "prediction", "source", "std"]
+    assert found.height == 0
+    pl.DataFrame(schema={"userId": pl.String, "movieId": pl.Int64}).write_parquet("pairs.parquet")
+    assert call("predict", run.path, "pairs.parquet", "--out", name)[0] == 0
+    found = pl.read_parquet(name) if name.endswith("parquet") else pl.read_csv(name)
+    assert (found.columns, found.height) == (["userId", "movieId", "prediction", "source"], 0)

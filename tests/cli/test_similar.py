@@ -118,7 +118,7 @@ def test_several_titles_are_listed_and_the_most_rated_is_taken(place: Path) -> N
     taken = rows(done)[0]["query"]
     assert (
         note
-        == f"note: 12 titles contain ', even'; using Film {taken}, Even, the one with the most ratings"
+        == f"note: 12 titles match ', even'; using Film {taken}, Even, the one with the most ratings"
     )
     assert len(listed) == 6
     assert listed[0].startswith(f"  Film {taken}, Even, ")

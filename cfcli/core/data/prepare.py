@@ -8,15 +8,18 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
 from cfcli.core.data.dataset import FILES, MANIFEST, Dataset
 from cfcli.core.data.entities import RESERVED
-from cfcli.core.data.ids import are_integers
+from cfcli.core.data.ids import IdMap, are_integers
 from cfcli.core.data.info import FORMAT, Columns, DatasetInfo, InputFile, Inputs, Scale
 from cfcli.core.data.selection import filter_rows, settle_duplicates
 from cfcli.core.data.spool import Spool
+from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.data.writing import Entities, write_sides
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.inputs import ratings
@@ -125,10 +128,8 @@ def prepare(
         write_table(users.table(columns["user"]), folder / "users.parquet")
         item_table = item_ids.table(columns["item"], titles)
         write_table(item_table, folder / "items.parquet")
-        if items is not None and (missing := item_table["title"].null_count()):
-            notes.append(
-                f"{missing:,} of {item_table.height:,} items have no title in {items.name}"
-            )
+        if items is not None and titles is not None and item_table["title"].null_count():
+            notes.append(_on_untitled(item_table, columns["item"], titles["id"], items.name))
         low, high = config.rating_range or (float(found.train.low), float(found.train.high))
         scale = found.scale(low, high)
         if former and force and not accept_shrink:
@@ -171,6 +172,23 @@ def prepare(
 
 
 HINT = "if that is right, replace it with --accept-shrink"
+
+
+def _on_untitled(table: pl.DataFrame, column: str, ids: pl.Series, where: str) -> str:
+    """A note on items without a title.
+
+    Args:
+        table: of all items.
+        column: of their ids.
+        ids: those in the file of titles.
+        where: name of that file.
+    """
+    untitled = table.filter(pl.col("title").is_null())[column]
+    note = f"{len(untitled):,} of {table.height:,} items have no title in {where}"
+    alike = find_lookalike(untitled.head(SAMPLE), IdMap(ids))
+    if alike is None:
+        return note
+    return f"{note}, such as '{alike.unknown}' (there it is '{alike.known}': {alike.reason}?)"
 
 
 def _inputs(

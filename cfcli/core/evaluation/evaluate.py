@@ -1,5 +1,6 @@
 """How good a run is on rows it was not trained on, beside the baselines that cost nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.data.ids import IdMap
+from cfcli.core.data.unknown import notes_on, unknown_ids
 from cfcli.core.errors import GateError, InputError
 from cfcli.core.evaluation.lists import ListEvaluation, judge_lists
 from cfcli.core.inputs import ratings
@@ -107,6 +109,7 @@ def evaluate(
     lists: ListOptions | None = ListOptions(),
     form: Form | None = None,
     include_trained: bool = False,
+    note: Callable[[str], object] | None = None,
 ) -> Evaluated:
     """Errors of the model and of four baselines on the same rows, and the quality of its lists.
 
@@ -125,9 +128,11 @@ def evaluate(
         lists: how lists are judged; None not to judge them.
         form: of ``source``; by default that of the run's own ratings.
         include_trained: judge also rows of ``source`` that the model was trained on.
+        note: is called with what a person should know, such as how many ids are unknown.
 
     Raises:
-        InputError: no rows to judge by, or ratings outside the scale of the run.
+        InputError: no rows to judge by, the run knows none of their ids, or ratings are outside its
+            scale.
         ArtifactError: the run's dataset is gone, or is another one now.
     """
     left_out = 0
@@ -140,6 +145,12 @@ def evaluate(
         ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
         where = name = source.name
+        counted = unknown_ids(run.ids)
+        counted.user.count(ids.user, rows["user"])
+        counted.item.count(ids.item, rows["item"])
+        for text in notes_on(counted, name):
+            if note is not None:
+                note(text)
         run.check_scale(rows["rating"], where)
         if not include_trained and SEEN in run.info.files:
             new = unseen(run, rows)

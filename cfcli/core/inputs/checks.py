@@ -13,6 +13,21 @@ OTHER_UNIT = "another unit of time"
 WRONG_FIELDS = "wrong number of fields"
 
 
+SHOWN = 40  # characters of an id in a note
+AROUND = (  # what may stand around ids, and how to get rid of it
+    (
+        "blanks",
+        r"^\s|\s$",
+        "if they are no part of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+    ),
+    (
+        "quotes",
+        r'^".+"$',
+        "if they are no part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
+    ),
+)
+
+
 class Problem(NamedTuple):
     """Why a row is bad.
 
@@ -138,10 +153,18 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
             f"ids in '{column}' look like floats, such as {ids[0]}: "
             "pandas does that where values are missing"
         )
+    for around, pattern, remedy in AROUND:
+        odd = ids.filter(ids.str.contains(pattern))
+        if len(odd):
+            notes.append(
+                f"{len(odd):,} ids in '{column}' have {around} around them, such as "
+                f"'{odd[0][:SHOWN]}', and keep them; {remedy}"
+            )
     same = _alike(ids)
     if same:
         notes.append(
-            f"{same:,} ids in '{column}' differ from others only by blanks or by the form of accents"
+            f"{same:,} ids in '{column}' differ from others only by blanks, quotes or the form of "
+            "accents"
         )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):
@@ -150,9 +173,10 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
 
 
 def _alike(ids: pl.Series) -> int:
-    """How many ids become one with another once blanks around them go and accents are composed."""
-    odd = ids.filter(ids.str.contains(r"^\s|\s$|[^\x00-\x7f]"))
-    plain = [unicodedata.normalize("NFC", text).strip() for text in odd]
+    """How many ids become one with another once blanks and quotes around them go and accents are
+    composed."""
+    odd = ids.filter(ids.str.contains(r"""^[\s"']|[\s"']$|[^\x00-\x7f]"""))
+    plain = [unicodedata.normalize("NFC", text).strip().strip("\"'").strip() for text in odd]
     unchanged = int((pl.Series(plain, dtype=pl.String) == odd).sum())
     distinct = set(plain)
     already_there = int(ids.is_in(list(distinct)).sum()) if distinct else 0

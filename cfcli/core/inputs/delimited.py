@@ -92,6 +92,8 @@ class Delimited:
             self._body = Lines(body, start.first + header.count(b"\n"))
         if self.names != layout.names:
             self.notes.append(f"{where}: blanks around the names of columns were left out")
+        if layout.quoted and layout.separator == "\t":
+            self.notes.append(f"{where}: quotes around fields were left out")
         is_unusual = layout.separator in ";|"
         if is_unusual or (layout.separator != "," and where.endswith(".csv")):
             shown = layout.separator.replace("\t", "\\t")

@@ -10,7 +10,8 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.formats import open_table
-from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, is_quoted, sniff, split
+from cfcli.core.inputs.ratings import refuse_type
+from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, layout_of, sniff, split
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
@@ -62,7 +63,7 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
         The ids as text, in order; empty ones are left out.
 
     Raises:
-        InputError: it is empty or damaged, or a table without such a column.
+        InputError: it has no ids, is damaged, or is a table without such a column.
         MachineError: it cannot be read.
     """
     config = form.config
@@ -72,9 +73,13 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
         found = form.with_role(table.names, role, source.name)
         if not found:
             raise InputError(f"{source.name}: no column '{form.own.get(role, role)}' in it")
+        refuse_type(table.types(found)[found[0]], role, found[0], source.name)
         for rows in whole_rows(table, found[:1]):
             parts.append(rows.frame[found[0]].cast(pl.String))
-    return pl.concat(parts).drop_nulls()
+    ids = pl.concat(parts).drop_nulls()
+    if not len(ids):
+        raise InputError(f"{source.name}: no {role}s in it")
+    return ids
 
 
 def _ids_layout(role: str, form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
@@ -83,9 +88,10 @@ def _ids_layout(role: str, form: Form, start: str, where: str, config: PrepareCo
     wanted = form.asked(role)
     for separator in DETECTED:
         rows = [] if config.no_header else split(lines, separator)
-        names = [name.strip() for name in rows[0]] if rows else []
+        layout = layout_of(separator, rows[0] if rows else [])
+        names = [name.strip() for name in layout.names]
         if wanted in names or (not wanted and form.with_role(names, role, where)):
-            return Layout(separator, rows[0], is_quoted(separator))
+            return layout
     if wanted:
         raise ConfigError(f"{where}: --{role}-col: no column '{wanted}' in it")
     own = form.own.get(role, role)

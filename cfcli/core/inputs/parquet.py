@@ -76,7 +76,11 @@ class ParquetTable:
 
         Args:
             names: of the columns.
+
+        Raises:
+            InputError: Polars has no such type.
         """
+        refuse_wide_decimals(self._file.schema_arrow, self._of_file(names), self.where)
         empty = self._file.schema_arrow.empty_table()
         return self._with_constants(_from_arrow(empty, self._of_file(names)), names).schema
 
@@ -129,6 +133,26 @@ def frames(file: "pq.ParquetFile", rows: int, columns: Sequence[str]) -> Iterato
     for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
         batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
         yield _from_arrow(batch, columns)
+
+
+def refuse_wide_decimals(schema: "pa.Schema", names: Sequence[str], where: str) -> None:
+    """Refuses types at which Polars would panic, with a backtrace on stderr.
+
+    Args:
+        schema: of a table.
+        names: of the columns that are to be read.
+        where: name of the table, for messages.
+
+    Raises:
+        InputError: a column is or holds decimals of 256 bits.
+    """
+    for name in names:
+        kind = str(schema.field(name).type)
+        if "decimal256" in kind:
+            raise InputError(
+                f"{where}: column '{name}' is of type {kind}, which cannot be read; make it float64 "
+                "or text"
+            )
 
 
 def _from_arrow(table: "pa.Table | pa.RecordBatch", names: Sequence[str]) -> pl.DataFrame:

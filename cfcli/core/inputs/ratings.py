@@ -107,7 +107,7 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
     columns = find_columns(table.names, intake.form, table.where)
     intake.columns = intake.columns or _lasting(columns)
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
-        _refuse_type(kind, role, columns[role], table.where)
+        refuse_type(kind, role, columns[role], table.where)
     types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(columns.values(), pl.String)
     types[columns["user"]] = pl.Categorical(intake.user_ids)
     types[columns["item"]] = pl.Categorical(intake.item_ids)
@@ -139,16 +139,28 @@ def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
 
 
 def _coded(frame: pl.DataFrame, types: Types) -> pl.DataFrame:
-    """The rows with ids as categories, where the format gives other types."""
+    """The rows with ids as categories, and dictionaries of other columns as text."""
     coded = []
     for name, kind in types.items():
+        if kind == pl.String and isinstance(frame.schema[name], pl.Categorical | pl.Enum):
+            coded.append(pl.col(name).cast(pl.String))
         if isinstance(kind, pl.Categorical) and frame.schema[name] != kind:
             coded.append(pl.col(name).cast(pl.String).cast(kind))
     return frame.with_columns(coded)
 
 
-def _refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
-    """Raises an InputError for a type that cannot be what the column is for."""
+def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
+    """Refuses a type that cannot be what the column is for.
+
+    Args:
+        kind: the type of the column.
+        role: ``user``, ``item``, ``rating`` or ``time``.
+        name: of the column.
+        where: name of the input, for messages.
+
+    Raises:
+        InputError: ids that are floats, ratings that are dates and the like.
+    """
     # Engines that see no value in a part write it without a type; numbers of databases are
     # decimals.
     is_good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()

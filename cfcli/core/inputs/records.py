@@ -44,7 +44,7 @@ def sniff(
         is_even = widths.count(widths[0]) > len(widths) / 2 if widths else False
         if widths and (named or (is_even and widths[0] >= len(roles))):
             names = split(lines, separator)[0]
-            found.append(Layout(separator, names, is_quoted(separator)))
+            found.append(layout_of(separator, names))
     if len(found) > 1:
         fitting = [layout for layout in found if has_roles(layout.names, roles)]
         found = fitting if len(fitting) == 1 else found
@@ -62,6 +62,20 @@ def sniff(
             "(lines above the column names are left out with --skip-lines)"
         )
     return found[0]
+
+
+def layout_of(separator: str, names: list[str]) -> Layout:
+    """The layout of a text with a header. Where quotes stand around all names between tabs, as R
+    writes them, they stand around fields, too.
+
+    Args:
+        separator: of the fields.
+        names: the fields of the header, by :func:`split`.
+    """
+    has_quotes = all(len(name) > 1 and name[0] == name[-1] == '"' for name in names)
+    if separator == "\t" and has_quotes:
+        return Layout(separator, [name[1:-1] for name in names], quoted=True)
+    return Layout(separator, names, is_quoted(separator))
 
 
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:

@@ -4,12 +4,12 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterable, Iterator
-from json import dumps
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import polars as pl
 
+from cfcli.core.serving.cells import without_bytes, without_nesting
 from cfcli.core.storage import publishing
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def write(
             else:
                 text = io.BytesIO()  # Polars would not say which error of the system it met
                 if json:
-                    block.write_ndjson(text)
+                    without_bytes(block).write_ndjson(text)
                 else:
-                    rows_of_text = _flat(block)
+                    rows_of_text = without_nesting(block)
                     if safe:
                         rows_of_text = excel_safe(rows_of_text)
                     rows_of_text.write_csv(text, include_header=k == 0)
@@ -110,18 +110,6 @@ def write(
                 if out == "-":
                     stream.flush()
     return rows
-
-
-def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with lists as JSON, as CSV has none."""
-    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
-    texts = [
-        pl.Series(
-            name, [dumps(part, ensure_ascii=False) for part in frame[name].to_list()], pl.String
-        )
-        for name in lists
-    ]
-    return frame.with_columns(texts)
 
 
 @contextlib.contextmanager

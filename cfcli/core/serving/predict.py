@@ -2,15 +2,17 @@
 columns."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.unknown import example_of, notes_on, unknown_ids
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.pairs import read_pairs
+from cfcli.core.inputs.ratings import refuse_type
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Entity
@@ -20,6 +22,7 @@ from cfcli.core.serving.fallback import SOURCES, FallbackPredictor, standard_dev
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
 FRAME = "the frame"  # what errors call a table in memory
+HELD = 16  # blocks that are held back until the run knows an id in one of them
 SOURCE_NAMES = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))  # the last for no prediction
 
 
@@ -42,6 +45,7 @@ def predict(
     *,
     std: bool = False,
     form: Form | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Predicts ratings for the rows of a table, block by block.
 
@@ -53,6 +57,7 @@ def predict(
             (an empty prediction and source), ``skip`` the row, or ``error``.
         std: add the predictive standard deviation.
         form: of ``pairs``; by default that of the run's own ratings.
+        note: is called at the end with what a person should know, such as how many ids are unknown.
 
     Yields:
         The same rows in the same order with all their columns, which stay as they are (texts, in
@@ -60,22 +65,33 @@ def predict(
         or mean) and perhaps ``std`` (f32), which is empty where the model knows nothing.
 
     Raises:
-        InputError: there are no such columns, a row has another length, the table is damaged, or
-            an id is unknown with ``error``.
+        InputError: there are no such columns, or they are of a type that no id has; a row has
+            another length, the table is damaged; an id is unknown with ``error``, or all are.
         ConfigError: ``std``, and the run keeps no samples.
         MachineError: it cannot be read.
     """
     predicting = _Predicting(run, unknown, std)
     form = form or run.form()
+    held: list[pl.DataFrame] = []
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         columns = None
         for rows in pieces:
-            columns = columns or find_pair_columns(rows.frame.columns, form, pairs.name)
-            yield predicting.rows(rows.frame, columns, pairs.name, rows.lines)
+            columns = columns or find_pair_columns(rows.frame.schema, form, pairs.name)
+            held.append(predicting.rows(rows.frame, columns, pairs.name, rows.lines))
+            if predicting.knows_some or len(held) > HELD:
+                yield from held
+                held.clear()
+    predicting.finish(pairs.name, note)
+    yield from held
 
 
 def predict_frame(
-    run: Run, frame: pl.DataFrame, unknown: Unknown = "fallback", *, std: bool = False
+    run: Run,
+    frame: pl.DataFrame,
+    unknown: Unknown = "fallback",
+    *,
+    std: bool = False,
+    note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """Predicts ratings for the rows of a frame, as :func:`predict` does for those of a table.
 
@@ -84,14 +100,18 @@ def predict_frame(
         frame: with a column of user ids and one of item ids, called as in the run or by an alias.
         unknown: for pairs with an id that the run does not know, as in :func:`predict`.
         std: add the predictive standard deviation.
+        note: as in :func:`predict`.
 
     Raises:
-        InputError: there are no such columns, or an id is unknown with ``error``.
+        InputError: there are no such columns, or they are of a type that no id has; an id is
+            unknown with ``error``, or all are.
         ConfigError: ``std``, and the run keeps no samples.
     """
     predicting = _Predicting(run, unknown, std)
-    columns = find_pair_columns(frame.columns, run.form(), FRAME)
-    return predicting.rows(frame, columns, FRAME, np.arange(frame.height))
+    columns = find_pair_columns(frame.schema, run.form(), FRAME)
+    found = predicting.rows(frame, columns, FRAME, np.arange(frame.height))
+    predicting.finish(FRAME, note)
+    return found
 
 
 class _Predicting:
@@ -101,8 +121,28 @@ class _Predicting:
         self.run, self.unknown, self.std = run, unknown, std
         self.score = FallbackPredictor(run)
         self.user_ids, self.item_ids = run.ids
+        self.counted = unknown_ids(run.ids)
         if std:
             _ = run.samples  # raises at once where there are none
+
+    @property
+    def knows_some(self) -> bool:
+        """Whether the run knows a user or an item of the rows so far."""
+        return any(counted.missing < counted.rows for counted in self.counted)
+
+    def finish(self, name: str, note: Callable[[str], object] | None) -> None:
+        """Says what a person should know about all rows.
+
+        Args:
+            name: of the table, for errors.
+            note: is called with each sentence.
+
+        Raises:
+            InputError: there are rows, and the run knows none of their ids.
+        """
+        for text in notes_on(self.counted, name):
+            if note is not None:
+                note(text)
 
     def rows(
         self, frame: pl.DataFrame, columns: PairColumns, name: str, line: NDArray[np.int64]
@@ -118,16 +158,20 @@ class _Predicting:
         Raises:
             InputError: an id is unknown with ``error``.
         """
-        user = self.user_ids.index(frame[columns.user].cast(pl.String))
-        item = self.item_ids.index(frame[columns.item].cast(pl.String))
+        user_id, item_id = (frame[column].cast(pl.String) for column in columns)
+        user, item = self.user_ids.index(user_id), self.item_ids.index(item_id)
+        self.counted.user.count(user_id, user)
+        self.counted.item.count(item_id, item)
         rating, source = self.score(user, item)
         is_guess = source > 0
         if self.unknown == "error" and is_guess.any():
             row = int(np.flatnonzero(is_guess)[0])
-            column = columns.user if user[row] is None else columns.item
+            role: Entity = "user" if user[row] is None else "item"
+            column = getattr(columns, role)
+            example = example_of(frame[column][row : row + 1].cast(pl.String), self.run.ids[role])
             raise InputError(
-                f"{name}:{line[row]}: column '{column}': '{frame[column][row]}' is not in "
-                f"{self.run.path}; see --unknown"
+                f"{name}:{line[row]}: column '{column}': {example} is not in {self.run.path}; "
+                "see --unknown"
             )
         if self.unknown != "fallback":
             rating[is_guess] = np.nan
@@ -155,22 +199,26 @@ class _Predicting:
         return spread
 
 
-def find_pair_columns(names: list[str], form: Form, where: str) -> PairColumns:
+def find_pair_columns(schema: pl.Schema, form: Form, where: str) -> PairColumns:
     """Finds the columns of users and items: called as in the run, or by an alias.
 
     Args:
-        names: of all columns.
+        schema: names and types of all columns.
         form: says how they may be called.
         where: name of the table, for errors.
 
     Raises:
-        InputError: there are none, or several, or a column that is to be added is there already.
+        InputError: there are none, or several, or they are of a type that no id has; or a column
+            that is to be added is there already.
     """
+    names = schema.names()
     user = _find_column("user", names, form, where)
     item = _find_column("item", names, form, where)
     taken = set(ADDED) & set(names)
     if taken:
         raise InputError(f"{where}: has a column '{min(taken)}' already; rename it")
+    refuse_type(schema[user], "user", user, where)
+    refuse_type(schema[item], "item", item, where)
     return PairColumns(user, item)
 
 

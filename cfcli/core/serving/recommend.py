@@ -1,6 +1,6 @@
 """The best items for users, by blocked matrix products and partial sorts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast, get_args
 
@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.data.ids import are_integers
+from cfcli.core.data.unknown import UnknownIds, example_of, unknown_ids
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
 from cfcli.core.inputs.roles import Form
@@ -185,13 +186,17 @@ def recommend(
         notes += said
     else:
         known = None if seen is None else _read(seen, form)
-        chosen = known_users(run, users, include_seen=choice.include_seen, seen=known)
+        chosen = known_users(
+            run, users, include_seen=choice.include_seen, seen=known, note=notes.append
+        )
         if choice.why:
             index = cast(NDArray[np.int64], chosen.vectors)
             chosen = replace(chosen, rated=_rated(run, index))
         if chosen.seen is not None and seen is None and not run.knows_all_pairs:
             notes.append("this run of version 0.1 leaves out what was rated in training alone")
-    blocks = _blocks(run, order, chosen, choice)
+    allowed, said = _allowed(run, choice)
+    notes += said
+    blocks = _blocks(run, order, chosen, choice, allowed)
     return Recommendations(len(chosen.ids), blocks, notes)
 
 
@@ -203,6 +208,7 @@ def recommend_frame(
     ratings: Source | None = None,
     seen: Source | None = None,
     form: Form | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """All rows of :func:`recommend`, which takes the same arguments, as one frame.
 
@@ -213,12 +219,22 @@ def recommend_frame(
         ratings: ratings of users who are folded into the models.
         seen: ratings of what users know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
+        note: is called with what a person should know about the rows.
     """
-    return pl.concat(recommend(run, users, choice, ratings=ratings, seen=seen, form=form).blocks)
+    found = recommend(run, users, choice, ratings=ratings, seen=seen, form=form)
+    for text in found.notes:
+        if note is not None:
+            note(text)
+    return pl.concat(found.blocks)
 
 
 def known_users(
-    run: Run, ids: pl.Series | None, *, include_seen: bool = False, seen: pl.DataFrame | None = None
+    run: Run,
+    ids: pl.Series | None,
+    *,
+    include_seen: bool = False,
+    seen: pl.DataFrame | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> Users:
     """Users of the run.
 
@@ -227,9 +243,10 @@ def known_users(
         ids: theirs; by default all.
         include_seen: leave out nothing.
         seen: ``user_id`` and ``item_id`` of what they know, in the place of the dataset's ratings.
+        note: is called with what a person should know about ``seen``.
 
     Raises:
-        InputError: the run does not know a user.
+        InputError: the run does not know a user, or no pair that is seen.
         ArtifactError: the run keeps no record of what they rated.
     """
     maps = run.ids
@@ -245,7 +262,16 @@ def known_users(
             everything = Seen(*run.seen())
         else:
             user, item = maps.user.index(seen["user_id"]), maps.item.index(seen["item_id"])
+            counted = unknown_ids(maps)
+            counted.user.count(seen["user_id"], user)
+            counted.item.count(seen["item_id"], item)
+            said = counted.user.notes() + counted.item.notes()
             pairs = pl.DataFrame({"user": user, "item": item}).drop_nulls().sort("user")
+            if not pairs.height:
+                raise InputError(f"--seen: leaves nothing out: {'; '.join(said)}")
+            for text in said:
+                if note is not None:
+                    note(text)
             starts = starts_of(pairs["user"].to_numpy(), run.users.height)
             everything = Seen(starts, pairs["item"].to_numpy())
         known = everything.of(index)
@@ -266,7 +292,8 @@ def _unknown_users(run: Run, ids: pl.Series) -> InputError:
     """The error for users whom the run does not know."""
     more = f" (+{len(ids) - 1:,} more)" if len(ids) > 1 else ""
     return InputError(
-        f"user '{ids[0]}'{more} is not in {run.path}; fold new users in with --ratings FILE"
+        f"user {example_of(ids, run.ids.user)}{more} is not in {run.path}; fold new users in with "
+        "--ratings FILE"
     )
 
 
@@ -305,9 +332,14 @@ def folded_users(
     if not has_rating:
         notes.append(f"{run.info.model} folds no ratings in: ordered by interest alone")
     wanted = ratings["user_id"].unique(maintain_order=True) if ids is None else ids
-    known = ratings.with_columns(
-        item=run.ids.item.index(ratings["item_id"]), user=run.ids.user.index(ratings["user_id"])
-    ).drop_nulls("item")
+    item_index = run.ids.item.index(ratings["item_id"])
+    user_index = run.ids.user.index(ratings["user_id"])
+    counted = unknown_ids(run.ids)
+    counted.item.count(ratings["item_id"], item_index)
+    counted.user.count(ratings["user_id"], user_index)
+    of_ids = counted.user.notes(are_expected=True) + counted.item.notes()
+    notes += of_ids
+    known = ratings.with_columns(item=item_index, user=user_index).drop_nulls("item")
     groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
     users = run.ids.user.index(wanted)
     folding, histories = _Folding(run, order, has_rating), _Histories(run, users)
@@ -336,7 +368,7 @@ def folded_users(
     if left_out:
         unknown = f"no rating of an item that {run.path} knows"
         if not vectors:
-            raise InputError(f"user '{left_out[0]}': {unknown}")
+            raise InputError("; ".join([f"user '{left_out[0]}': {unknown}", *of_ids]))
         more = f" and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
         notes.append(f"user '{left_out[0]}'{more}: {unknown}; left out")
         wanted = wanted.filter(~wanted.is_in(left_out))
@@ -344,7 +376,8 @@ def folded_users(
     if not include_seen and parts:
         seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))
     sides = [None if side[0] is None else np.array(side) for side in zip(*vectors, strict=True)]
-    return Users(wanted, UserVectors(*sides), seen, rated), notes
+    of_users = UserVectors(*sides) if sides else UserVectors(None, None)
+    return Users(wanted, of_users, seen, rated), notes
 
 
 class _Histories:
@@ -471,26 +504,31 @@ def top_items(
         yield Block(start, best, found, ratings)
 
 
-def _allowed(run: Run, choice: Choice) -> NDArray[np.bool_]:
-    """Which items may be recommended, (I,): those with training ratings, among those asked for.
+def _allowed(run: Run, choice: Choice) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which items may be recommended, (I,): those with training ratings, among those asked for; and
+    notes for a person.
 
     Raises:
         InputError: the run knows none of those asked for.
     """
     allowed: NDArray[np.bool_] = run.items["n_ratings"].to_numpy() >= max(choice.min_ratings, 1)
     if choice.items is None:
-        return allowed
-    index = run.ids.item.index(choice.items).drop_nulls()
-    if not len(index):
-        raise InputError(f"no item to choose from is in {run.path}")
+        return allowed, []
+    index = run.ids.item.index(choice.items)
+    counted = UnknownIds("item", run.ids.item)
+    counted.count(choice.items, index)
+    notes = [f"items to choose from: {text}" for text in counted.notes()]
+    if index.null_count() == len(index):
+        raise InputError("; ".join([f"no item to choose from is in {run.path}", *notes]))
     chosen = np.zeros(len(allowed), bool)
-    chosen[index.to_numpy()] = True
-    return allowed & chosen
+    chosen[index.drop_nulls().to_numpy()] = True
+    return allowed & chosen, notes
 
 
-def _blocks(run: Run, order: Order, users: Users, choice: Choice) -> Iterator[pl.DataFrame]:
+def _blocks(
+    run: Run, order: Order, users: Users, choice: Choice, allowed: NDArray[np.bool_]
+) -> Iterator[pl.DataFrame]:
     """The rows of :class:`Recommendations`."""
-    allowed = _allowed(run, choice)
     columns = run.info.columns
     texts = run.items[columns["item"]]
     item_ids, user_ids = _typed(texts), _typed(users.ids)

@@ -1,12 +1,14 @@
 """The items nearest to an item."""
 
 import re
+import unicodedata
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.unknown import example_of
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.models.heads import Floats
 from cfcli.core.models.interest import Weights
@@ -17,6 +19,7 @@ Metric = Literal["cosine", "dot", "euclidean"]
 Counts = NDArray[np.integer]
 SHRINKAGE = 10.0  # ratings by which every item seems to have more that nobody shares
 ARTICLE_BEHIND = re.compile(r"^(.+), (the|a|an)$")  # as MovieLens writes titles
+WORD = re.compile(r"\w+")
 WITH_YEAR = re.compile(r"(.*?)(\s*\(\d{4}\)\s*)?", re.DOTALL)
 
 
@@ -263,14 +266,16 @@ def find_items(run: Run, ids: pl.Series) -> list[int]:
     """
     found = run.ids.item.index(ids)
     if found.null_count():
-        unknown = ids.filter(found.is_null())[0]
-        raise InputError(f"item '{unknown}' is not in {run.path}")
+        unknown = ids.filter(found.is_null())
+        raise InputError(f"item {example_of(unknown, run.ids.item)} is not in {run.path}")
     return found.to_list()
 
 
 def find_title(run: Run, text: str) -> pl.DataFrame:
-    """Finds items whose title is ``text`` or contains it, whatever its case: ``The Godfather``
-    finds ``Godfather, The (1972)``.
+    """Finds items whose title is ``text`` or contains it, whatever its case and its form of
+    Unicode: ``The Godfather`` finds ``Godfather, The (1972)``. Only where there are none, titles
+    count that have all its words in another order, and then those that have its letters with other
+    blanks, punctuation or accents: ``starwars`` finds ``Star Wars (1977)``.
 
     Args:
         run: that knows the titles.
@@ -278,25 +283,52 @@ def find_title(run: Run, text: str) -> pl.DataFrame:
 
     Returns:
         Columns ``item`` (index), ``title``, ``n_ratings``, ``exact`` (the whole title, with or
-        without its year); exact ones first, then those with most ratings.
+        without its year, whatever the order, blanks or accents that were passed over); exact ones
+        first, then those with most ratings.
 
     Raises:
-        InputError: no title contains it, or the run has none.
+        InputError: no title matches, or the run has none.
     """
     if "title" not in run.items.columns:
         raise InputError(
             f"{run.path}: knows no titles; give --items to 'cfcli prepare', or name the item by its id"
         )
-    wanted = text.casefold()
-    rows = []
-    for item, (title, n_ratings) in enumerate(run.items.select("title", "n_ratings").iter_rows()):
-        spellings = _spellings((title or "").casefold())
-        if any(wanted in spelling for spelling in spellings):
-            rows.append((item, title, n_ratings, wanted.strip() in spellings))
-    if not rows:
-        raise InputError(f"no title holds '{text}'")
-    hits = pl.DataFrame(rows, ["item", "title", "n_ratings", "exact"], orient="row")
-    return hits.sort("exact", "n_ratings", descending=True, maintain_order=True)
+    titles = [_spellings(_folded(title or "")) for title in run.items["title"]]
+    for key in (str.strip, _words, _letters):
+        wanted = key(_folded(text))
+        keys = [{key(spelling) for spelling in spellings} for spellings in titles]
+        hits = [k for k, ways in enumerate(keys) if any(_holds(way, wanted) for way in ways)]
+        if hits:
+            found = run.items.select("title", "n_ratings")[hits].with_columns(
+                item=pl.Series(hits), exact=pl.Series([wanted in keys[k] for k in hits])
+            )
+            return found.select("item", "title", "n_ratings", "exact").sort(
+                "exact", "n_ratings", descending=True, maintain_order=True
+            )
+    raise InputError(f"no title holds '{text}'")
+
+
+def _folded(text: str) -> str:
+    """The text without differences of case and of forms of Unicode."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _words(text: str) -> frozenset[str]:
+    """The words of a text, without accents."""
+    parts = unicodedata.normalize("NFKD", text)
+    return frozenset(WORD.findall("".join(c for c in parts if not unicodedata.combining(c))))
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of a text, without accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if c.isalnum())
+
+
+def _holds(title: str | frozenset[str], wanted: str | frozenset[str]) -> bool:
+    """Whether a title, or its words, hold what is wanted, which is of the same kind."""
+    if isinstance(title, str) and isinstance(wanted, str):
+        return bool(wanted) and wanted in title
+    return bool(wanted) and set(wanted) <= set(title)
 
 
 def _spellings(title: str) -> set[str]:

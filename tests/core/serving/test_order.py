@@ -207,7 +207,10 @@ def test_users_are_listed_once_and_unknown_ones_are_named(run: Run) -> None:
     assert recommend_frame(run, twice, Choice(n=1))["userId"].to_list() == [93, 92]
     file = text_source("user,item,rating\nann,100,4\nann,97,5\nbob,nothing,3\n")
     found = recommend(run, choice=Choice(n=2), ratings=file)
-    assert found.notes == [f"user 'bob': no rating of an item that {run.path} knows; left out"]
+    assert found.notes == [
+        "1 of 3 rows: item not in the run, such as 'nothing'",
+        f"user 'bob': no rating of an item that {run.path} knows; left out",
+    ]
     assert pl.concat(found.blocks)["userId"].to_list() == ["ann", "ann"]
 
 

@@ -136,3 +136,5 @@ def test_new_users_are_folded_in_from_their_ratings(tmp_path: Path) -> None:
     new = text_source("user,item,rating\n9,10,5\n8,30,5\n8,10,1\n")
     found = recommendation.recommend_frame(run, choice=Choice(n=1), ratings=new)
     assert found.select("user", "item").rows() == [(9, 20), (8, 20)]
+    nobody = recommendation.recommend_frame(run, pl.Series([], dtype=pl.String), ratings=new)
+    assert (nobody.height, nobody.columns) == (0, found.columns)

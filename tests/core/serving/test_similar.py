@@ -152,6 +152,44 @@ def test_exact_titles_win_over_more_ratings_and_more_ratings_over_fewer(tmp_path
     assert neighbors.find_title(run, "heat")["n_ratings"].to_list() == [2, 1, 3, 1]
 
 
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("matrix the", [(1, True), (0, False)]),
+        ("the reloaded matrix", [(0, True)]),
+        ("The Matrix", [(1, True), (0, False)]),
+        ("starwars", [(2, True), (3, False)]),
+        ("STAR-WARS", [(2, True), (3, False)]),
+        ("empire wars star", [(3, False)]),
+        ("Ame\u0301lie", [(4, True)]),
+        ("am\u00e9lie", [(4, True)]),
+        ("AMELIE", [(4, True)]),
+        ("\uff33\uff34\uff21\uff32 wars", [(2, True), (3, False)]),
+        ("alien3", [(5, True)]),
+        ("STRASSE", [(6, True)]),
+    ],
+)
+def test_titles_are_found_by_other_writing(
+    tmp_path: Path, text: str, items: list[tuple[int, bool]]
+) -> None:
+    titles = (
+        'item,title\n0,"Matrix Reloaded, The (2003)"\n1,"Matrix, The (1999)"\n2,Star Wars (1977)\n'
+        "3,Star Wars: The Empire\n4,Am\u00e9lie (2001)\n5,Alien\u00b3\n6,Stra\u00dfe\n"
+    )
+    rows = "".join(f"{user},{item},{item % 5 + 1}\n" for item in range(7) for user in range(2))
+    many = "2,0,4\n3,0,3\n2,3,1\n3,3,2\n"  # more ratings than those that match better
+    made = make_run(
+        tmp_path, "user,item,rating\n" + rows + many, [[1]] * 4, [[1]] * 7, titles=titles
+    )
+    assert found(made, text) == items
+
+
+@pytest.mark.parametrize("text", ["", " ", "...", "wars starr", "rats"])
+def test_other_titles_are_not_found(run: Run, text: str) -> None:
+    with pytest.raises(InputError, match="no title holds"):
+        neighbors.find_title(run, text)
+
+
 def test_without_titles_there_is_no_search(tmp_path: Path) -> None:
     run = make_run(tmp_path, RATINGS, [[1, 0]] * 3, [[1, 0]] * 4)
     with pytest.raises(InputError, match="knows no titles"):
