@@ -9,7 +9,7 @@ from cfcli.core.errors import ConfigError
 
 Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
-Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
+Format = Literal["auto", "csv", "tsv", "dat", "parquet", "arrow", "jsonl", "json"]
 
 
 @dataclass(frozen=True, kw_only=True)

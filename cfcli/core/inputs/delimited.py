@@ -17,6 +17,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.checks import WRONG_FIELDS
 from cfcli.core.inputs.lines import Lines, ahead, behind_header, cut, line_blocks, read_start
 from cfcli.core.inputs.records import (
     UNIT,
@@ -78,7 +79,6 @@ class Delimited:
         self.where = where
         self.notes: list[str] = []
         self._opened = opened
-        opened.recode(config.encoding)
         start = read_start(opened, config.skip_lines)
         layout = reading.detect(self._first_lines(start.data), where, config)
         self._separator = layout.separator
@@ -279,13 +279,20 @@ class _Parser:
             return shown.replace(self.one, self.separator)
 
         malformed = [
-            Malformed(int(lines[k]), int(found.fields[k]), text_of(k))
+            self._malformed(int(lines[k]), int(found.fields[k]), text_of(k))
             for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist()
         ]
         malformed = [bad for bad in malformed if bad.text]  # the others are blank lines
         places = np.flatnonzero(is_good)
         frame = frame.select(list(self.types))
         return Rows(frame, lines[places], lambda k: text_of(int(places[k])), malformed)
+
+    def _malformed(self, line: int, fields: int, text: str) -> Malformed:
+        """A row with too few fields, named by the first column that is missing; or with too many,
+        named by the last column."""
+        column = self.names[min(fields, len(self.names) - 1)]
+        detail = f"expected {len(self.names)} fields, found {fields}"
+        return Malformed(line, column, WRONG_FIELDS, detail, text)
 
     def _parse(self, data: bytes, guesses: Types) -> pl.DataFrame | None:
         schema: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(self.names, pl.String)

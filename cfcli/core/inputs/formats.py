@@ -13,13 +13,17 @@ alone needs a row in :data:`cfcli.core.inputs.records.SEPARATORS` instead of the
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.arrow import FILE, STREAM, open_arrow
 from cfcli.core.inputs.delimited import open_delimited
+from cfcli.core.inputs.jsontext import open_json, open_json_lines
 from cfcli.core.inputs.parquet import open_parquet
+from cfcli.core.inputs.records import SEPARATORS
 from cfcli.core.inputs.roles import refuse_repeated
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import MAGIC, Opened
@@ -39,6 +43,7 @@ class Format:
         recognises: whether an input that begins with these bytes, at most
             :data:`cfcli.core.inputs.streams.MAGIC`, has this format.
         open: opens an input of which nothing was read yet.
+        is_text: whether it is a text, of whatever encoding.
     """
 
     name: str
@@ -46,10 +51,21 @@ class Format:
     suffix: str
     recognises: Callable[[bytes], bool]
     open: Callable[[Opened, Source, Reading], AbstractContextManager[Table]]
+    is_text: bool = False
+
+
+def _is_like(pattern: bytes) -> Callable[[bytes], bool]:
+    """Whether the start of a text is like a pattern, behind a byte order mark and blanks."""
+    expected = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:" + pattern + rb")")
+    return lambda start: expected.match(start) is not None
 
 
 FORMATS = (
     Format("parquet", "Parquet", ".parquet", lambda start: start.startswith(b"PAR1"), open_parquet),
+    Format("arrow", "Arrow", ".arrow", lambda start: start.startswith((FILE, STREAM)), open_arrow),
+    Format("jsonl", "JSON lines", ".jsonl", _is_like(rb'\{\s*(["}]|$)'), open_json_lines, True),
+    # A table of SQL Server may have a first column called [user].
+    Format("json", "JSON", ".json", _is_like(rb'\[\s*([\[\]{"\d-]|$)'), open_json, True),
 )
 
 
@@ -68,8 +84,12 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
             columns of one name; also later, where it cannot be read.
     """
     where = source.name
-    start = opened.peek()
-    found = _detect(start)
+    found = _detect(opened.peek())
+    if found is None or found.is_text:
+        opened.recode(reading.config.encoding)
+        found = _detect(opened.peek())
+    if found is not None and found.is_text and reading.config.format in SEPARATORS:
+        found = None
     for known in FORMATS:
         if reading.config.format == known.name and known is not found:
             raise InputError(
@@ -84,12 +104,13 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
 
 
 def is_text(data: bytes) -> bool:
-    """Whether an input is a text: of no format of :data:`FORMATS`, and without NUL bytes.
+    """Whether an input is a text, and without NUL bytes.
 
     Args:
         data: all of it.
     """
-    return _detect(data[:MAGIC]) is None and b"\0" not in data
+    found = _detect(data[:MAGIC])
+    return (found is None or found.is_text) and b"\0" not in data
 
 
 def _detect(start: bytes) -> Format | None:

@@ -116,7 +116,7 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
                 continue
         for rows in block.exact():
             coded = replace(rows, frame=_coded(rows.frame, types))
-            yield intake.sort_out(coded, columns, table.names, table.where)
+            yield intake.sort_out(coded, columns, table.where)
 
 
 def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
