@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.arrow import FILE, STREAM, open_arrow
 from cfcli.core.inputs.delimited import open_delimited
+from cfcli.core.inputs.foreign import refuse_foreign, refuse_matrix
 from cfcli.core.inputs.jsontext import open_json, open_json_lines
+from cfcli.core.inputs.netflix import open_netflix
 from cfcli.core.inputs.parquet import open_parquet
 from cfcli.core.inputs.records import SEPARATORS
 from cfcli.core.inputs.roles import refuse_repeated
@@ -66,6 +68,7 @@ FORMATS = (
     Format("jsonl", "JSON lines", ".jsonl", _is_like(rb'\{\s*(["}]|$)'), open_json_lines, True),
     # A table of SQL Server may have a first column called [user].
     Format("json", "JSON", ".json", _is_like(rb'\[\s*([\[\]{"\d-]|$)'), open_json, True),
+    Format("netflix", "a Netflix Prize file", ".nf", _is_like(rb"\d+:\r?\n"), open_netflix, True),
 )
 
 
@@ -86,6 +89,7 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
     where = source.name
     found = _detect(opened.peek())
     if found is None or found.is_text:
+        refuse_foreign(opened)
         opened.recode(reading.config.encoding)
         found = _detect(opened.peek())
     if found is not None and found.is_text and reading.config.format in SEPARATORS:
@@ -98,6 +102,7 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
             )
     open_it = open_delimited if found is None else found.open
     with open_it(opened, source, reading) as table:
+        refuse_matrix(table.names, where, reading.config)
         refuse_repeated(table.names, where)
         table.notes[:0] = _surprises(where, found)
         yield table

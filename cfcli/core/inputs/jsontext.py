@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.lines import Lines, line_blocks, read_start
+from cfcli.core.inputs.lines import Lines, decoded, line_blocks, read_start
 from cfcli.core.inputs.roles import ALIASES, key_of
 from cfcli.core.inputs.sources import MOST_AT_ONCE, Source
 from cfcli.core.inputs.streams import Opened
@@ -86,7 +86,7 @@ def open_json(opened: Opened, source: Source, reading: Reading) -> Iterator["Jso
             f"{source.name}: a JSON array of more than {MOST_AT_ONCE >> 30} GB; "
             f"write one object a line: jq -c '.[]' {source.name} > ratings.jsonl"
         )
-    yield JsonArray(_decoded(data.removeprefix(b"\xef\xbb\xbf"), source.name, 1), source.name)
+    yield JsonArray(decoded(data.removeprefix(b"\xef\xbb\xbf"), source.name, 1), source.name)
 
 
 class JsonLines:
@@ -145,7 +145,7 @@ class JsonLines:
             yield Block(_at_once(data, types), partial(self._exact, data, line, list(types)))
 
     def _exact(self, data: bytes, line: int, names: Sequence[str]) -> Iterator[Rows]:
-        records = _records_of_lines(_decoded(data, self.where, line), line)
+        records = _records_of_lines(decoded(data, self.where, line), line)
         return _rows(records, names)
 
 
@@ -238,17 +238,6 @@ def _behind_blanks(text: str, place: int) -> int:
     found = BLANKS.match(text, place)
     assert found is not None  # it matches nothing, too
     return found.end()
-
-
-def _decoded(data: bytes, where: str, line: int) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        at = line + data.count(b"\n", 0, error.start)
-        raise InputError(
-            f"{where}:{at}: byte 0x{data[error.start]:02x} is not UTF-8; "
-            "name the encoding with --encoding, such as latin-1"
-        ) from None
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

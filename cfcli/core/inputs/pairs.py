@@ -9,8 +9,16 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import open_table
-from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, is_quoted, sniff, split
-from cfcli.core.inputs.roles import with_role
+from cfcli.core.inputs.records import (
+    BLANKS,
+    DETECTED,
+    NO_SEPARATOR,
+    are_cut_by_blanks,
+    is_quoted,
+    sniff,
+    split,
+)
+from cfcli.core.inputs.roles import has_roles, with_role
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
 
@@ -72,6 +80,10 @@ def _ids_layout(role: str, own: str, start: str, where: str, config: PrepareConf
         rows = split(lines, separator)
         if rows and _id_columns([name.strip() for name in rows[0]], role, own):
             return Layout(separator, rows[0], is_quoted(separator))
+    names = (split(lines, BLANKS) or [[]])[0]
+    # Both roles, as blanks may also stand within an id such as 'user 1'.
+    if has_roles(names, PAIR_ROLES) and are_cut_by_blanks(lines, PAIR_ROLES):
+        return Layout(BLANKS, names, is_quoted(BLANKS))
     return Layout(NO_SEPARATOR, [own], quoted=False, has_header=False)
 
 

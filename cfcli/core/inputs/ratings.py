@@ -9,9 +9,10 @@ import polars as pl
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.foreign import refuse_unknown_matrix
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
-from cfcli.core.inputs.records import sniff
+from cfcli.core.inputs.records import BLANKS, sniff
 from cfcli.core.inputs.roles import find_columns, numbered
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
@@ -91,7 +92,7 @@ def detect_layout(start: str, where: str, config: PrepareConfig) -> Layout:
     layout = sniff(start, where, config)
     width = len(layout.names)
     may_be_movielens = width in (3, 4)
-    is_movielens = may_be_movielens and layout.separator in ("::", "\t")
+    is_movielens = may_be_movielens and layout.separator in ("::", "\t", BLANKS)
     if not (config.no_header or (is_movielens and _is_number(layout.names[2]))):
         return layout
     names = numbered(width)
@@ -101,6 +102,7 @@ def detect_layout(start: str, where: str, config: PrepareConfig) -> Layout:
 
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
+    refuse_unknown_matrix(table.names, table.where, intake.config)
     columns = find_columns(table.names, intake.config, table.where)
     intake.columns = intake.columns or columns
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
