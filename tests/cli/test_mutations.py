@@ -51,6 +51,12 @@ VALID = {
     "plain.parquet": parquet(compression="uncompressed", use_pyarrow=True),
     "lines.jsonl": FRAME.write_ndjson().encode(),
     "array.json": FRAME.write_json().encode(),
+    "blanks.txt": csv(separator=" ", quote_style="never").replace(b'a "b", c\nd', b"title"),
+    "netflix.txt": b"".join(
+        b"%d:\n" % (k // 6) * (k % 6 == 0)
+        + b"u%d,%g,2005-09-%02d\n" % (k % 7, k % 9 / 2 + 0.5, k % 30 + 1)
+        for k in range(60)
+    ),
     "zstd.arrow": arrow(compression="zstd"),
     "plain.arrow": arrow(compression="uncompressed"),
     "stream.arrows": arrow_stream(),

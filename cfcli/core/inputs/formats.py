@@ -9,7 +9,8 @@ To add one:
    ``--format``.
 
 Then ratings, pairs, ids and titles may all have it. A text that differs from CSV in its separator
-alone needs a row in :data:`cfcli.core.inputs.records.SEPARATORS` instead of the first two.
+alone needs a row in :data:`cfcli.core.inputs.records.SEPARATORS` instead of the first two. A format
+that is refused needs a row in :mod:`cfcli.core.inputs.foreign` alone.
 """
 
 import contextlib
@@ -31,7 +32,8 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import MAGIC, Opened
 from cfcli.core.inputs.tables import Reading, Table
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
+CSV_SUFFIXES = (".csv", ".tsv")
+TEXT_SUFFIXES = (*CSV_SUFFIXES, ".txt", ".dat")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Format:
     Attributes:
         name: as ``--format`` has it.
         title: for messages.
-        suffix: of the names of its files.
+        suffix: of the names of its files; empty where they have none of their own.
         recognises: whether an input that begins with these bytes, at most
             :data:`cfcli.core.inputs.streams.MAGIC`, has this format.
         open: opens an input of which nothing was read yet.
@@ -54,6 +56,11 @@ class Format:
     recognises: Callable[[bytes], bool]
     open: Callable[[Opened, Source, Reading], AbstractContextManager[Table]]
     is_text: bool = False
+
+    @property
+    def file(self) -> str:
+        """What its files are called in a sentence."""
+        return f"{'an' if self.title.startswith('A') else 'a'} {self.title} file"
 
 
 def _is_like(pattern: bytes) -> Callable[[bytes], bool]:
@@ -68,7 +75,7 @@ FORMATS = (
     Format("jsonl", "JSON lines", ".jsonl", _is_like(rb'\{\s*(["}]|$)'), open_json_lines, True),
     # A table of SQL Server may have a first column called [user].
     Format("json", "JSON", ".json", _is_like(rb'\[\s*([\[\]{"\d-]|$)'), open_json, True),
-    Format("netflix", "a Netflix Prize file", ".nf", _is_like(rb"\d+:\r?\n"), open_netflix, True),
+    Format("netflix", "Netflix Prize", "", _is_like(rb"\d+:\r?\n"), open_netflix, True),
 )
 
 
@@ -97,7 +104,7 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
     for known in FORMATS:
         if reading.config.format == known.name and known is not found:
             raise InputError(
-                f"{where}: is not a {known.title} file; "
+                f"{where}: is not {known.file}; "
                 "leave out --format to detect the form from the content"
             )
     open_it = open_delimited if found is None else found.open
@@ -128,10 +135,11 @@ def _detect(start: bytes) -> Format | None:
 
 def _surprises(where: str, found: Format | None) -> list[str]:
     """What the user should know where a file is not what its name says."""
-    if found is not None and where.endswith(TEXT_SUFFIXES):
+    others = CSV_SUFFIXES if found is not None and found.is_text else TEXT_SUFFIXES
+    if found is not None and where.endswith(others):
         return [f"{where} is {found.title}, whatever its name says"]
     notes = []
     for known in FORMATS:
-        if found is None and where.endswith(known.suffix):
-            notes.append(f"{where} is not a {known.title} file; read as text")
+        if found is None and known.suffix and where.endswith(known.suffix):
+            notes.append(f"{where} is not {known.file}; read as text")
     return notes
