@@ -30,6 +30,18 @@ def parquet(**options: object) -> bytes:
     return stream.getvalue()
 
 
+def arrow(**options: object) -> bytes:
+    stream = io.BytesIO()
+    FRAME.write_ipc(stream, **options)  # type: ignore[call-overload]
+    return stream.getvalue()
+
+
+def arrow_stream() -> bytes:
+    stream = io.BytesIO()
+    FRAME.with_columns(pl.col("user_id").cast(pl.Categorical)).write_ipc_stream(stream)
+    return stream.getvalue()
+
+
 VALID = {
     "plain.csv": csv(),
     "quoted.csv": csv(quote_style="always", line_terminator="\r\n"),
@@ -37,6 +49,17 @@ VALID = {
     "u.data": csv(separator="\t", quote_style="never").replace(b"\nd", b""),
     "zstd.parquet": parquet(compression="zstd"),
     "plain.parquet": parquet(compression="uncompressed", use_pyarrow=True),
+    "lines.jsonl": FRAME.write_ndjson().encode(),
+    "array.json": FRAME.write_json().encode(),
+    "blanks.txt": csv(separator=" ", quote_style="never").replace(b'a "b", c\nd', b"title"),
+    "netflix.txt": b"".join(
+        b"%d:\n" % (k // 6) * (k % 6 == 0)
+        + b"u%d,%g,2005-09-%02d\n" % (k % 7, k % 9 / 2 + 0.5, k % 30 + 1)
+        for k in range(60)
+    ),
+    "zstd.arrow": arrow(compression="zstd"),
+    "plain.arrow": arrow(compression="uncompressed"),
+    "stream.arrows": arrow_stream(),
     "groups.parquet": parquet(compression="snappy", row_group_size=16, use_pyarrow=True),
 }
 TIMES = 300  # of each

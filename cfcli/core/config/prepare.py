@@ -9,7 +9,10 @@ from cfcli.core.errors import ConfigError
 
 Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
-Format = Literal["auto", "csv", "tsv", "dat", "parquet"]
+Format = Literal[
+    "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "jsonl", "json",
+    "netflix",
+]  # fmt: skip
 TIME_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 # The keys that say what form an input has: flags of all commands that read one.
@@ -28,7 +31,9 @@ class PrepareConfig(Settings):
     """How a ratings file becomes a dataset: table ``[prepare]``."""
 
     format: Format = key(
-        "auto", "Format of the input: auto (by its content), csv, tsv, dat ('::') or parquet."
+        "auto",
+        "Format of the input: auto (by its content), csv, tsv, dat ('::'), semicolon, pipe, blanks, "
+        "parquet, arrow, jsonl (JSON lines), json (an array) or netflix ('1:' lines).",
     )
     user_col: str | None = key(None, "Column of user ids, if its name is not recognised.")
     item_col: str | None = key(None, "Column of item ids.")

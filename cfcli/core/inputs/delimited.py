@@ -10,15 +10,21 @@ of fields.
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from cfcli.core.config.prepare import Format, PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.checks import WRONG_FIELDS
 from cfcli.core.inputs.lines import Lines, ahead, behind_header, cut, line_blocks, read_start
 from cfcli.core.inputs.records import (
+    BLANKS,
+    SEPARATORS,
     UNIT,
     BadQuote,
     find_records,
@@ -38,8 +44,8 @@ NUMBER: dict[pl.DataType | type[pl.DataType], str] = {
     pl.Int64: r"-?\d{1,18}",
     pl.Float64: r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?",
 }
+SEP_LINE = re.compile(rb'"?sep=([^\r\n])"?[ ,;\t]*(?:\r?\n|$)', re.IGNORECASE)
 FOREIGN = {  # what no text begins with
-    b"PK\x03\x04": "a zip archive or spreadsheet; unpack it, or save it as CSV",
     b"\xff\xfe": (
         "UTF-16 or UTF-32; read it with --encoding utf-16 (utf-32), "
         "or convert it with 'iconv -t UTF-8'"
@@ -78,8 +84,7 @@ class Delimited:
         self.where = where
         self.notes: list[str] = []
         self._opened = opened
-        opened.recode(config.encoding)
-        start = read_start(opened, config.skip_lines)
+        start, config = _without_sep(read_start(opened, config.skip_lines), where, config)
         layout = reading.detect(self._first_lines(start.data), where, config)
         self._separator = layout.separator
         self._quoted = layout.quoted
@@ -90,11 +95,18 @@ class Delimited:
             body = behind_header(start.data, layout.quoted)
             header = start.data[: len(start.data) - len(body)]
             self._body = Lines(body, start.first + header.count(b"\n"))
-        if self.names != layout.names:
+        if self.names != layout.names[: len(self.names)]:
             self.notes.append(f"{where}: blanks around the names of columns were left out")
+        while layout.has_header and len(self.names) > 1 and not self.names[-1]:
+            self.names.pop()
+        # Excel writes columns that once held something; they have to be parsed, too.
+        unnamed = [f"unnamed {k}" for k in range(len(self.names), len(layout.names))]
+        self._all_names = [*self.names, *unnamed]
+        if unnamed:
+            self.notes.append(f"{where}: columns without a name at the end were left out")
         if layout.quoted and layout.separator == "\t":
             self.notes.append(f"{where}: quotes around fields were left out")
-        is_unusual = layout.separator in ";|"
+        is_unusual = layout.separator in ";|" + BLANKS
         if is_unusual or (layout.separator != "," and where.endswith(".csv")):
             shown = layout.separator.replace("\t", "\\t")
             self.notes.append(f"{where}: fields are separated by '{shown}'")
@@ -116,7 +128,7 @@ class Delimited:
         Raises:
             InputError: something in it cannot be read.
         """
-        parser = _Parser(self.names, self._separator, self._quoted, self.types(names))
+        parser = _Parser(self._all_names, self._separator, self._quoted, self.types(names))
         # Small blocks, and none ahead: whoever reads pairs relies on bounded memory.
         blocks = line_blocks(self._opened, self._body, self._quoted, PIECE)
         for data, line in self._checked(blocks):
@@ -132,7 +144,7 @@ class Delimited:
         Raises:
             InputError: something in it cannot be read.
         """
-        parser = _Parser(self.names, self._separator, self._quoted, types)
+        parser = _Parser(self._all_names, self._separator, self._quoted, types)
         parser.guess(self._body.data, guesses)
         blocks = line_blocks(self._opened, self._body, self._quoted, BLOCK)
         for data, line in self._checked(ahead(blocks)):
@@ -185,6 +197,23 @@ class Delimited:
             else:
                 raise InputError(f"{self.where}:{line}: {_why_unreadable(piece)}")
             line += piece.count(b"\n")
+
+
+def _without_sep(start: Lines, where: str, config: PrepareConfig) -> tuple[Lines, PrepareConfig]:
+    """Leaves out a first line ``sep=;``, with which Excel is told the separator."""
+    found = SEP_LINE.match(start.data)
+    if found is None:
+        return start, config
+    separator = found[1].decode("latin-1")
+    names = {separator: name for name, separator in SEPARATORS.items()}
+    if config.format == "auto":
+        if separator not in names:
+            raise InputError(
+                f"{where}:{start.first}: '{separator}' separates the fields; "
+                "only comma, tab, ';', '|' and blank can"
+            )
+        config = replace(config, format=cast("Format", names[separator]))
+    return Lines(start.data[found.end() :].lstrip(b"\r\n"), start.first + 1), config
 
 
 class _Parser:
@@ -281,13 +310,20 @@ class _Parser:
             return shown.replace(self.one, self.separator)
 
         malformed = [
-            Malformed(int(lines[k]), int(found.fields[k]), text_of(k))
+            self._malformed(int(lines[k]), int(found.fields[k]), text_of(k))
             for k in np.flatnonzero(~is_good & (found.fields > 0)).tolist()
         ]
         malformed = [bad for bad in malformed if bad.text]  # the others are blank lines
         places = np.flatnonzero(is_good)
         frame = frame.select(list(self.types))
         return Rows(frame, lines[places], lambda k: text_of(int(places[k])), malformed)
+
+    def _malformed(self, line: int, fields: int, text: str) -> Malformed:
+        """A row with too few fields, named by the first column that is missing; or with too many,
+        named by the last column."""
+        column = self.names[min(fields, len(self.names) - 1)]
+        detail = f"expected {len(self.names)} fields, found {fields}"
+        return Malformed(line, column, WRONG_FIELDS, detail, text)
 
     def _parse(self, data: bytes, guesses: Types) -> pl.DataFrame | None:
         schema: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(self.names, pl.String)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, WRONG_FIELDS, Checks
+from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, Checks
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.streams import SourceRecord
-from cfcli.core.inputs.tables import Malformed, Rows
+from cfcli.core.inputs.tables import Rows
 from cfcli.core.inputs.times import KIND, PLAIN, Value
 
 REJECTS = "rejects.csv"
@@ -181,15 +181,12 @@ class Intake:
         hint = "" if self.config.time_format else f"; {purpose} needs the times, see --time-format"
         raise InputError(f"{value.where}:{value.line}: column '{value.column}': {why}{rest}{hint}")
 
-    def sort_out(
-        self, rows: Rows, columns: dict[str, str], names: list[str], where: str
-    ) -> pl.DataFrame:
+    def sort_out(self, rows: Rows, columns: dict[str, str], where: str) -> pl.DataFrame:
         """Checks rows, rejects the bad ones and counts the good ones in.
 
         Args:
             rows: with ids as categories.
             columns: names in it by role.
-            names: of all columns of the input.
             where: name of the input.
 
         Returns:
@@ -198,7 +195,10 @@ class Intake:
         Raises:
             InputError: more bad rows or rows than allowed, or times in several units.
         """
-        rejects = [_malformed(bad, names, where) for bad in rows.malformed]
+        rejects = [
+            Reject(where, bad.line, bad.column, bad.reason, bad.detail, bad.text[:SHOWN])
+            for bad in rows.malformed
+        ]
         checked = self.checks.check(rows.frame, columns)
         for k in np.flatnonzero(checked["problem"].to_numpy()).tolist():
             text = rows.text(k)
@@ -303,15 +303,8 @@ class Intake:
 
 
 def _sentence(reject: Reject) -> str:
-    return f"{reject.source}:{reject.line}: column '{reject.column}': {reject.detail}"
-
-
-def _malformed(bad: Malformed, names: list[str], where: str) -> Reject:
-    """A row with too few fields, named by the first column that is missing; or with too many,
-    named by the last column."""
-    column = names[min(bad.fields, len(names) - 1)]
-    detail = f"expected {len(names)} fields, found {bad.fields}"
-    return Reject(where, bad.line, column, WRONG_FIELDS, detail, bad.text[:SHOWN])
+    column = f"column '{reject.column}': " if reject.column else ""
+    return f"{reject.source}:{reject.line}: {column}{reject.detail}"
 
 
 def _printable(name: str) -> str:

@@ -95,6 +95,31 @@ def line_blocks(opened: Opened, head: Lines, quoted: bool, size: int) -> Iterato
         data = opened.read(opened.to_line_end(size))
 
 
+def decoded(data: bytes, where: str, line: int) -> str:
+    """The text of some lines.
+
+    Args:
+        data: the lines.
+        where: name of the input.
+        line: the number of the first of them.
+
+    Raises:
+        InputError: they are not UTF-8, or hold NUL bytes.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        at = line + data.count(b"\n", 0, error.start)
+        raise InputError(
+            f"{where}:{at}: byte 0x{data[error.start]:02x} is not UTF-8; "
+            "name the encoding with --encoding, such as latin-1"
+        ) from None
+    if "\0" in text:
+        at = line + text.count("\n", 0, text.index("\0"))
+        raise InputError(f"{where}:{at}: holds NUL bytes, so it is not a text")
+    return text
+
+
 def _refuse_long_lines(data: bytes, name: str) -> None:
     start = 0
     while len(data) - start > MAX_LINE:

@@ -11,8 +11,17 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.ratings import refuse_type
-from cfcli.core.inputs.records import DETECTED, NO_SEPARATOR, layout_of, sniff, split
-from cfcli.core.inputs.roles import Form
+from cfcli.core.inputs.records import (
+    BLANKS,
+    DETECTED,
+    NO_SEPARATOR,
+    are_cut_by_blanks,
+    is_quoted,
+    layout_of,
+    sniff,
+    split,
+)
+from cfcli.core.inputs.roles import Form, has_roles
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
 
@@ -92,6 +101,10 @@ def _ids_layout(role: str, form: Form, start: str, where: str, config: PrepareCo
         names = [name.strip() for name in layout.names]
         if wanted in names or (not wanted and form.with_role(names, role, where)):
             return layout
+    names = (split(lines, BLANKS) or [[]])[0]
+    # Both roles, as blanks may also stand within an id such as 'user 1'.
+    if has_roles(names, PAIR_ROLES) and are_cut_by_blanks(lines, PAIR_ROLES):
+        return Layout(BLANKS, names, is_quoted(BLANKS))
     if wanted:
         raise ConfigError(f"{where}: --{role}-col: no column '{wanted}' in it")
     own = form.own.get(role, role)

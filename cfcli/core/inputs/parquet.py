@@ -1,29 +1,25 @@
 """Parquet files: their columns have types already."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
 
-from cfcli.core.errors import InputError
+from cfcli.core.inputs.arrow import BLOCK_ROWS, ArrowTable, checked, damage
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
-from cfcli.core.inputs.tables import Block, Reading, Rows, Types
+from cfcli.core.inputs.tables import Reading
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-BLOCK_ROWS = 1 << 20  # that are decoded at once where they are parsed in blocks
-PIECE_ROWS = 1 << 18  # and where all columns are read
+__all__ = ["BLOCK_ROWS", "frames", "open_parquet"]
 
 
 @contextlib.contextmanager
-def open_parquet(opened: Opened, source: Source, reading: Reading) -> Iterator["ParquetTable"]:
+def open_parquet(opened: Opened, source: Source, reading: Reading) -> Iterator[ArrowTable]:
     """Opens a Parquet file.
 
     Args:
@@ -34,92 +30,14 @@ def open_parquet(opened: Opened, source: Source, reading: Reading) -> Iterator["
     Raises:
         InputError: what is read from it within the block is damaged.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened.seekable(reading.scratch) as path:
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                yield ParquetTable(file, source)
-        except (
-            PolarsError,
-            PanicException,
-            pa.ArrowException,
-            OSError,
-            ValueError,
-            MemoryError,
-        ) as error:
-            lines = str(error).splitlines() or [""]
-            raise InputError(f"{source.name}: damaged Parquet: {lines[0]}") from None
-
-
-class ParquetTable:
-    """A Parquet file that is open for reading, a :class:`cfcli.core.inputs.tables.Table`.
-
-    Args:
-        file: from pyarrow.
-        source: that it is from; its constant columns are added to those of the file.
-    """
-
-    def __init__(self, file: "pq.ParquetFile", source: Source) -> None:
-        self.where = source.name
-        self.notes: list[str] = []
-        self._file = file
-        self._inside: list[str] = file.schema_arrow.names
-        self._constants = {
-            name: value for name, value in source.columns.items() if name not in self._inside
-        }
-        self.names = [*self._inside, *self._constants]
-
-    def types(self, names: Sequence[str]) -> pl.Schema:
-        """The types of columns; constant ones are text.
-
-        Args:
-            names: of the columns.
-
-        Raises:
-            InputError: Polars has no such type.
-        """
-        refuse_wide_decimals(self._file.schema_arrow, self._of_file(names), self.where)
-        empty = self._file.schema_arrow.empty_table()
-        return self._with_constants(_from_arrow(empty, self._of_file(names)), names).schema
-
-    def rows(self, names: Sequence[str]) -> Iterator[Rows]:
-        """The rows, at most :data:`PIECE_ROWS` at once.
-
-        Args:
-            names: of the columns to read.
-        """
-        for block in self._blocks(names, PIECE_ROWS):
-            yield from block.exact()
-
-    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
-        """The rows, at most :data:`BLOCK_ROWS` at once.
-
-        Args:
-            types: the columns to read, which keep the types that they have.
-            guesses: not used.
-        """
-        return self._blocks(list(types), BLOCK_ROWS)
-
-    def _blocks(self, names: Sequence[str], size: int) -> Iterator[Block]:
-        row = 1
-        for frame in frames(self._file, size, self._of_file(names)):
-            numbers = np.arange(row, row + frame.height)
-            frame = self._with_constants(frame, names)
-            rows = Rows(frame, numbers, partial(_text_of, frame))
-            yield Block(None, _once(rows))
-            row += len(numbers)
-
-    def _of_file(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name not in self._constants]
-
-    def _with_constants(self, frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-        constants = []
-        for name in names:
-            if name in self._constants:
-                constants.append(pl.lit(self._constants[name], pl.String).alias(name))
-        return frame.with_columns(constants).select(names)
+    with (
+        opened.seekable(reading.scratch) as path,
+        damage("Parquet", source.name),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
+        yield ArrowTable(file.schema_arrow, partial(frames, file), source)
 
 
 def frames(file: "pq.ParquetFile", rows: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -131,38 +49,4 @@ def frames(file: "pq.ParquetFile", rows: int, columns: Sequence[str]) -> Iterato
         columns: their names.
     """
     for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
-        batch.validate(full=True)  # texts may be no UTF-8, which Polars takes on trust
-        yield _from_arrow(batch, columns)
-
-
-def refuse_wide_decimals(schema: "pa.Schema", names: Sequence[str], where: str) -> None:
-    """Refuses types at which Polars would panic, with a backtrace on stderr.
-
-    Args:
-        schema: of a table.
-        names: of the columns that are to be read.
-        where: name of the table, for messages.
-
-    Raises:
-        InputError: a column is or holds decimals of 256 bits.
-    """
-    for name in names:
-        kind = str(schema.field(name).type)
-        if "decimal256" in kind:
-            raise InputError(
-                f"{where}: column '{name}' is of type {kind}, which cannot be read; make it float64 "
-                "or text"
-            )
-
-
-def _from_arrow(table: "pa.Table | pa.RecordBatch", names: Sequence[str]) -> pl.DataFrame:
-    """Columns alone: damaged metadata beside them makes Polars panic."""
-    return pl.DataFrame({name: pl.from_arrow(table.column(name)) for name in names})
-
-
-def _text_of(frame: pl.DataFrame, row: int) -> str:
-    return ",".join(str(cell) for cell in frame.row(row))
-
-
-def _once(rows: Rows) -> Callable[[], Iterator[Rows]]:
-    return lambda: iter([rows])
+        yield checked(batch, columns)

@@ -10,9 +10,10 @@ import polars as pl
 
 from cfcli.core.config.prepare import TIME_UNITS, PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.foreign import refuse_unknown_matrix
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
-from cfcli.core.inputs.records import sniff
+from cfcli.core.inputs.records import BLANKS, sniff
 from cfcli.core.inputs.roles import HEADERLESS, RATING_ROLES, Form, find_columns, is_place
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
@@ -95,7 +96,7 @@ def detect_layout(
     form = form or Form(config)
     layout = sniff(start, where, config)
     width = len(layout.names)
-    is_movielens = width in (3, 4) and layout.separator in ("::", "\t")
+    is_movielens = width in (3, 4) and layout.separator in ("::", "\t", BLANKS)
     if form.is_header(layout.names, RATING_ROLES) and not (
         is_movielens and _is_number(layout.names[2])
     ):
@@ -104,6 +105,7 @@ def detect_layout(
 
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
+    refuse_unknown_matrix(table.names, table.where, intake.config)
     columns = find_columns(table.names, intake.form, table.where)
     intake.columns = intake.columns or _lasting(columns)
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
@@ -119,7 +121,7 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
                 continue
         for rows in block.exact():
             coded = replace(rows, frame=_coded(rows.frame, types))
-            yield intake.sort_out(coded, columns, table.names, table.where)
+            yield intake.sort_out(coded, columns, table.where)
 
 
 def _lasting(columns: dict[str, str]) -> dict[str, str]:

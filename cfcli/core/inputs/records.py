@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,15 @@ from cfcli.core.errors import InputError
 from cfcli.core.inputs.roles import RATING_ROLES, has_roles
 from cfcli.core.inputs.tables import Layout
 
-SEPARATORS = {"csv": ",", "tsv": "\t", "dat": "::"}  # by the names of --format
+BLANKS = " "  # one or more of them
+SEPARATORS = {  # by the names of --format
+    "csv": ",",
+    "tsv": "\t",
+    "dat": "::",
+    "semicolon": ";",
+    "pipe": "|",
+    "blanks": BLANKS,
+}
 DETECTED: tuple[str, ...] = ("::", "\t", ",", ";", "|")
 UNIT = "\x1f"  # stands for '::', because Polars and csv take separators of one character only
 NO_SEPARATOR = UNIT  # cuts a text into whole lines, as it occurs in none
@@ -24,12 +33,12 @@ def sniff(
     start: str, where: str, config: PrepareConfig, *, roles: Sequence[str] = RATING_ROLES
 ) -> Layout:
     """Detects the separator of a text with a header: the one that cuts most of the first lines into
-    as many fields as the first, at least one for each role.
+    as many fields as the first, at least one for each role. Blanks separate where nothing else does.
 
     Args:
         start: the first lines, none of them blank, the last perhaps cut.
         where: name of the input, for messages.
-        config: its ``format`` names the separator, if it is ``csv``, ``tsv`` or ``dat``.
+        config: its ``format`` may name the separator, as :data:`SEPARATORS` does.
         roles: of the columns that are needed. Where several separators are possible, the one that
             gives columns for all of them is chosen.
 
@@ -45,12 +54,16 @@ def sniff(
         if widths and (named or (is_even and widths[0] >= len(roles))):
             names = split(lines, separator)[0]
             found.append(layout_of(separator, names))
+    if not found and not named and are_cut_by_blanks(lines, roles):
+        found.append(Layout(BLANKS, split(lines, BLANKS)[0], is_quoted(BLANKS)))
     if len(found) > 1:
         fitting = [layout for layout in found if has_roles(layout.names, roles)]
         found = fitting if len(fitting) == 1 else found
     if len(found) > 1:
+        formats = {separator: name for name, separator in SEPARATORS.items()}
         choices = " or by ".join(repr(layout.separator) for layout in found)
-        raise InputError(f"{where}: fields are separated by {choices}; say so with --format")
+        flags = " or ".join(f"--format {formats[layout.separator]}" for layout in found)
+        raise InputError(f"{where}: fields are separated by {choices}; say so with {flags}")
     if not found and len(lines[0]) > csv.field_size_limit():
         raise InputError(
             f"{where}: the first line has {len(lines[0]):,} characters and begins with "
@@ -58,7 +71,7 @@ def sniff(
         )
     if not found:
         raise InputError(
-            f"{where}: no separator found (comma, tab, '::', ';' or '|') in: {lines[0][:80]} "
+            f"{where}: no separator found (comma, tab, '::', ';', '|' or blanks) in: {lines[0][:80]} "
             "(lines above the column names are left out with --skip-lines)"
         )
     return found[0]
@@ -78,6 +91,22 @@ def layout_of(separator: str, names: list[str]) -> Layout:
     return Layout(separator, names, is_quoted(separator))
 
 
+def are_cut_by_blanks(lines: Sequence[str], roles: Sequence[str]) -> bool:
+    """Whether blanks cut several lines into fields of a table: most of them, below a header; or
+    each of them, as any text has blanks.
+
+    Args:
+        lines: without line feeds.
+        roles: of the columns that are needed.
+    """
+    rows = split(lines, BLANKS)
+    widths = [len(row) for row in rows]
+    if len(widths) < 2 or widths[0] < len(roles):
+        return False
+    alike = widths.count(widths[0])
+    return alike == len(widths) or (has_roles(rows[0], roles) and alike > len(widths) / 2)
+
+
 def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """The fields of lines that are not blank, up to one that csv cannot read.
 
@@ -87,6 +116,8 @@ def split(lines: Iterable[str], separator: str) -> list[list[str]]:
     """
     one = one_character(separator)
     texts = [line.replace(separator, one).rstrip("\r") + "\n" for line in lines]
+    if separator == BLANKS:
+        texts = [re.sub(" +", " ", text).strip(" \n") + "\n" for text in texts]
     records = csv.reader(texts, delimiter=one)
     if not is_quoted(separator):
         records = csv.reader(texts, delimiter=one, quoting=csv.QUOTE_NONE)
@@ -130,6 +161,11 @@ def with_one_character(data: bytes, separator: str) -> bytes:
         data: the text.
         separator: of the fields.
     """
+    if separator == BLANKS:
+        data = re.sub(rb" {2,}", b" ", data) if b"  " in data else data
+        for around, alone in ((b" \r\n", b"\r\n"), (b" \n", b"\n"), (b"\n ", b"\n")):
+            data = data.replace(around, alone)
+        return data.strip(b" ")
     return data.replace(b"::", UNIT.encode()) if separator == "::" else data
 
 

@@ -89,12 +89,16 @@ class Opened:
             self._stream = _buffered(_recoded(self._stream, encoding))
             self._is_plain = False
 
-    def peek(self) -> bytes:
-        """The next :data:`MAGIC` bytes, fewer only at the end; they are still to be read."""
+    def peek(self, n: int = MAGIC) -> bytes:
+        """The next bytes, fewer only at the end; they are still to be read.
+
+        Args:
+            n: how many.
+        """
         with self._errors():
-            start = bytes(self._stream.peek(MAGIC)[:MAGIC])
-            if len(start) < MAGIC:  # a pipe may give less than is to come
-                start = bytes(self._stream.read(MAGIC))
+            start = bytes(self._stream.peek(n)[:n])
+            if len(start) < n:  # a pipe may give less than is to come
+                start = bytes(self._stream.read(n))
                 self._stream = _buffered(chain([start], pieces(self._stream)))
         return start
 

@@ -22,16 +22,20 @@ Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
 @dataclass(frozen=True)
 class Malformed:
-    """A row of a text that has not as many fields as there are columns.
+    """A row of a text that cannot be read, such as one with too few fields.
 
     Attributes:
         line: on which it begins, from 1.
-        fields: how many it has.
+        column: the name of the column at fault; empty where it is the row as a whole.
+        reason: as rows are counted by it.
+        detail: what is wrong with it.
         text: as it stands in the input.
     """
 
     line: int
-    fields: int
+    column: str
+    reason: str
+    detail: str
     text: str
 
 
@@ -140,18 +144,16 @@ class Table(Protocol):
 
 
 def whole_rows(table: Table, names: Sequence[str]) -> Iterator[Rows]:
-    """The rows of a table of which each must have as many fields as there are columns.
+    """The rows of a table of which none may be malformed.
 
     Args:
         table: to read.
         names: of the columns to read.
 
     Raises:
-        InputError: a row has fewer or more, or cannot be read.
+        InputError: a row cannot be read.
     """
     for rows in table.rows(names):
         for bad in rows.malformed:
-            raise InputError(
-                f"{table.where}:{bad.line}: expected {len(table.names)} fields, found {bad.fields}"
-            )
+            raise InputError(f"{table.where}:{bad.line}: {bad.detail}")
         yield rows

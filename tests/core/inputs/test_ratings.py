@@ -163,7 +163,7 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         ("\u00a0\n".encode(), "is empty"),
         (gzip.compress(b"", mtime=0), "is empty"),
         (b"user,item,rating\n", "no ratings in it"),
-        (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
+        (b"PK\x03\x04rest", "a zip archive; unpack it"),
         (CSV.decode().encode("utf-16"), "UTF-16"),
         (b"user,item,rating\n1,2\0,3\n", "NUL bytes"),
         (
