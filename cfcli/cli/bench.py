@@ -45,7 +45,8 @@ def bench(
         int, typer.Option(help="Epochs to time for each setting, after one warm-up epoch.", min=1)
     ] = 3,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="Write the results as CSV.")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write the results, in the form that the name says."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results.")] = None,
     write_config: Annotated[
@@ -75,11 +76,18 @@ def bench(
     counts = _numbers("--threads", threads, 1)
 
     from cfcli.core.data.dataset import Dataset
+    from cfcli.core.storage import targets
 
+    if out:
+        options.rows_file(str(out))
+    for path in (plot, write_config):
+        if path:
+            targets.check_file(path)
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 
     from cfcli.core.reporting import charts, png
+    from cfcli.core.serving import outputs
     from cfcli.core.training import benchmark
 
     leave_no_compiler_cache()
@@ -106,7 +114,7 @@ def bench(
             watch=watch,
         )
     if out:
-        benchmark.write_csv(result, out)
+        outputs.write([result.table()], str(out))
     if write_config:
         benchmark.write_config(result, write_config)
     console.table(_table(result), result.summary())

@@ -67,7 +67,8 @@ def evaluate(
     ] = None,
     no_lists: Annotated[bool, typer.Option("--no-lists", help="Do not judge lists.")] = False,
     per_row: Annotated[
-        Path | None, typer.Option(help="Write the prediction of each row, as CSV or Parquet.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the prediction of each row to this file."),
     ] = None,
     no_plots: options.NoPlots = False,
     flags: options.Flags = options.NO_FLAGS,
@@ -85,8 +86,8 @@ def evaluate(
     """
     if no_lists and min_ndcg_over != "none":
         raise ConfigError("--min-ndcg-over cannot be combined with --no-lists")
-    if per_row and per_row.suffix not in (".csv", ".parquet"):
-        raise ConfigError(f"--per-row {per_row}: the name must end in .csv or .parquet")
+    if per_row:
+        options.rows_file(str(per_row), [ratings])
 
     from cfcli.core.evaluation import diagnostics
     from cfcli.core.evaluation import evaluate as evaluation

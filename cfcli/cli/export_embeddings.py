@@ -23,12 +23,14 @@ def export_embeddings(
         typer.Option(help="Whose embeddings to write; both writes two files."),
     ] = "items",
     format: Annotated[
-        Literal["parquet", "csv", "npy", "word2vec", "projector"],
+        Literal["parquet", "csv", "tsv", "jsonl", "arrow", "npy", "word2vec", "projector"] | None,
         typer.Option(
-            help="Format: parquet, csv, npy, word2vec, or projector for TensorBoard.",
+            help="Format: parquet, csv, tsv, jsonl, arrow, npy, word2vec, or projector for "
+            "TensorBoard.",
             metavar="FORMAT",
+            show_default="what the name of --out says, or else parquet",
         ),
-    ] = "parquet",
+    ] = None,
     layout: Annotated[
         Literal["columns", "list"],
         typer.Option(help="One column per dimension, or one list column."),
@@ -44,7 +46,7 @@ def export_embeddings(
     biases: Annotated[
         bool,
         typer.Option(
-            "--biases", help="Add a column 'bias' with the biases of the model (parquet, csv)."
+            "--biases", help="Add a column 'bias' with the biases of the model (tables only)."
         ),
     ] = False,
     align_to: Annotated[

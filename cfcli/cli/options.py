@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -45,6 +45,9 @@ Items = Annotated[
     ),
 ]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
+OUT_HELP = (
+    "File to write: .csv, .tsv or .jsonl (.gz or .zst may follow), .parquet or .arrow; - is stdout."
+)
 NoPlots = Annotated[bool, typer.Option("--no-plots", help="Do not draw pictures.")]
 ExcelSafe = Annotated[
     bool,
@@ -66,6 +69,7 @@ NO_FLAGS: Flags = {}  # the default that Python wants behind others; see takes()
 Keys = dict[str, Key]
 Command = Callable[..., None]
 
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 WIDEST_CHOICES = 18  # characters; Rich would break longer ones inside a word
 
 _TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
@@ -162,3 +166,25 @@ def piped(name: str | None, what: str) -> str:
     if name is None and sys.stdin.isatty():
         raise ConfigError(f"give {what}, or - to read it from stdin")
     return name or "-"
+
+
+def rows_file(out: str, inputs: Iterable[str | None] = ()) -> str:
+    """The file that rows go to, once it is one that may be written in a form that there is.
+
+    Args:
+        out: that the user named; ``-`` for stdout.
+        inputs: files that the command reads.
+
+    Returns:
+        The same, but ``-`` where it is another name of stdout.
+
+    Raises:
+        ConfigError: it may not be written, or there is no such form.
+        MachineError: its folder cannot be written.
+    """
+    from cfcli.core.serving.outputs import form_of
+    from cfcli.core.storage import targets
+
+    targets.check_file(out, inputs)
+    form_of(out)
+    return "-" if out in STDOUT else out

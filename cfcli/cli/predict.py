@@ -22,9 +22,7 @@ def predict(
             show_default="-",
         ),
     ] = None,
-    out: Annotated[
-        str, typer.Option(help="File to write, CSV or Parquet by its name; - is stdout.")
-    ] = "-",
+    out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(
@@ -59,8 +57,9 @@ def predict(
     from cfcli.core.serving.outputs import is_json, with_texts, write
 
     console = Out(json, quiet)
-    loaded = Run.load(where)
     source = options.piped(pairs, "PAIRS")
+    out = options.rows_file(out, [source])
+    loaded = Run.load(where)
     form = loaded.form(flags)
     blocks = predicting.predict(
         loaded, Source.of(source), unknown, std=std, form=form, note=console.note

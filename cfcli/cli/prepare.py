@@ -82,9 +82,11 @@ def prepare(
 
     from cfcli.core.data import prepare as preparation
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
+    targets.check_folder(out)
     begin = time.perf_counter()
     item_source = Source.of(items) if items else None
     with contextlib.ExitStack() as stack:

@@ -83,9 +83,7 @@ def recommend(
             help="Fold in users from these ratings: new ones, or new ratings of known ones.",
         ),
     ] = None,
-    out: Annotated[
-        str, typer.Option(help="File to write, CSV or Parquet by its name; - is stdout.")
-    ] = "-",
+    out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
     json: options.Json = False,
@@ -115,6 +113,7 @@ def recommend(
     from cfcli.core.serving.outputs import is_json, with_texts, write
 
     console = Out(json, quiet)
+    out = options.rows_file(out, [users, items, seen, ratings])
     loaded = Run.load(run)
     columns, form = loaded.info.columns, loaded.form(flags)
     ids = pl.Series(user, dtype=pl.String) if user else None

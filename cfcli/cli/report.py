@@ -43,9 +43,10 @@ def report(
     """
     from cfcli.core.reporting import report as reports
     from cfcli.core.runs.run import Run
-    from cfcli.core.storage import publishing
+    from cfcli.core.storage import publishing, targets
 
     console = Out(json, quiet)
+    targets.check_file(out)
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
     page, parts = reports.report(loaded, data=data, most=items)
     content = page.encode("utf-8", "backslashreplace")

@@ -100,8 +100,11 @@ def retrain(
     from cfcli.core.retraining.gate import Policy
     from cfcli.core.retraining.retrain import retrain as run
     from cfcli.core.retraining.store import Store
+    from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
 
+    if metrics_file:
+        targets.check_file(metrics_file, [*ratings, items, config])
     leave_no_compiler_cache()
     place = Store(store)
     policy = Policy(tolerance, min_gain_over, keep, full_every, tolerance_lists)

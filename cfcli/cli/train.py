@@ -67,9 +67,12 @@ def train(
     from cfcli.core.runs import run as runs
     from cfcli.core.runs import train as fitting
     from cfcli.core.runs.writing import resumable
+    from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
     from cfcli.core.training.distributed import ranks
 
+    if out:
+        targets.check_folder(out)
     begun = None
     notes: list[str] = []
     if resume:

@@ -137,7 +137,7 @@ def test_a_command_loads_no_other() -> None:
         (2, ["prepare"], "give RATINGS files or --dataset NAME"),
         (2, ["prepare", "--dataset", "ml-1n"], "did you mean 'ml-1m'"),
         (2, ["bench", "--sweep", "batchsize"], "did you mean 'batch-size'?"),
-        (2, ["evaluate", "--per-row", "x.txt"], "must end in .csv or .parquet"),
+        (2, ["evaluate", "--per-row", "x.txt"], "the name may end in .csv, .tsv or .jsonl"),
         (3, ["prepare", "bad.csv"], "bad.csv:3: column 'rating': 'abc' is not a number"),
         (3, ["prepare", "empty.csv"], "empty.csv: is empty"),
         (4, ["prepare", "none.csv"], "none.csv: No such file or directory"),

@@ -17,7 +17,7 @@ from cfcli.core.storage import manifests
 from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 
-MANIFEST = "dataset.json"
+MANIFEST = manifests.NAMES["dataset"]
 FILES = ("users.parquet", "items.parquet", *(f"{name}.parquet" for name in NAMES))
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32}
 

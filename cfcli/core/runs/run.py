@@ -30,7 +30,7 @@ from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 from cfcli.core.storage.tensors import load_tensors
 
-MANIFEST = "run.json"
+MANIFEST = manifests.NAMES["run"]
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")

@@ -14,19 +14,26 @@ from cfcli.core.runs.run import Run
 from cfcli.core.serving import outputs
 from cfcli.core.serving.order import By
 from cfcli.core.serving.order import vectors as order_vectors
-from cfcli.core.storage import publishing
+from cfcli.core.storage import publishing, targets
 
 Entity = Literal["items", "users"]
-Format = Literal["parquet", "csv", "npy", "word2vec", "projector"]
+Format = Literal["parquet", "csv", "tsv", "jsonl", "arrow", "npy", "word2vec", "projector"]
 Layout = Literal["columns", "list"]
 Rotation = NDArray[np.float64]
+TABLES = ("parquet", "csv", "tsv", "jsonl", "arrow")
+WITH_LISTS = ("parquet", "jsonl", "arrow")
+NAMED: dict[str, Format] = {".npy": "npy", ".txt": "word2vec", ".vec": "word2vec"}
 SUFFIX = {
     "parquet": ".parquet",
     "csv": ".csv",
+    "tsv": ".tsv",
+    "jsonl": ".jsonl",
+    "arrow": ".arrow",
     "npy": ".npy",
     "word2vec": ".txt",
     "projector": ".tsv",
 }
+BESIDE = {"npy": ".ids.txt", "projector": ".metadata.tsv"}  # the suffix of a second file
 
 
 def table(
@@ -114,7 +121,7 @@ def export(
     out: Path | None = None,
     *,
     entity: Literal["items", "users", "both"] = "items",
-    format: Format = "parquet",
+    format: Format | None = None,
     layout: Layout = "columns",
     titles: bool = False,
     vectors: By = "rating",
@@ -128,16 +135,16 @@ def export(
         run: the trained model.
         out: the file, or with ``both`` the folder; None for ``embeddings/<entity>`` in the run.
         entity: whose embeddings; ``both`` writes a table of items and one of users.
-        format: ``parquet`` or ``csv``: see :func:`table`; ``npy``: the vectors alone, (N, D), and
+        format: ``parquet``, ``csv``, ``tsv``, ``jsonl`` or ``arrow``: see :func:`table`; ``npy``: the vectors alone, (N, D), and
             beside them ``.ids.txt`` with one id per line, line breaks in ids as blanks;
             ``word2vec``: its text form, blanks in ids as underscores; ``projector``: TensorBoard's
-            pair of ``.tsv`` and ``.metadata.tsv``.
-        layout: see :func:`table`; ``list`` is for Parquet alone.
-        titles: add titles, with ``both`` to the items alone; only tables and ``projector`` have
-            them.
+            pair of ``.tsv`` and ``.metadata.tsv``. By default what the name of the file says, or
+            else ``parquet``.
+        layout: see :func:`table`; ``list`` is not for CSV and TSV.
+        titles: add titles, with ``both`` to the items alone; ``npy`` and ``word2vec`` have none.
         vectors: which vectors, see :func:`table`.
-        biases: add the model's own biases, to Parquet and CSV alone.
-        excel_safe: protect CSV from spreadsheets, see
+        biases: add the model's own biases, to tables alone.
+        excel_safe: protect CSV and TSV from spreadsheets, see
             :func:`cfcli.core.serving.outputs.excel_safe`.
         align_to: an earlier export of items, see :func:`alignment`; None leaves the vectors as they
             are.
@@ -146,19 +153,27 @@ def export(
         The files that were written, those with vectors first.
 
     Raises:
-        ConfigError: the format or the run does not have what was asked for.
+        ConfigError: the format or the run does not have what was asked for, the name of the file
+            asks for another format, or a file may not be written
+            (:func:`cfcli.core.storage.targets.check_file`).
         InputError: ``align_to`` is not such an export.
         ArtifactError: the file ``align_to`` is damaged.
         MachineError: no permission, or no space.
     """
-    if layout == "list" and format != "parquet":
+    named = _named(out) if out and entity != "both" else None
+    if named and format and named != format and not (named == "tsv" and format == "projector"):
+        raise ConfigError(f"{out}: is a name for {named}, not for --format {format}; leave one out")
+    format = format or named or "parquet"
+    if layout == "list" and format not in WITH_LISTS:
         raise ConfigError(f"--layout list: {format} has no lists; use --format parquet")
-    if biases and format not in ("parquet", "csv"):
+    if biases and format not in TABLES:
         raise ConfigError(f"--biases: {format} has no column for them; use --format parquet or csv")
+    if titles and format in ("npy", "word2vec"):
+        raise ConfigError(f"--titles: {format} has no place for them; use --format parquet or csv")
     if vectors != "rating" and (biases or align_to):
         raise ConfigError(f"--vectors {vectors}: cannot be combined with --biases or --align-to")
-    if excel_safe and format != "csv":
-        raise ConfigError("--excel-safe is for --format csv")
+    if excel_safe and format not in ("csv", "tsv"):
+        raise ConfigError("--excel-safe is for --format csv or tsv")
     entities: list[Entity] = ["items", "users"] if entity == "both" else [entity]
     folder = out if out and entity == "both" else run.path / "embeddings"
     if entity == "both" and folder.exists() and not folder.is_dir():
@@ -167,8 +182,15 @@ def export(
         raise ConfigError(
             f"{out}: is a folder; --out names the file to write (a folder with --entity both)"
         )
+    paths = [
+        folder / f"{one}{SUFFIX[format]}" if out is None or entity == "both" else out
+        for one in entities
+    ]
+    for path in paths:
+        for target in _files(path, format):
+            targets.check_file(target, [align_to])
     rotation = alignment(run, align_to) if align_to else None
-    if format not in ("parquet", "csv"):
+    if format not in TABLES:
         layout = "list"
     # All tables are made before the first file is written, so that an error leaves none behind.
     frames = []
@@ -180,12 +202,29 @@ def export(
         if format == "word2vec":
             _check_words(frames[-1])
     first, beside = [], []
-    for one, frame in zip(entities, frames, strict=True):
-        path = folder / f"{one}{SUFFIX[format]}" if out is None or entity == "both" else out
-        paths = _write(outputs.excel_safe(frame) if excel_safe else frame, path, format)
-        first.append(paths[0])
-        beside += paths[1:]
+    for path, frame in zip(paths, frames, strict=True):
+        written = _write(outputs.excel_safe(frame) if excel_safe else frame, path, format)
+        first.append(written[0])
+        beside += written[1:]
     return first + beside
+
+
+def _named(path: Path) -> Format | None:
+    """The format that the name of a file asks for; None where it has no suffix."""
+    if path.suffix in NAMED:
+        return NAMED[path.suffix]
+    try:
+        return outputs.form_of(str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}, .npy, or .txt for word2vec") from None
+
+
+def _files(path: Path, format: Format) -> list[Path]:
+    """The files of one table in a format, that with vectors first."""
+    if format not in BESIDE:
+        return [path]
+    targets.check_plain(path, format)
+    return [path, path.with_suffix(BESIDE[format])]
 
 
 def alignment(run: Run, path: Path) -> Rotation:
@@ -286,32 +325,34 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
 
 
 def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
-    """Writes one table, which has the layout ``list`` unless it becomes Parquet or CSV."""
-    if format in ("parquet", "csv"):
+    """Writes one table, which has the layout ``list`` in a format that is no table."""
+    paths = _files(path, format)
+    if format in TABLES:
         outputs.write([frame], str(path), form=format)
-        return [path]
+        return paths
     vectors = frame["embedding"].to_numpy()
     ids = frame.to_series().cast(pl.String).to_list()
     if format == "npy":
         with publishing.file(path) as stream:
             np.save(_Writer(stream), vectors)
         lines = [" ".join(text.splitlines()) for text in ids]
-        return [path, _lines(path.with_suffix(".ids.txt"), lines)]
+        _lines(paths[1], lines)
+        return paths
     texts = [[f"{x:.9g}" for x in row] for row in vectors]
     if format == "word2vec":
         head = f"{len(ids)} {vectors.shape[1]}"
         rows = [" ".join([_word(i), *row]) for i, row in zip(ids, texts, strict=True)]
-        return [_lines(path, [head, *rows])]
+        _lines(path, [head, *rows])
+        return paths
     metadata = [_one_line(i) for i in ids]
     # The projector wants a header only where there are several columns.
     if "title" in frame.columns:
         names = frame["title"].fill_null("").to_list()
         rows = [f"{i}\t{_one_line(name)}" for i, name in zip(metadata, names, strict=True)]
         metadata = ["id\ttitle", *rows]
-    return [
-        _lines(path, ["\t".join(row) for row in texts]),
-        _lines(path.with_suffix(".metadata.tsv"), metadata),
-    ]
+    _lines(path, ["\t".join(row) for row in texts])
+    _lines(paths[1], metadata)
+    return paths
 
 
 class _Writer:
@@ -341,7 +382,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _lines(path: Path, lines: list[str]) -> Path:
+def _lines(path: Path, lines: list[str]) -> None:
     with publishing.file(path) as stream:
         stream.write(("\n".join(lines) + "\n").encode())
-    return path

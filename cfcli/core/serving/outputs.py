@@ -1,20 +1,35 @@
 """Writes tables for other programs, block by block."""
 
 import contextlib
+import gzip
 import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import polars as pl
 
+from cfcli.core.errors import ConfigError
 from cfcli.core.serving.cells import without_bytes, without_nesting
 from cfcli.core.storage import publishing
 
 if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetWriter
+    import pyarrow as pa
 
+Form = Literal["csv", "tsv", "jsonl", "parquet", "arrow"]
+SUFFIXES: dict[str, Form] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+}
+TEXTS = ("csv", "tsv", "jsonl")
+PACKED = (".gz", ".zst")
+PACKING = 6  # gzip's own default; Python's is 9, the slowest
+ENDINGS = ".csv, .tsv or .jsonl (.gz or .zst may follow), .parquet or .arrow"
 # What could move a terminal's cursor or turn the order of its text around; line breaks and tabs may
 # stay.
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -40,7 +55,7 @@ def is_json(out: str) -> bool:
     Args:
         out: the name.
     """
-    return ".jsonl" in Path(out).suffixes
+    return form_of(out) == "jsonl"
 
 
 def with_texts(block: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
@@ -53,6 +68,27 @@ def with_texts(block: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
     return block.with_columns(pl.col([n for n in ids if n in block.columns]).cast(pl.String))
 
 
+def form_of(name: str) -> Form | None:
+    """The form that the name of a file asks for: one of those in :data:`SUFFIXES`, where texts may
+    have ``.gz`` or ``.zst`` behind it.
+
+    Args:
+        name: of the file, with or without its folder; ``-`` for stdout.
+
+    Returns:
+        The form; None where the name has no suffix.
+
+    Raises:
+        ConfigError: the suffix is none of these.
+    """
+    path = Path(name)
+    inner = Path(path.stem) if path.suffix in PACKED else path
+    form = SUFFIXES.get(inner.suffix)
+    if form in TEXTS or (form and inner == path) or not path.suffix:
+        return form
+    raise ConfigError(f"{name}: no form is called '{path.suffix}'; the name may end in {ENDINGS}")
+
+
 def write(
     blocks: Iterable[pl.DataFrame],
     out: str,
@@ -61,55 +97,91 @@ def write(
     safe: bool = False,
     form: str | None = None,
 ) -> int:
-    """Writes a table.
+    """Writes a table, in the form that the name of the file asks for; see :func:`form_of`.
 
     On a terminal, control characters in texts are replaced.
 
     Args:
         blocks: the rows, all with the same columns.
         out: path of a file, which appears only once it is complete, or ``-`` for stdout.
-        json: write a JSON object per line in place of CSV.
-        safe: make CSV safe for spreadsheets, see :func:`excel_safe`.
-        form: ``parquet``, or another text for CSV or JSON lines; None to decide by the name of the
-            file.
+        json: write JSON lines in place of CSV where no suffix decides.
+        safe: make CSV and TSV safe for spreadsheets, see :func:`excel_safe`.
+        form: what to write where no suffix decides.
 
     Returns:
         The number of rows.
 
     Raises:
+        ConfigError: the name has another suffix.
         MachineError: no permission, or no space.
     """
     rows = 0
     is_terminal = out == "-" and sys.stdout.isatty()
-    as_parquet = form == "parquet" if form else out.endswith((".parquet", ".pq"))
-    with _opened(out) as stream, contextlib.ExitStack() as stack:
-        parquet: ParquetWriter | None = None
+    form = form_of(out) or form or ("jsonl" if json else "csv")
+    with _opened(out) as raw, contextlib.ExitStack() as stack:
+        stream = stack.enter_context(_packed(raw, Path(out).suffix))
+        writer: Any = None
         for k, block in enumerate(blocks):
             rows += block.height
             if is_terminal:
                 block = block.with_columns(pl.selectors.string().str.replace_all(CONTROL, "\ufffd"))
-            if as_parquet:
-                table = block.to_arrow()
-                if parquet is None:
-                    import pyarrow.parquet as pq
-
-                    parquet = stack.enter_context(
-                        pq.ParquetWriter(stream, table.schema, compression="zstd")
-                    )
-                parquet.write_table(table.cast(parquet.schema))
-            else:
+            if form in TEXTS:
                 text = io.BytesIO()  # Polars would not say which error of the system it met
-                if json:
+                if form == "jsonl":
                     without_bytes(block).write_ndjson(text)
                 else:
                     rows_of_text = without_nesting(block)
                     if safe:
                         rows_of_text = excel_safe(rows_of_text)
-                    rows_of_text.write_csv(text, include_header=k == 0)
+                    separator = "\t" if form == "tsv" else ","
+                    rows_of_text.write_csv(text, include_header=k == 0, separator=separator)
                 stream.write(text.getbuffer())
                 if out == "-":
                     stream.flush()
+            else:
+                table = block.to_arrow()
+                if writer is None:
+                    schema = table.schema
+                    writer = stack.enter_context(_writer(form, stream, schema))
+                writer.write_table(table.cast(schema))
     return rows
+
+
+def _writer(form: str, stream: IO[bytes], schema: "pa.Schema") -> Any:
+    """Writes Arrow's tables, one after the other."""
+    if form == "arrow":
+        import pyarrow.ipc as ipc
+
+        return ipc.new_file(stream, schema)
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(stream, schema, compression="zstd")
+
+
+class _Unclosed:
+    """A stream that stays open when Arrow closes it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.write, self.flush, self.closed = stream.write, stream.flush, False
+
+    def close(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _packed(stream: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    """The stream, behind a compressor where the suffix of the file asks for one."""
+    if suffix == ".gz":
+        with gzip.GzipFile("", "wb", PACKING, stream, mtime=0) as packed:
+            yield cast("IO[bytes]", packed)
+    elif suffix == ".zst":
+        import pyarrow as pa
+
+        below = pa.PythonFile(_Unclosed(stream), mode="w")
+        with pa.CompressedOutputStream(below, "zstd") as packed:
+            yield packed
+    else:
+        yield stream
 
 
 @contextlib.contextmanager

@@ -14,6 +14,10 @@ from cfcli.core.errors import ArtifactError, MachineError
 from cfcli.core.storage import publishing
 from cfcli.core.storage.schema import plain
 
+NAMES = {
+    "run": "run.json",
+    "dataset": "dataset.json",
+}  # of manifests, by what they make of a folder
 MOST_MANIFEST = 16 << 20  # bytes
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
 TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"

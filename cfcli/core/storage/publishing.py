@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from cfcli.core.errors import LockedError, LostError, MachineError, StoppedError
+from cfcli.core.errors import ConfigError, LockedError, LostError, MachineError, StoppedError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+OWN_STREAMS = ("/dev/stdout", "/dev/stderr")
+OWN_FOLDERS = ("/dev/fd", "/proc/self/fd")
 TRASH = ".trash-"
 PAUSE = 0.05  # seconds between two tries to get a lock
 
@@ -81,6 +83,9 @@ def staging_of(target: Path) -> Path:
 def file(target: Path) -> Iterator[IO[bytes]]:
     """A file to write into, which becomes ``target`` when the block ends without an error.
 
+    A pipe or a device is never replaced: it is written into. What else is no regular file is
+    refused.
+
     Args:
         target: the final path.
 
@@ -88,10 +93,17 @@ def file(target: Path) -> Iterator[IO[bytes]]:
         The open file.
 
     Raises:
+        ConfigError: there is what can neither be replaced nor written into.
         MachineError: no permission, or no space.
     """
+    if is_stream(target):
+        with machine_errors(target), open(target, "ab", opener=_open_stream) as stream:
+            yield stream
+        return
     target = target.resolve()
     with machine_errors(target):
+        if target.exists() and not target.is_file():
+            raise ConfigError(f"{target}: is no regular file; choose another")
         _make(target.parent)
         handle, name = tempfile.mkstemp(
             prefix=f".{target.name}.", suffix=".part", dir=target.parent
@@ -108,6 +120,23 @@ def file(target: Path) -> Iterator[IO[bytes]]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             raise
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a pipe or a device that takes one byte after the other, or one of the
+    process's own streams, such as ``/dev/stdout``.
+
+    Args:
+        path: of a file; there need not be one.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    if not path.exists():
+        return False
+    mode = path.stat().st_mode
+    own = os.path.abspath(path) in OWN_STREAMS or os.path.abspath(path.parent) in OWN_FOLDERS
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (own and stat.S_ISREG(mode))
 
 
 def point(link: Path, target: Path) -> None:
@@ -246,6 +275,11 @@ def umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def _open_stream(path: str, flags: int) -> int:
+    """Opens what is there, and never makes a file."""
+    return os.open(path, flags & ~os.O_CREAT)
 
 
 def _make(folder: Path) -> None:

@@ -105,6 +105,11 @@ class Benchmark:
     results: list[Timing]
     best: Setting
 
+    def table(self) -> pl.DataFrame:
+        """The results, one row each."""
+        rows = [timing.row() for timing in self.results]
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+
     def summary(self) -> dict[str, object]:
         """The benchmark as plain values, for JSON."""
         return {
@@ -163,18 +168,6 @@ def bench(
     ]
     best = max(choices, key=lambda timing: timing.ratings_per_second)
     return Benchmark(best.setting.device, stopwatch.train.height, results, best.setting)
-
-
-def write_csv(result: Benchmark, path: Path) -> None:
-    """Writes the results, one row each.
-
-    Args:
-        result: of :func:`bench`.
-        path: of the file.
-    """
-    rows = [timing.row() for timing in result.results]
-    with publishing.file(path) as stream:
-        pl.DataFrame(rows, infer_schema_length=None, strict=False).write_csv(stream)
 
 
 def write_config(result: Benchmark, path: Path) -> None:

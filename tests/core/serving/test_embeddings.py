@@ -315,7 +315,7 @@ def test_every_form_can_be_aligned(format: Any, trained: dict[str, Run], tmp_pat
     earlier = embeddings.table(run).select("movieId").with_columns(embedding=pl.Series(there))
     earlier.write_parquet(tmp_path / "earlier.parquet")
     path, *_ = embeddings.export(
-        run, tmp_path / "v.x", format=format, align_to=tmp_path / "earlier.parquet"
+        run, tmp_path / "v", format=format, align_to=tmp_path / "earlier.parquet"
     )
     if format == "npy":
         got = np.load(path)
