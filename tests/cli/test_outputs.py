@@ -87,7 +87,7 @@ def test_every_flag_that_names_a_file_is_known() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(project: Path, made_once: MadeOnce) -> Path:
+def place(project: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def fill(folder: Path) -> None:
         shutil.copytree(project, folder, symlinks=True, dirs_exist_ok=True)
         lines = (folder / "ratings.csv").read_text().splitlines()
@@ -109,7 +109,11 @@ def place(project: Path, made_once: MadeOnce) -> Path:
         shutil.move(folder / "base" / "items.parquet", folder / "movies.parquet")
         (folder / "base" / "items.parquet").symlink_to("../movies.parquet")
 
-    return made_once("outputs", fill)
+    # A copy for each worker, as commands write who holds a lock.
+    made = made_once("outputs", fill)
+    own = tmp_path_factory.mktemp("outputs") / "place"
+    shutil.copytree(made, own, symlinks=True)
+    return own
 
 
 def state(folder: Path) -> dict[str, str]:
