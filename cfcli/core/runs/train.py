@@ -104,7 +104,6 @@ def train(
         return None
     with create_run(out, config, keep=keep, replace=replace) as new:
         checkpoint = new.staging / CHECKPOINT
-        checkpoint.parent.mkdir(mode=0o700, exist_ok=True)
         (new.staging / DATASET).write_text(str(dataset.path.resolve()), encoding="utf-8")
         try:
             model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
@@ -130,6 +129,8 @@ def train(
                 raise
             stopped_by = number_of(signal)
             interest = "a signal came while it was fitted; train again"
+        if not checkpoint.exists():
+            (new.staging / DATASET).unlink()
         info = write_run(new, dataset, config, model, interest)
     return TrainedRun(new.path, info, stopped_by)
 
