@@ -1,7 +1,7 @@
 """The report of a real run, in a real browser."""
 
+import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +82,7 @@ class Visit:
     def near(self, run: str, folder: Path, *query: str) -> list[str]:
         """What ``cfcli similar`` says."""
         done = run_cfcli("similar", run, *query, "--quiet", "--json", cwd=folder)
-        return re.findall(r'"title": "(.*?)"', done.stdout)
+        return [json.loads(line)["title"] for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
