@@ -50,11 +50,12 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
         )
     if policy == "last" and intake.times.unread_rows and _hangs_on_unread(spool, repeats):
         intake.require_times("--duplicates last")
-    kept = _kept(spool, repeats, policy, intake.has_times)
+    may_stay = _held_out(spool, repeats)
+    kept = _kept(spool, repeats, may_stay, policy, intake.has_times)
     stays = np.ones(spool.rows, bool)
     stays[repeats.rows] = False
     stays[repeats.rows[kept]] = True
-    means = _means(spool, repeats, kept) if policy == "mean" else None
+    means = _means(spool, repeats, may_stay, kept) if policy == "mean" else None
 
     def settle(start: int, block: pl.DataFrame) -> pl.DataFrame:
         """A block without the rows that go.
@@ -157,14 +158,17 @@ def _repeats(spool: Spool, intake: Intake) -> _Repeats:
 
 
 def _kept(
-    spool: Spool, repeats: _Repeats, policy: Duplicates, has_times: bool
+    spool: Spool,
+    repeats: _Repeats,
+    stays: NDArray[np.bool_],
+    policy: Duplicates,
+    has_times: bool,
 ) -> NDArray[np.int64]:
-    """The place of the row of each pair that stays, (P,)."""
-    stays = _held_out(spool, repeats)
+    """The place of the row of each pair that stays, (P,), among those that may stay, (N,)."""
     if policy != "first" and has_times:
         times = _times(spool)[repeats.rows]
         times[~stays] = OLDEST
-        stays &= times == repeats.over(np.maximum, times)
+        stays = stays & (times == repeats.over(np.maximum, times))
         del times
     places = np.arange(len(repeats.rows))
     if policy == "first":
@@ -201,10 +205,11 @@ def _held_out(spool: Spool, repeats: _Repeats) -> NDArray[np.bool_]:
     return found
 
 
-def _means(spool: Spool, repeats: _Repeats, kept: NDArray[np.int64]) -> NDArray[np.float32]:
+def _means(
+    spool: Spool, repeats: _Repeats, stays: NDArray[np.bool_], kept: NDArray[np.int64]
+) -> NDArray[np.float32]:
     """The ratings of all rows, where those that stay of repeated pairs have the mean."""
     ratings = spool.column("rating").astype(np.float32)
-    stays = _held_out(spool, repeats)
     own = np.where(stays, ratings[repeats.rows], 0).astype(np.float64)
     mean = repeats.over(np.add, own) / repeats.over(np.add, stays.astype(np.int64))
     ratings[repeats.rows[kept]] = mean[kept]

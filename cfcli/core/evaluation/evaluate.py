@@ -163,15 +163,15 @@ def evaluate(
             rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
-    found = judge(run, rows, ids, name)
-    found = Evaluated(replace(found.evaluation, trained_rows=left_out), found.rows)
+    evaluation, judged_rows = judge(run, rows, ids, name)
+    evaluation = replace(evaluation, trained_rows=left_out)
     fitted = ("train", "val") if run.has_seen_val else ("train",)
     if lists is None or (source is None and split in fitted) or SEEN not in run.info.files:
-        return found
+        return Evaluated(evaluation, judged_rows)
     judged = judge_lists(
         run, rows, are_of_dataset=source is None, k=lists.k, liked_from=lists.liked_from
     )
-    return Evaluated(replace(found.evaluation, lists=judged), found.rows)
+    return Evaluated(replace(evaluation, lists=judged), judged_rows)
 
 
 def ids_of(maps: Pair[IdMap], rows: pl.DataFrame) -> Pair[pl.Series]:

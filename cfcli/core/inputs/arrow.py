@@ -182,8 +182,7 @@ class ArrowTable:
         for frame in self._frames(size, self._of_file(names)):
             numbers = np.arange(row, row + frame.height)
             frame = self._with_constants(frame, names)
-            rows = Rows(frame, numbers, partial(_text_of, frame))
-            yield Block(None, _once(rows))
+            yield Block.of(Rows(frame, numbers, partial(_text_of, frame)))
             row += len(numbers)
 
     def _of_file(self, names: Sequence[str]) -> list[str]:
@@ -218,7 +217,3 @@ def _from_arrow(table: "pa.Table | pa.RecordBatch", names: Sequence[str]) -> pl.
 
 def _text_of(frame: pl.DataFrame, row: int) -> str:
     return ",".join(str(cell) for cell in frame.row(row))
-
-
-def _once(rows: Rows) -> Callable[[], Iterator[Rows]]:
-    return lambda: iter([rows])

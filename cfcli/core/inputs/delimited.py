@@ -35,7 +35,7 @@ from cfcli.core.inputs.records import (
 )
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import HEAD, Opened
-from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Types
+from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Text, Types
 
 BLOCK = 32 << 20  # bytes that are parsed at once
 PIECE = 4 << 20  # bytes that are looked at record by record
@@ -70,8 +70,8 @@ def open_delimited(opened: Opened, source: Source, reading: Reading) -> Iterator
     yield Delimited(opened, source.name, reading)
 
 
-class Delimited:
-    """A delimited text that is open for reading, a :class:`cfcli.core.inputs.tables.Table`.
+class Delimited(Text):
+    """A delimited text that is open for reading.
 
     Args:
         opened: its bytes, of which none were read yet.
@@ -110,14 +110,6 @@ class Delimited:
         if is_unusual or (layout.separator != "," and where.endswith(".csv")):
             shown = layout.separator.replace("\t", "\\t")
             self.notes.append(f"{where}: fields are separated by '{shown}'")
-
-    def types(self, names: Sequence[str]) -> pl.Schema:
-        """Text for each column.
-
-        Args:
-            names: of the columns.
-        """
-        return pl.Schema(dict.fromkeys(names, pl.String))
 
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:
         """The rows, in pieces of about :data:`PIECE` bytes.

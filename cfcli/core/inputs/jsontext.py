@@ -22,7 +22,7 @@ from cfcli.core.inputs.lines import Lines, decoded, line_blocks, read_start
 from cfcli.core.inputs.roles import ALIASES, key_of
 from cfcli.core.inputs.sources import MOST_AT_ONCE, Source
 from cfcli.core.inputs.streams import Opened
-from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Types
+from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Text, Types
 
 BLOCK = 16 << 20  # bytes of lines that are parsed at once
 PIECE = 4 << 20  # and one by one
@@ -89,8 +89,8 @@ def open_json(opened: Opened, source: Source, reading: Reading) -> Iterator["Jso
     yield JsonArray(decoded(data.removeprefix(b"\xef\xbb\xbf"), source.name, 1), source.name)
 
 
-class JsonLines:
-    """JSON lines that are open for reading, a :class:`cfcli.core.inputs.tables.Table`.
+class JsonLines(Text):
+    """JSON lines that are open for reading.
 
     Args:
         opened: its bytes.
@@ -110,14 +110,6 @@ class JsonLines:
         if not self.names:
             why = first[0].why if first else "is empty"
             raise InputError(f"{where}:{start.first}: {why}; JSON lines have one object a line")
-
-    def types(self, names: Sequence[str]) -> pl.Schema:
-        """Text for each column.
-
-        Args:
-            names: of the columns.
-        """
-        return pl.Schema(dict.fromkeys(names, pl.String))
 
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:
         """The rows, in pieces of about :data:`PIECE` bytes.
@@ -149,8 +141,8 @@ class JsonLines:
         return _rows(records, names)
 
 
-class JsonArray:
-    """An array of objects, a :class:`cfcli.core.inputs.tables.Table`.
+class JsonArray(Text):
+    """An array of objects.
 
     Args:
         text: all of it.
@@ -168,14 +160,6 @@ class JsonArray:
         if not self.names:
             raise InputError(f"{where}: is a JSON array without objects; it needs one for each row")
 
-    def types(self, names: Sequence[str]) -> pl.Schema:
-        """Text for each column.
-
-        Args:
-            names: of the columns.
-        """
-        return pl.Schema(dict.fromkeys(names, pl.String))
-
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:
         """The rows, at most :data:`ROWS_AT_ONCE` at once.
 
@@ -186,19 +170,6 @@ class JsonArray:
             InputError: the array is damaged.
         """
         return _rows(self._records(), names)
-
-    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
-        """The rows, at most :data:`ROWS_AT_ONCE` at once.
-
-        Args:
-            types: the columns to read.
-            guesses: not used.
-
-        Raises:
-            InputError: the array is damaged.
-        """
-        for rows in self.rows(list(types)):
-            yield Block(None, partial(iter, [rows]))
 
     def _records(self) -> Iterator[Record]:
         """The elements, one by one: the array as a whole would take many times its size."""

@@ -3,7 +3,6 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import polars as pl
 
@@ -11,7 +10,7 @@ from cfcli.core.inputs.checks import WRONG_FIELDS
 from cfcli.core.inputs.lines import decoded, line_blocks, read_start
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
-from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Types
+from cfcli.core.inputs.tables import Malformed, Reading, Rows, Text
 
 BLOCK = 8 << 20  # bytes that are parsed at once
 FIELDS = ("user", "rating", "date")  # of a line
@@ -32,8 +31,8 @@ def open_netflix(opened: Opened, source: Source, reading: Reading) -> Iterator["
     yield NetflixTable(opened, source.name)
 
 
-class NetflixTable:
-    """A file of the Netflix Prize, a :class:`cfcli.core.inputs.tables.Table`.
+class NetflixTable(Text):
+    """A file of the Netflix Prize.
 
     Args:
         opened: its bytes.
@@ -45,14 +44,6 @@ class NetflixTable:
         self.names = ["user", "item", "rating", "date"]
         self.notes = [f"{where}: read as a file of the Netflix Prize"]
         self._opened = opened
-
-    def types(self, names: Sequence[str]) -> pl.Schema:
-        """Text for each column.
-
-        Args:
-            names: of the columns.
-        """
-        return pl.Schema(dict.fromkeys(names, pl.String))
 
     def rows(self, names: Sequence[str]) -> Iterator[Rows]:
         """The rows, in pieces of about :data:`BLOCK` bytes.
@@ -73,19 +64,6 @@ class NetflixTable:
             lines = lines.with_columns(item=item_of)
             item = lines["item"][-1]
             yield _rows(lines.filter(pl.col("head").is_null() & (pl.col("text") != "")), names)
-
-    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
-        """The rows, in blocks of about :data:`BLOCK` bytes.
-
-        Args:
-            types: the columns to read.
-            guesses: not used.
-
-        Raises:
-            InputError: it is no text.
-        """
-        for rows in self.rows(list(types)):
-            yield Block(None, partial(iter, [rows]))
 
 
 def _rows(lines: pl.DataFrame, names: Sequence[str]) -> Rows:

@@ -62,9 +62,8 @@ class Form(NamedTuple):
         """
         if wanted := self.asked(role):
             return [known_key(wanted, names, f"{where}: --{role}-col")]
-        if (name := self.own.get(role)) in names:
-            return [name] if name else []
-        return with_role(names, role)
+        own = self.own.get(role)
+        return [own] if own and own in names else with_role(names, role)
 
     def is_header(self, names: Sequence[str], roles: Sequence[str]) -> bool:
         """Whether a first line names columns.

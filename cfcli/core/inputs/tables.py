@@ -69,6 +69,15 @@ class Block:
     quick: pl.DataFrame | None
     exact: Callable[[], Iterator[Rows]]
 
+    @classmethod
+    def of(cls, rows: Rows) -> "Block":
+        """A block whose rows were read exactly already.
+
+        Args:
+            rows: these.
+        """
+        return cls(None, lambda: iter([rows]))
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -141,6 +150,28 @@ class Table(Protocol):
             types: the columns to read; for a text, the type to parse each as.
             guesses: numbers that columns of a text may be, which are faster to parse than text.
         """
+
+
+class Text(Table):
+    """A table all of whose columns are text."""
+
+    def types(self, names: Sequence[str]) -> pl.Schema:
+        """Text for each column.
+
+        Args:
+            names: of the columns.
+        """
+        return pl.Schema(dict.fromkeys(names, pl.String))
+
+    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
+        """The rows as :meth:`Table.rows` gives them; to be replaced where many can be parsed at
+        once.
+
+        Args:
+            types: the columns to read.
+            guesses: not used.
+        """
+        return map(Block.of, self.rows(list(types)))
 
 
 def whole_rows(table: Table, names: Sequence[str]) -> Iterator[Rows]:
