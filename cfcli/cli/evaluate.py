@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cfcli.core.metrics.ratings import Errors
 
 
-@options.takes(options.FORM_KEYS)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL)
 def evaluate(
     run: options.RunArgument = Path("runs/latest"),
     split: Annotated[

@@ -15,6 +15,7 @@ from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
+JsonRows = Annotated[bool, typer.Option("--json", help="Print one JSON object per row and line.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
 Data = Annotated[
@@ -74,18 +75,21 @@ WIDEST_CHOICES = 18  # characters; Rich would break longer ones inside a word
 
 _TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
 FORM_KEYS: Keys = {name: key for name, key in keys_of(PrepareConfig).items() if name in FORM}
+FORM_PANEL = "Form of the files (by default, that of the run's own ratings)"
 PREPARE: Keys = dict(keys_of(PrepareConfig))
 TRAIN: Keys = {name: key for name, key in _TRAIN.items() if key.topic != "processes"}
 PROCESSES: Keys = {name: key for name, key in _TRAIN.items() if key.topic == "processes"}
 
 
-def takes(keys: Keys) -> Callable[[Command], Command]:
+def takes(keys: Keys, panel: str | None = None) -> Callable[[Command], Command]:
     """A decorator that gives a command a flag for each key, in place of its parameter ``flags``.
 
     The command gets the values of the flags by name, None where one was not given.
 
     Args:
         keys: the keys of the configuration by name.
+        panel: the head of these flags in the help, where it says what holds without them; by
+            default each says so itself.
     """
 
     def decorate(command: Command) -> Command:
@@ -96,7 +100,7 @@ def takes(keys: Keys) -> Callable[[Command], Command]:
         place = [p.name for p in own].index("flags")
         flags = [
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key)
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, panel)
             )
             for name, key in keys.items()
         ]
@@ -113,11 +117,11 @@ def takes(keys: Keys) -> Callable[[Command], Command]:
     return decorate
 
 
-def _flag(key: Key) -> Any:
+def _flag(key: Key, panel: str | None) -> Any:
     """The flag of a key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
     facts, default = key.facts, key.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    has_default = default is not None and default is not False
+    has_default = panel is None and default is not None and default is not False
     hint: Any = str if facts.metavar else key.hint
     return Annotated[
         hint | None,
@@ -127,7 +131,7 @@ def _flag(key: Key) -> Any:
             help=f"{facts.help} \\[default: {shown}]" if has_default else facts.help,
             envvar=f"CFCLI_{key.name.upper()}",
             show_envvar=False,
-            rich_help_panel=facts.panel or None,
+            rich_help_panel=panel or facts.panel or None,
         ),
     ]
 

@@ -8,7 +8,7 @@ from cfcli.cli import options
 from cfcli.cli.console import Out
 
 
-@options.takes(options.FORM_KEYS)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL)
 def predict(
     run: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def predict(
     ] = False,
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
-    json: options.Json = False,
+    json: options.JsonRows = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Predict ratings for pairs of users and items.

@@ -20,7 +20,7 @@ NUMBERS = ("rank", "score", "prediction", "ratings")
 SHOWN = 20  # users at most whose rows are drawn as tables
 
 
-@options.takes(options.FORM_KEYS)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL)
 def recommend(
     run: options.RunArgument = Path("runs/latest"),
     user: Annotated[
@@ -86,7 +86,7 @@ def recommend(
     out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
-    json: options.Json = False,
+    json: options.JsonRows = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the best items for users.

@@ -46,9 +46,7 @@ def similar(
     min_ratings: Annotated[
         int, typer.Option(help="Least number of training ratings of a neighbour.", min=0)
     ] = 1,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per neighbour and line.")
-    ] = False,
+    json: options.JsonRows = False,
     quiet: options.Quiet = False,
 ) -> None:
     """List the items nearest to an item.
