@@ -187,7 +187,7 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
     assert list(result) == [
         "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean",
-        "mse_difference_to_bias", "lists", "trained_rows",
+        "mse_difference_to_bias", "lists", "trained_rows", "judged",
     ]  # fmt: skip
     assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
     # The made-up users have two tastes, which no baseline can know.

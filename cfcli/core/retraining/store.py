@@ -145,9 +145,9 @@ class Store:
             run: its folder.
 
         Raises:
-            ArtifactError: it is not.
+            ArtifactError: it or its twin is not.
         """
-        Run.load(run)
+        _ = Run.load(run).twin
         publishing.point(self.path / "current", run)
 
     def recover(self) -> None:
@@ -183,7 +183,7 @@ class Store:
                 if Path(to).name not in named:
                     raise ConfigError(f"{self.path}: no run '{to}'; there are {', '.join(named)}")
                 run = named[Path(to).name]
-            Run.load(run)
+            _ = Run.load(run).twin
             if run != current:
                 # First, so that nobody publishes it again.
                 amend_gate(current, published=False, reason=f"rolled back to {run.name}")

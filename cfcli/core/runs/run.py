@@ -40,6 +40,8 @@ SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 INTEREST = "interest.safetensors"
+TEST = "test.parquet"  # test rows, in runs of a store, whose dataset is replaced every night
+TWIN = "twin"  # a run within a run that was trained on all rows: the same without held-out ones
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
 
 
@@ -80,6 +82,11 @@ class Run:
         run._check_tensors()
         _ = run.users, run.items  # read, and so checked
         return run
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of a twin that of the run that it is a part of."""
+        return self.path.parent.name if self.path.name == TWIN else self.path.name
 
     def _check_tensors(self) -> None:
         """Raises an ArtifactError unless the tensors are those of the model and fit each other."""
@@ -160,7 +167,7 @@ class Run:
     @cached_property
     def users(self) -> pl.DataFrame:
         """One row per user, in the order of the index: the id under its own column name,
-        ``n_ratings`` in the training rows, ``mean`` and damped ``bias`` of those."""
+        ``n_ratings`` that were trained on, ``mean`` and damped ``bias`` of those."""
         return self._entities("user")
 
     @cached_property
@@ -271,10 +278,31 @@ class Run:
             )
 
     @property
-    def has_seen_val(self) -> bool:
-        """Whether its interest model was fitted on the validation rows, too."""
+    def trained_sides(self) -> tuple[str, ...]:
+        """The sides of the split that its rating model was trained on."""
+        return tuple(self.info.refit.rating_sides) if self.info.refit else ("train",)
+
+    @property
+    def fitted_sides(self) -> tuple[str, ...]:
+        """The sides that any of its models was fitted on: their rows say nothing of its lists."""
         refit = self.info.refit
-        return refit is not None and refit.interest_rows > refit.rating_rows
+        return (*self.trained_sides, *(refit.interest_sides if refit else ()))
+
+    @cached_property
+    def twin(self) -> "Run | None":
+        """The same model without the held-out rows, where the run was trained on these, too; None
+        where it was not.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
+        wanted = self.info.twin
+        if wanted is None:
+            return None
+        twin = Run.load(self.path / TWIN)
+        if manifests.file_of(twin.path / MANIFEST) != wanted:
+            raise ArtifactError(f"{twin.path}: is not the twin that {self.path / MANIFEST} names")
+        return twin
 
     @cached_property
     def interest(self) -> Interest | None:
@@ -302,7 +330,7 @@ class Run:
         return Predictor(info.model, self.tensors, low, high, info.link, info.noise)
 
     def baseline(self) -> BiasModel:
-        """Means and damped biases of the training rows."""
+        """Means and damped biases of the rows that were trained on."""
         users, items = self.users, self.items
         return BiasModel(
             self.info.train_mean,
@@ -313,6 +341,27 @@ class Run:
             users["bias"].to_numpy(),
             items["bias"].to_numpy(),
         )
+
+    def rows(self, side: str, data: Path | None = None) -> pl.DataFrame:
+        """The ratings on one side of the split.
+
+        Args:
+            side: train, val or test.
+            data: where the run's dataset is now; by default where it was. Test rows that the run
+                itself keeps need none.
+
+        Returns:
+            Columns ``user``, ``item`` and ``rating``.
+
+        Raises:
+            ArtifactError: the dataset is gone, or is another one now.
+        """
+        if side != "test" or data is not None or TEST not in self.info.files:
+            return self.dataset(data).split(side).select("user", "item", "rating")
+        columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+        rows = read_table(self.path / TEST, columns, most=self.users.height * self.items.height)
+        check_range(self.path / TEST, rows, self.users.height, self.items.height)
+        return rows
 
     def dataset(self, path: Path | None = None) -> Dataset:
         """The dataset that the run was trained on.

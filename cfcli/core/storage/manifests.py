@@ -47,8 +47,17 @@ def listing(folder: Path, files: Iterable[str]) -> dict[str, File]:
     for name in files:
         # Some writers create files for their owner alone, whatever the umask.
         os.chmod(folder / name, 0o666 & ~publishing.umask())
-        found[name] = File((folder / name).stat().st_size, sha256(folder / name))
+        found[name] = file_of(folder / name)
     return found
+
+
+def file_of(path: Path) -> File:
+    """What a manifest says of a file.
+
+    Args:
+        path: of the file.
+    """
+    return File(path.stat().st_size, sha256(path))
 
 
 def write(path: Path, content: Mapping[str, object], files: Mapping[str, File]) -> None:

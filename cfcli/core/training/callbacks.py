@@ -119,6 +119,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         path: for it; None on ranks but the first, which writes for all.
+        at_end: whether to save when the training ends, too.
     """
 
     # Not Lightning's ModelCheckpoint, which saved nothing in five epochs: it waits for
@@ -126,8 +127,9 @@ class Checkpoints(Checkpoint):
     # those made a step of 32 ratings 8 to 15 % slower. Its interval is also a fixed one, not a
     # share of the time, and it saves epochs that a signal cut short.
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, at_end: bool = False) -> None:
         self.path = path
+        self.at_end = at_end
         self.pace = checkpoints.Pace()
         self.batches = 0  # of the running epoch that are done
 
@@ -148,6 +150,13 @@ class Checkpoints(Checkpoint):
         with self.pace.saving():
             if self.path is not None:
                 checkpoints.make_folder(self.path)
+            self.save(trainer)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self.at_end and self.path is not None and self.batches == trainer.num_training_batches:
+            checkpoints.make_folder(self.path)
             self.save(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:

@@ -91,7 +91,8 @@ class GradientDescent:
         if stop.received and not epochs:
             raise_stopped(stop.received)
         is_done = not stop.received and len(epochs) >= config.epochs
-        if settled.is_settled or is_done:
+        is_whole = settled.is_settled or is_done
+        if is_whole and not job.keeps_checkpoint:
             checkpoints.remove(job.folder)
         best = epochs[module.best_epoch - 1]
         with collectives.losses():
@@ -105,6 +106,7 @@ class GradientDescent:
             batch_size=module.batch_size,
             seconds=time.perf_counter() - job.begin,
             stopped_by=stop.received or None,
+            is_whole=is_whole,
             solver="adam",
             link=config.adam.link,
             noise=best.train_mse,
@@ -219,13 +221,14 @@ def _features(rows: Rows | Blocks, summary: Summary, seed: int, shard: Shard) ->
 
 def _trainer(job: TrainingJob, device: str, stops: list[Callback]) -> lightning.Trainer:
     config = job.config
-    saving: Checkpoints = Checkpoints(job.checkpoint)
+    saving: Checkpoints = Checkpoints(job.checkpoint, at_end=job.keeps_checkpoint)
     strategy: Strategy | str = "auto"
     if config.processes.shard_embeddings:
         saving = sharded.FolderCheckpoints(job.checkpoint)
         strategy = sharded.TensorParallel(config.processes.ranks)
     elif config.processes.ranks > 1:
         strategy = collectives.Replicas()
+    saved = [saving] if job.checkpoint or config.processes.ranks > 1 else []
     limit = config.max_seconds()
     limits = [] if limit is None else [TimeLimit(timedelta(seconds=limit))]
     return lightning.Trainer(
@@ -235,7 +238,7 @@ def _trainer(job: TrainingJob, device: str, stops: list[Callback]) -> lightning.
         strategy=strategy,
         max_epochs=config.epochs,
         min_epochs=0,  # see StopWhenSettled
-        callbacks=[*stops, *limits, saving],
+        callbacks=[*stops, *limits, *saved],
         plugins=[] if config.processes.shard_embeddings else [CheckpointFiles()],
         logger=False,
         enable_progress_bar=False,

@@ -52,12 +52,14 @@ class SignalWatch:
         self.number = number
 
 
-def number_of(stop: KeyboardInterrupt | SystemExit) -> int:
+def number_of(stop: KeyboardInterrupt | SystemExit | StoppedError) -> int:
     """The number of the signal that an exception stands for, as the command line raises it.
 
     Args:
         stop: what ended the work.
     """
+    if isinstance(stop, StoppedError):
+        return stop.exit_code - 128
     if isinstance(stop, SystemExit) and isinstance(stop.code, int) and stop.code > 128:
         return stop.code - 128
     return int(signal.SIGINT)
