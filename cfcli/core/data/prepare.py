@@ -140,7 +140,11 @@ def prepare(
             )
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
-        key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
+        # Not where the rows stood: the same rows of a CSV make the same dataset.
+        lasting = {
+            name: value for name, value in settings.items() if name not in ("table", "query")
+        }
+        key = {"files": listed, "config": lasting, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)
         info = DatasetInfo(
             cfcli=__version__,

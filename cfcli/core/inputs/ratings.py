@@ -69,7 +69,7 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     """
     before = intake.rows_read
     detect = partial(detect_layout, form=intake.form)
-    reading = Reading(intake.config, detect, intake.scratch)
+    reading = Reading(intake.form, RATING_ROLES, detect, intake.scratch)
     with (
         source.opened(intake.config.max_bytes) as opened,
         open_table(opened, source, reading) as table,
