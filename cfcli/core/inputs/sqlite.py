@@ -200,7 +200,9 @@ def _errors(where: str, query: str | None) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError) as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        is_no_text = isinstance(error, sqlite3.OperationalError | UnicodeDecodeError)
+        without = sqlite3.SQLITE_CORRUPT if is_no_text else sqlite3.SQLITE_ERROR
+        code = getattr(error, "sqlite_errorcode", without) & 0xFF
         why = (str(error).splitlines() or [""])[0]
         if code in OF_THE_MACHINE:
             raise MachineError(

@@ -166,6 +166,12 @@ def test_a_database_that_is_locked_or_damaged(
     assert "damaged SQLite: " in refusal(path, InputError)
 
 
+@pytest.mark.parametrize("flags", [{}, {"query": "select * from ratings"}])
+def test_text_that_is_not_utf8_is_damage(flags: dict[str, str], tmp_path: Path) -> None:
+    path = made(tmp_path, RATINGS, "insert into ratings values (cast(x'ff41' as text), 1, 2)")
+    assert "damaged SQLite: Could not decode to UTF-8" in refusal(path, InputError, **flags)
+
+
 @pytest.mark.parametrize("flag", ["table", "query"])
 def test_the_flags_are_for_sqlite_alone(flag: str, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
