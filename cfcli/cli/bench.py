@@ -1,5 +1,6 @@
 """``cfcli bench``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,9 +81,11 @@ def bench(
 
     if out:
         options.rows_file(str(out))
-    for path in (plot, write_config):
-        if path:
-            targets.check_file(path)
+    files = [path for path in (out, plot, write_config) if path]
+    for path in files:
+        targets.check_file(path)
+    if len({os.path.realpath(path) for path in files}) < len(files):
+        raise ConfigError("--out, --plot and --write-config: two name one file; give each its own")
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 

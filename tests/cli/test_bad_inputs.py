@@ -777,7 +777,7 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
         ("data",),
     ):
         done = prepare(None, *arguments)
-        assert done.code == 3, arguments
+        assert done.code == 2, arguments
         assert "lies in or around the output" in done.err
     assert sorted(Path("data").iterdir()) == before
     assert Path("r.csv").read_text() == CSV

@@ -272,6 +272,33 @@ def test_whom_and_what_by_files(run: Run) -> None:
     assert sorted(r["movieId"] for r in left) == ["11", "12"]
 
 
+@pytest.mark.parametrize("content", ["", "\n", "user,item,rating\n"])
+def test_an_empty_file_says_that_nothing_was_seen(run: Run, content: str) -> None:
+    Path("seen.csv").write_text(content)
+    code, out, err = call("recommend", run.path, "--user", 5, "--seen", "seen.csv", "-n", 99)
+    assert (code, len(rows_of(out))) == (0, 60), err
+
+
+def test_what_was_seen_counts_beside_ratings_to_fold_in(run: Run) -> None:
+    Path("mine.csv").write_text("user,item,rating\nme,1,5\nme,2,1\n5,3,4\n")
+    Path("seen.csv").write_text("user,item,rating\nme,10,3\n5,11,3\nother,12,3\n5,gone,3\n")
+    args = ("recommend", run.path, "--ratings", "mine.csv", "--seen", "seen.csv", "-n", 99)
+    code, out, err = call(*args)
+    assert code == 0
+    left = {user: set(range(1, 61)) for user in ("me", "5")}
+    for row in rows_of(out):
+        left[row["userId"]].remove(int(row["movieId"]))
+    assert left == {"me": {1, 2, 10}, "5": {3, 11}}
+    assert "note: --seen: 1 of 4 rows: item not in the run, such as 'gone'\n" in err
+    Path("seen.csv").write_text("user,item,rating\n5.0,10,3\n")
+    assert (
+        "--seen: 1 of 1 rows: user not in --ratings, such as '5.0' (--ratings has '5'"
+        in call(*args)[2]
+    )
+    code, _, err = call(*args, "--include-seen")
+    assert (code, "give one of them" in err) == (2, True)
+
+
 def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> None:
     """Odd and even items are two tastes; someone who likes even ones gets even ones, and nothing
     that they rated."""

@@ -41,7 +41,7 @@ def read_pairs(source: Source, form: Form = USUAL) -> Generator[Rows, None, None
         InputError: it is not a table, a row has too few or too many fields, or it is damaged.
         MachineError: it cannot be read.
     """
-    reading = Reading(form.config, partial(_pairs_layout, form))
+    reading = Reading(form, PAIR_ROLES, partial(_pairs_layout, form))
     with (
         source.opened(form.config.max_bytes) as opened,
         open_table(opened, source, reading) as table,
@@ -76,7 +76,7 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
         MachineError: it cannot be read.
     """
     config = form.config
-    reading = Reading(config, partial(_ids_layout, role, form))
+    reading = Reading(form, [role], partial(_ids_layout, role, form))
     parts = [pl.Series([], dtype=pl.String)]
     with source.opened(config.max_bytes) as opened, open_table(opened, source, reading) as table:
         found = form.with_role(table.names, role, source.name)

@@ -61,8 +61,8 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
         notes.append(f"{source.name} is not UTF-8; read as Latin-1")
     own = {"item": config.item_col} if config.item_col else {}
     form = Form(PrepareConfig(title_col=config.title_col, encoding=encoding), own)
-    copy = Source(source.name, lambda: io.BytesIO(data))
-    reading = Reading(form.config, partial(_layout, form))
+    copy = Source(source.name, lambda: io.BytesIO(data), path=source.path)
+    reading = Reading(form, TITLE_ROLES, partial(_layout, form))
     with copy.opened() as opened, open_table(opened, copy, reading) as table:
         frame = _read(table, form)
     is_known = pl.col("id").is_not_null()
