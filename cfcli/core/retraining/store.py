@@ -7,6 +7,7 @@
 - ``.lock``: whoever writes here holds it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import Verdict, amend_gate, gate_of
 from cfcli.core.storage import publishing
 from cfcli.core.storage.schema import inline
+
+NAME = re.compile(r"\d{6,}-\w+")  # of a run; what else lies there is not the store's
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class Store:
     def runs(self) -> list[Path]:
         """All whole runs, the oldest first: by number, so that a clock that jumps changes
         nothing."""
-        return sorted(path for path in (self.path / "runs").glob("[0-9]*-*") if path.is_dir())
+        found = (self.path / "runs").glob("[0-9]*")
+        return sorted(path for path in found if NAME.fullmatch(path.name) and path.is_dir())
 
     def published(self) -> Iterator[Path]:
         """The runs that were published and not taken back, the newest first."""

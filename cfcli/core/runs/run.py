@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import from_dict
@@ -40,6 +41,9 @@ SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 INTEREST = "interest.safetensors"
+TRACE: dict[str, type[pl.DataType]] = {"step": pl.Int64, "train_mse": pl.Float64}
+ERRORS = "train_mse train_rmse val_mse val_rmse val_mae learning_rate seconds ratings_per_second"
+EPOCHS = {"epoch": pl.Int64, **dict.fromkeys(ERRORS.split(), pl.Float64)}
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
 
 
@@ -184,15 +188,28 @@ class Run:
     @property
     def history(self) -> pl.DataFrame:
         """One row per epoch, as :class:`cfcli.core.training.epochs.Epoch` has them."""
-        return pl.read_csv(self.path / "metrics.csv", glob=False)
+        return self._errors("metrics.csv", EPOCHS)
 
     @property
     def trace(self) -> pl.DataFrame:
         """Columns ``step`` and ``train_mse``: the error of the training rows of a step and those
         since the row before; empty where the run kept none."""
         if STEPS not in self.info.files:
-            return pl.DataFrame(schema=["step", "train_mse"])
-        return pl.read_csv(self.path / STEPS, glob=False)
+            return pl.DataFrame(schema=TRACE)
+        return self._errors(STEPS, TRACE)
+
+    def _errors(self, name: str, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+        """A table of errors by epoch or step.
+
+        Raises:
+            ArtifactError: it is another table.
+        """
+        path = self.path / name
+        try:
+            return pl.read_csv(path, glob=False, schema_overrides=columns).select(*columns)
+        except (PolarsError, PanicException, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ArtifactError(f"{path}: damaged: {reason}") from None
 
     def seen(self, *, trained: bool = False) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """What each user rated: user u's items are ``items[starts[u]:starts[u + 1]]``; returns

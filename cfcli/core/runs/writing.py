@@ -42,6 +42,7 @@ from cfcli.core.runs.run import (
     SAMPLES,
     SEEN,
     STEPS,
+    TRACE,
     short,
 )
 from cfcli.core.storage import manifests, publishing
@@ -194,7 +195,7 @@ def write_run(
     _write_seen(dataset, None if isinstance(interest, str) else interest, folder / SEEN)
     history = pl.DataFrame([asdict(row) for row in model.history])
     (folder / "metrics.csv").write_text(history.write_csv())
-    trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
+    trace = pl.DataFrame(model.trace, TRACE, orient="row")
     (folder / STEPS).write_text(trace.write_csv())
     names = [*FILES, STEPS, SEEN]
     if model.samples is not None:

@@ -7,6 +7,7 @@ old content or the new one, never a part of it, whenever the writer dies.
 import contextlib
 import ctypes
 import fcntl
+import math
 import os
 import shutil
 import stat
@@ -166,12 +167,15 @@ def lock(path: Path, wait: float = 0) -> Iterator[None]:
         wait: seconds to wait while another process holds the lock.
 
     Raises:
+        ConfigError: that is no time to wait.
         LockedError: another process still holds it.
         MachineError: no permission, or no space.
     """
+    if not 0 <= wait < math.inf:
+        raise ConfigError(f"--wait: {wait:g} is no number of seconds; give 0 or more")
     with machine_errors(path):
         _make(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o664)
     try:
         deadline = time.monotonic() + wait
         while not _try_lock(handle):
