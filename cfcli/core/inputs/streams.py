@@ -127,7 +127,9 @@ class Opened:
             parts.append(data)
             size += len(data)
             if size > MOST_AT_ONCE:
-                raise InputError(f"{self.name}: {what} of more than {MOST_AT_ONCE:,} bytes; {advice}")
+                raise InputError(
+                    f"{self.name}: {what} of more than {MOST_AT_ONCE:,} bytes; {advice}"
+                )
         return b"".join(parts)
 
     def readline(self, limit: int) -> bytes:

@@ -26,7 +26,7 @@ from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
-from cfcli.core.storage import manifests
+from cfcli.core.storage import manifests, publishing, targets, trust
 from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 from cfcli.core.storage.tensors import load_tensors
@@ -71,9 +71,13 @@ class Run:
             ArtifactError: none there, damaged, of another format, or in a folder that anyone may
                 write to.
         """
-        path = short(path.resolve())  # one version, even if the pointer moves meanwhile
+        named, path = (
+            path,
+            short(path.resolve()),
+        )  # one version, even if the pointer moves meanwhile
         hint = "; make one with 'cfcli train', or name the folder of one"
         manifest = path / MANIFEST
+        _check_store(named)
         content = manifests.read(manifest, "run", FORMAT, FILES, hint)
         info = read_as(RunInfo, manifest, content)
         check_columns(manifest, info.columns)
@@ -356,6 +360,14 @@ class Run:
                 f"not {wanted}); prepare that one again, or train again"
             )
         return dataset
+
+
+def _check_store(path: Path) -> None:
+    """Raises an ArtifactError if a run is that of a store that a stranger may change."""
+    store = path.parent if path.name == "current" else path.resolve().parent.parent
+    if path.exists() and (path.name == "current" or targets.is_store(store)):
+        with publishing.machine_errors(path):
+            trust.refuse_strangers(path, store)
 
 
 def _check_numbers(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
