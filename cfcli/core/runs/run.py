@@ -1,5 +1,6 @@
 """A run: the folder of one training, which stands on its own."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
-from cfcli.core.storage import manifests, publishing, targets, trust
+from cfcli.core.storage import manifests, targets, trust
 from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 from cfcli.core.storage.tensors import load_tensors
@@ -68,16 +69,12 @@ class Run:
             path: its folder.
 
         Raises:
-            ArtifactError: none there, damaged, of another format, or in a folder that anyone may
-                write to.
+            ArtifactError: none there, damaged, of another format, or where strangers may write.
         """
-        named, path = (
-            path,
-            short(path.resolve()),
-        )  # one version, even if the pointer moves meanwhile
+        _check_store(path)
+        path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         hint = "; make one with 'cfcli train', or name the folder of one"
         manifest = path / MANIFEST
-        _check_store(named)
         content = manifests.read(manifest, "run", FORMAT, FILES, hint)
         info = read_as(RunInfo, manifest, content)
         check_columns(manifest, info.columns)
@@ -364,10 +361,10 @@ class Run:
 
 def _check_store(path: Path) -> None:
     """Raises an ArtifactError if a run is that of a store that a stranger may change."""
-    store = path.parent if path.name == "current" else path.resolve().parent.parent
-    if path.exists() and (path.name == "current" or targets.is_store(store)):
-        with publishing.machine_errors(path):
-            trust.refuse_strangers(path, store)
+    place = path.resolve() if os.path.islink(path) else path.absolute()
+    store = path.parent if path.name == "current" else place.parent.parent
+    if os.path.exists(path) and (path.name == "current" or targets.is_store(store)):
+        trust.refuse_strangers(path, store)
 
 
 def _check_numbers(path: Path, tensors: dict[str, NDArray[Any]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cfcli.core.errors import ArtifactError
+from cfcli.core.storage import publishing
 
 TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 UNKNOWN = 65534  # the owner that is shown where the system cannot tell: in containers, on NFS
@@ -38,19 +39,23 @@ def refuse_strangers(path: Path, store: Path) -> None:
 
     Raises:
         ArtifactError: a folder on the way may be written by anyone, or belongs to another user.
-        OSError: it cannot be looked at.
+        MachineError: it cannot be looked at.
     """
-    own = {0, os.geteuid()}
-    places = [store, *store.resolve().parents] if os.geteuid() == 0 else [store]
-    trusted = own | {UNKNOWN} | {place.stat().st_uid for place in places}
-    for place in _way(path.absolute()):
-        above, owner = place.parent.stat().st_mode, place.lstat().st_uid
-        if owner not in own and above & stat.S_IWOTH:  # sticky: who comes first may take a name
-            _refuse(place, f"belongs to user {owner}", "chown -h $USER")
-        if owner not in trusted and not above & stat.S_IWGRP:
-            _refuse(place, f"belongs to user {owner}, who may change it", "chown -h $USER")
-        if place.is_dir():
-            refuse_shared(place)
+    own, places = {0, os.geteuid()}, [store]
+    if os.geteuid() == 0:
+        places += [*store.absolute().parents, *store.resolve().parents]
+    with publishing.machine_errors(path):
+        trusted = own | {UNKNOWN} | {place.stat().st_uid for place in places}
+        for place in _way(path.absolute()):
+            above, owner = place.parent.stat().st_mode, place.lstat().st_uid
+            if above & stat.S_IWOTH:  # sticky: who comes first may take a name
+                is_strange = owner not in own
+            else:
+                is_strange = owner not in trusted and not above & stat.S_IWGRP
+            if is_strange:
+                _refuse(place, f"belongs to user {owner}, who may change it", "chown -h $USER")
+            if place.is_dir():
+                refuse_shared(place)
 
 
 def _way(path: Path) -> Iterator[Path]:

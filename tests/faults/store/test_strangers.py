@@ -119,6 +119,15 @@ def test_root_may_work_in_a_folder_of_another_user(store: Store) -> None:
     """As in a container that a user's folder is mounted in."""
     os.chown(store.path.parent, EVE, 0)
     assert_served(store)
+    home = store.path.parent.parent / "home"
+    home.mkdir()
+    (home / "link").symlink_to(store.path)
+    os.chown(home, MATE, 0)
+    assert_served(Store(home / "link"))
+    os.chown(store.path / "runs", EVE, 0)
+    assert_served(store)
+    os.chown(store.path / "runs", ME, 0)
+    assert_all_refuse(store, store.path / "runs", f"belongs to user {ME}")
 
 
 @needs_root
