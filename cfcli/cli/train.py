@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config.resolve import resolve, resolve_resumed
 from cfcli.core.config.train import TrainConfig
@@ -90,7 +90,7 @@ def train(
     for note in notes:
         console.note(note)
     if resume:
-        console.say(f"resuming {resume}")
+        console.say(f"resuming {safe(resume)}")
     goes_on = begun is not None and (out or begun.out).resolve() == begun.out.resolve()
     leave_no_compiler_cache()
     with Progress(console, settings, chosen_by) as progress:

@@ -13,6 +13,7 @@ import lzma
 import os
 import random
 import re
+import shutil
 import stat
 import subprocess
 import threading
@@ -591,6 +592,13 @@ def test_case_47_decompression_bomb(prepare: Prepare, content: bytes) -> None:
     refused(prepare(bomb))
 
 
+def test_case_47_decompression_bomb_of_titles(prepare: Prepare) -> None:
+    content = b"movieId,title\n" + b"1,A film of some name (1999)\n" * (10 << 20)
+    Path("films.csv.gz").write_bytes(gzip.compress(content, 1))
+    refused(prepare(CSV, "--items", "films.csv.gz"), "films.csv.gz: unpacks to more than 100 times")
+    taken(prepare(CSV, "--items", "films.csv.gz", "--max-bytes", len(content)))
+
+
 def test_case_47_stated_limits(prepare: Prepare) -> None:
     refused(prepare(CSV, "--max-rows", N - 1), f"more than {N - 1} rows", "--max-rows")
     refused(prepare(CSV, "--max-bytes", len(CSV) - 1), "--max-bytes")
@@ -799,6 +807,30 @@ def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
     )
     assert done.returncode == 0
     assert Dataset.load(tmp_path / "data").info.sources[0].name == os.fsdecode(name)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["prepare", "ratings.csv", "--out", b"r\xff"],
+        ["train", "--out", b"r\xff"],
+        ["train", "--out", b"r\xff/run"],
+        ["retrain", "ratings.csv", "--store", b"r\xff"],
+        ["evaluate", b"named\xff"],
+    ],
+    ids=str,
+)
+def test_case_58_odd_names_of_folders(
+    args: list[str | bytes], project: Path, tmp_path: Path
+) -> None:
+    """Libraries cannot take them, which is said before the work."""
+    here = Path(shutil.copytree(project, tmp_path / "here"))
+    (here / "base").rename(here / os.fsdecode(b"named\xff"))
+    before = sorted(here.iterdir())
+    done = run_cfcli(*map(os.fsdecode, args), cwd=here)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is not a name in UTF-8; choose another" in done.stderr
+    assert sorted(here.iterdir()) == before
 
 
 def test_case_59_locale_that_cannot_show_an_id(tmp_path: Path) -> None:

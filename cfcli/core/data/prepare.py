@@ -77,6 +77,7 @@ def prepare(
         (name, s) for name, s in given.items() if s
     ]
     _check_out(out, [source for _, source in parts])
+    is_there = (out / MANIFEST).exists()
     titles, notes = read_titles(items, config) if items is not None else (None, [])
     with publishing.directory(out) as folder:
         spool = Spool(folder / "spool")
@@ -170,7 +171,7 @@ def prepare(
             files=listed,
         )
         is_other = former is None or former.info.fingerprint != info.fingerprint
-        if (out / MANIFEST).exists() and is_other and not force:
+        if is_there and is_other and not force:
             raise ConfigError(
                 f"{out}: holds another dataset; replace it with --force, or choose another --out"
             )

@@ -51,7 +51,7 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
         ConfigError: it has no such column of titles.
         MachineError: it cannot be read.
     """
-    data = source.read()
+    data = source.read(config.max_bytes)
     notes = []
     encoding = config.encoding
     if is_text(data) and _is_utf8(data):

@@ -233,8 +233,10 @@ class Retraining:
             config = replace(config, warm_start=str(self.champion.path))
         path = self.store.new_path(self.key)
         left = publishing.staging_of(path)
-        resume = left / CHECKPOINT if (left / CHECKPOINT).exists() else None
-        self.store.sweep(spare=left)
+        resume = None
+        if (left / CHECKPOINT).exists() and publishing.is_own(left):
+            resume = left / CHECKPOINT
+        self.store.sweep(spare=left if resume else None)
         self._check_space()
         fitting.train(
             self.dataset, config, path, self.progress, resume=resume, keep=True, whole=True

@@ -46,6 +46,7 @@ from cfcli.core.runs.run import (
     STEPS,
     TEST,
     TWIN,
+    TRACE,
     short,
 )
 from cfcli.core.storage import manifests, publishing
@@ -216,7 +217,7 @@ def write_run(
     _write_seen(dataset, models, folder / SEEN)
     history = pl.DataFrame([asdict(row) for row in model.history])
     (folder / "metrics.csv").write_text(history.write_csv())
-    trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
+    trace = pl.DataFrame(model.trace, TRACE, orient="row")
     (folder / STEPS).write_text(trace.write_csv())
     names = [*FILES, STEPS, SEEN]
     if model.samples is not None:

@@ -95,7 +95,7 @@ def _owner(path: Path) -> str | None:
                 return None
             if listed and (inside[0] in listed | BESIDE[kind] or inside[0].startswith(".")):
                 return f"the {kind} {folder}"
-        if _is_store(folder) and (inside[0] in STORE or inside[0].startswith(".")):
+        if is_store(folder) and (inside[0] in STORE or inside[0].startswith(".")):
             return f"the store {folder}"
     return None
 
@@ -119,8 +119,12 @@ def _listed(manifest: Path, path: Path) -> set[str]:
         return {manifest.name, path.name}
 
 
-def _is_store(folder: Path) -> bool:
-    """Whether a folder is one that ``retrain`` keeps runs in."""
+def is_store(folder: Path) -> bool:
+    """Whether a folder is one that ``retrain`` keeps runs in.
+
+    Args:
+        folder: to look at.
+    """
     marked = (folder / "current").is_symlink() or (folder / ".lock").is_file()
     return marked and any((folder / name).is_dir() for name in ("runs", "data"))
 

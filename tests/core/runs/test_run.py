@@ -1,6 +1,7 @@
 """Runs on disk: what is in them, and what is noticed when they are harmed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.prepare import prepare
-from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.errors import ArtifactError, ConfigError, LockedError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.runs import train as fitting
@@ -174,6 +175,31 @@ def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     ):
         pytest.fail("the block must not start")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+class Meanwhile:
+    """Does something when a training begins."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.start = lambda *_: action()
+        self.stage = self.batch = self.epoch = lambda *_: None
+
+
+def test_a_folder_that_appears_while_a_run_is_trained_is_kept(
+    data: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def appear() -> None:
+        out.mkdir()
+        (out / "theirs").touch()
+
+    config = TrainConfig.of(epochs=2, device="cpu")
+    staging = tmp_path / ".run.part"
+    with pytest.raises(LockedError, match=f"the new one is {staging}"):
+        fitting.train(data, config, out, Meanwhile(appear))
+    assert [path.name for path in out.iterdir()] == ["theirs"]
+    assert Run.load(staging).info.epochs == 2
 
 
 def make(out: Path | None = None) -> Path:
