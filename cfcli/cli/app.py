@@ -223,6 +223,10 @@ def main() -> None:
         )
     except CfcliError as error:
         sys.exit(_fail(str(error), error.exit_code))
+    # Threads of OpenMP that wait spin for a while, and take the time of those that work where other
+    # processes are busy, too: see benchmarks/busy.py. It is read when PyTorch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, _stop)

@@ -289,6 +289,34 @@ def test_a_closed_stderr_is_141_too(project: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "GOMP_SPINCOUNT = '1000'"),
+        ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
+        ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+    ],
+)
+def test_threads_that_wait_do_not_spin_for_long(
+    given: dict[str, str], expected: str, project: Path, tmp_path: Path
+) -> None:
+    """But for what the user set; libgomp says so when it is loaded."""
+    env = {"OMP_DISPLAY_ENV": "verbose"} | given
+    args = "train", "--epochs", 1, "--out", tmp_path / "run", "--no-plots", "--quiet"
+    done = run_cfcli(*args, cwd=project, env=env)
+    if "GOMP_" not in done.stderr:
+        pytest.skip("needs libgomp, which PyTorch uses on Linux")
+    assert expected in done.stderr
+    assert ("SPINCOUNT = '1000'" in done.stderr) == (not given)
+
+
+def test_the_library_leaves_threads_alone() -> None:
+    code = "import cfcli.api, os; print([n for n in os.environ if n.startswith(('GOMP', 'OMP'))])"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
 def test_a_full_stdout_is_exit_4(project: Path) -> None:
     with open("/dev/full", "w") as full:
