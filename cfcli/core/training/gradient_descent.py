@@ -227,7 +227,7 @@ def _trainer(job: TrainingJob, device: str, stops: list[Callback]) -> lightning.
     elif config.processes.ranks > 1:
         strategy = collectives.Replicas()
     nodes = config.processes.num_nodes
-    if nodes == 1:
+    if nodes == 1 < config.processes.devices:
         local.stay_inside()
     files = [] if config.processes.shard_embeddings else [CheckpointFiles()]
     launcher = [local.Launcher(nodes)] if ranks.is_own_launcher() else []

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -12,6 +13,8 @@ from cfcli.core.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 8  # seconds
+TOGETHER = 0.2  # seconds in which signals are one: forked readers of ratings hand theirs on
+END = 0  # is no signal
 
 
 class SignalWatch:
@@ -71,6 +74,7 @@ class HardStop:
 
     def __init__(self, last: Callable[[], None]) -> None:
         self.last, self.is_orderly = last, False
+        self.former = -1
 
     def begin(self) -> None:
         """Watches from here on."""
@@ -84,6 +88,7 @@ class HardStop:
         """Watches no more."""
         with contextlib.suppress(ValueError):
             signal.set_wakeup_fd(self.former)
+        os.write(self.write, bytes([END]))
         os.close(self.write)
 
     def _watch(self) -> None:
@@ -92,7 +97,7 @@ class HardStop:
             second = self._next(GRACE)
             if second is None and self.is_orderly:
                 second = self._next(None)
-            if second != 0:
+            if second != END:
                 self.last()
                 os._exit(128 + first)
         os.close(self.read)
@@ -100,9 +105,12 @@ class HardStop:
     def _next(self, limit: float | None) -> int | None:
         """The next signal; 0 when the watch ends, None after so many seconds."""
         while select.select([self.read], [], [], limit)[0]:
-            number = int.from_bytes(os.read(self.read, 1), "big")
-            if not number or number in SIGNALS:
-                return number
+            time.sleep(TOGETHER)
+            came = os.read(self.read, 64)
+            if END in came:
+                return END
+            if found := [number for number in came if number in SIGNALS]:
+                return found[0]
         return None
 
 

@@ -29,11 +29,7 @@ class Launcher(LightningEnvironment):
 
     def __init__(self, nodes: int) -> None:
         super().__init__()
-        if "LOCAL_RANK" not in os.environ:
-            os.environ[ranks.FIRST] = str(os.getpid())
         self.is_inside = nodes == 1
-        if self.is_inside:
-            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # torch then starts none
 
     @property
     def main_address(self) -> str:
@@ -41,6 +37,10 @@ class Launcher(LightningEnvironment):
 
     @property
     def main_port(self) -> int:
+        if "LOCAL_RANK" not in os.environ:  # before the others are started
+            os.environ[ranks.FIRST] = str(os.getpid())
+        if self.is_inside:
+            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # torch then starts no store
         if self.is_inside and self._main_port < 0 and not self.local_rank():
             server = socket.create_server((LOOPBACK, int(os.environ.get("MASTER_PORT", 0))))
             self._main_port = server.getsockname()[1]

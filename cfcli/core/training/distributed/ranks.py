@@ -68,7 +68,7 @@ def is_own_launcher() -> bool:
 def follow_the_first() -> None:
     """Ends this process as soon as the first one is gone, if that started it, however it ended."""
     first = os.environ.get(FIRST)
-    if first in (None, str(os.getpid())):
+    if first is None or os.environ.get("LOCAL_RANK", "0") == "0":
         return
     with contextlib.suppress(AttributeError):  # only Linux has it; a stopped process ends as well
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -84,9 +84,10 @@ def follow_the_first() -> None:
 def end_the_first() -> None:
     """Ends the process that started this one, if that has not ended itself in a second."""
     first = int(os.environ.get(FIRST, 0))
-    time.sleep(1)
     if first == os.getppid():
-        os.kill(first, signal.SIGKILL)
+        time.sleep(1)
+        if first == os.getppid():
+            os.kill(first, signal.SIGKILL)
 
 
 def _started() -> tuple[int, int] | None:
