@@ -82,7 +82,7 @@ def train(
     else:
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=notes.append)
     chosen_by = settings.chosen_by
-    settings = ranks.launched(settings)
+    settings = ranks.launched(settings, notes.append)
     dataset = Dataset.load(data or (begun.data if begun else None) or Path("data"))
     if not resume and not ranks.rank(settings):
         settings = fitting.affordable(dataset, settings, out)

@@ -88,6 +88,7 @@ def train(
     )
     begin = time.perf_counter()
     config = config.with_solver_named()
+    ranks.follow_the_first()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
         config = affordable(dataset, config, out, settle=resume is None)
     start = None

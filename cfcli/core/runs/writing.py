@@ -45,8 +45,8 @@ from cfcli.core.runs.run import (
     SEEN,
     STEPS,
     TEST,
-    TWIN,
     TRACE,
+    TWIN,
     short,
 )
 from cfcli.core.storage import manifests, publishing

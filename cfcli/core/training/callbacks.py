@@ -11,8 +11,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.training import checkpoints
 from cfcli.core.training.checkpoints import State
-from cfcli.core.training.distributed import collectives
-from cfcli.core.training.signals import SIGNALS, SignalWatch
+from cfcli.core.training.distributed import collectives, ranks
+from cfcli.core.training.signals import SIGNALS, HardStop, SignalWatch
 
 VAL_ERROR = "val_mse"  # what the module logs for StopWhenSettled
 
@@ -23,31 +23,35 @@ class StopOnSignal(Callback):
     hang several.
 
     Args:
-        ranks: how many there are. With several, a signal that comes while they find each other
+        number: of ranks. With several, a signal that comes while they find each other
             waits for the training. So it does in ranks that are still to be started, which
-            inherit that.
+            inherit that. None waits for ranks that do not answer, see :class:`HardStop`.
 
     Attributes:
         received: the signal that any rank got, or 0.
         started: whether the training runs.
     """
 
-    def __init__(self, ranks: int = 1) -> None:
-        self.ranks = ranks
+    def __init__(self, number: int = 1) -> None:
+        self.ranks = number
         self.received = 0
         self.started = False
         self.watch = SignalWatch()
+        self.hard_stop = HardStop(ranks.end_the_first)
 
     def __enter__(self) -> "StopOnSignal":
         # Before Lightning sets its own handlers, which must not come back at the end.
         self.watch.remember()
         if self.ranks > 1:
             self.watch.install()
+            self.hard_stop.begin()
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.watch.restore()
+        if self.ranks > 1:
+            self.hard_stop.end()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_train_start(
@@ -60,7 +64,7 @@ class StopOnSignal(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
         self.received = collectives.largest(self.watch.number, trainer.strategy.root_device)
         if self.received:
-            trainer.should_stop = True
+            trainer.should_stop = self.hard_stop.is_orderly = True
 
 
 class TimeLimit(Timer):

@@ -35,7 +35,7 @@ from cfcli.core.training.callbacks import (
 from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.descent import Descent, Loader
 from cfcli.core.training.device import choose_device
-from cfcli.core.training.distributed import collectives, ranks, sharded
+from cfcli.core.training.distributed import collectives, local, ranks, sharded
 from cfcli.core.training.epochs import History
 from cfcli.core.training.job import Ratings, TrainingJob
 from cfcli.core.training.plan import sizing
@@ -229,17 +229,22 @@ def _trainer(job: TrainingJob, device: str, stops: list[Callback]) -> lightning.
     elif config.processes.ranks > 1:
         strategy = collectives.Replicas()
     saved = [saving] if job.checkpoint or config.processes.ranks > 1 else []
+    nodes = config.processes.num_nodes
+    if nodes == 1 < config.processes.devices:
+        local.stay_inside()
+    files = [] if config.processes.shard_embeddings else [CheckpointFiles()]
+    launcher = [local.Launcher(nodes)] if ranks.is_own_launcher() else []
     limit = config.max_seconds()
     limits = [] if limit is None else [TimeLimit(timedelta(seconds=limit))]
     return lightning.Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=config.processes.devices,
-        num_nodes=config.processes.num_nodes,
+        num_nodes=nodes,
         strategy=strategy,
         max_epochs=config.epochs,
         min_epochs=0,  # see StopWhenSettled
         callbacks=[*stops, *limits, *saved],
-        plugins=[] if config.processes.shard_embeddings else [CheckpointFiles()],
+        plugins=[*files, *launcher],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
