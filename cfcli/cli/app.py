@@ -45,6 +45,7 @@ COMMANDS = {
     "rollback": "Keep a model up to date",
     "status": "Keep a model up to date",
     "verify": "Keep a model up to date",
+    "doctor": "Keep a model up to date",
 }
 
 
