@@ -18,7 +18,8 @@ AROUND = (  # what may stand around ids, and how to get rid of it
     (
         "blanks",
         r"^\s|\s$",
-        "if they are no part of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+        "if they are no part of the ids, take them out: "
+        r"sed 's/^ *//; s/ *$//; s/ *\([,;|]\) */\1/g' FILE | cfcli prepare -",
     ),
     (
         "quotes",
