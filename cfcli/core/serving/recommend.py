@@ -180,12 +180,12 @@ def recommend(
         why = why_none(run) if run.interest is None else "; order by list or interest"
         raise ConfigError(f"--why: reasons come from the interest model alone{why}")
     if ratings is not None:
-        new = _read(ratings, form)
+        new, notes_on_pairs = rating_files.read_distinct(ratings, form)
         run.check_scale(new["rating"], ratings.name)
         chosen, said = folded_users(run, order, new, users, include_seen=choice.include_seen)
-        notes += said
+        notes += notes_on_pairs + said
     else:
-        known = None if seen is None else _read(seen, form)
+        known = None if seen is None else rating_files.read([seen], form).frame
         chosen = known_users(
             run, users, include_seen=choice.include_seen, seen=known, note=notes.append
         )
@@ -579,8 +579,3 @@ def _reasons(interest: Interest, rated: Rated, target: int, n: int) -> NDArray[n
 def _typed(ids: pl.Series) -> pl.Series:
     """Ids as numbers where all of them are, as the embeddings have them."""
     return ids.cast(pl.Int64) if are_integers(ids) else ids
-
-
-def _read(source: Source, form: Form) -> pl.DataFrame:
-    """The ratings of one input: ``user_id``, ``item_id`` and ``rating``."""
-    return rating_files.read([source], form)[0]
