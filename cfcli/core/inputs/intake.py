@@ -74,7 +74,7 @@ class Intake:
         rows: how many were kept.
         has_times: whether an input had a column of times.
         trimmed: how many ratings had blanks around them.
-        no_time: how many ratings have no readable time, where there is a column of times.
+        no_time: how many ratings have no readable time; all, where no input has a column of times.
         past: how many are dated before 1980.
         future: how many are dated after tomorrow.
         notes: what the user should know about the form of the inputs, one sentence each.
@@ -140,6 +140,8 @@ class Intake:
             self.times.count(checked["mark"])
         elif "timestamp" in checked.columns:
             self._look_at_times(checked["timestamp"])
+        else:
+            self.no_time += checked.height
         return checked.drop("problem", "trimmed", strict=False)
 
     def needs_lines(self, checked: pl.DataFrame) -> bool:
@@ -231,7 +233,7 @@ class Intake:
         notes = list(dict.fromkeys(self.notes))
         if self.trimmed:
             notes.append(f"{self.trimmed:,} ratings had blanks around them")
-        if self.no_time:
+        if self.no_time and self.has_times:
             notes.append(
                 f"{self.no_time:,} ratings have no readable time; they count as the oldest"
             )

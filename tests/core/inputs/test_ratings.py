@@ -317,6 +317,16 @@ def test_a_time_that_cannot_be_read_is_said_and_kept() -> None:
     assert found.notes == ["1 ratings have no readable time; they count as the oldest"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_ratings_of_a_source_without_times_are_told(order: int) -> None:
+    untimed = Source("a.csv", lambda: io.BytesIO(b"user,item,rating\n1,2,3\n1,4,3\n"))
+    timed = Source("b.csv", lambda: io.BytesIO(b"user,item,rating,time\n1,3,3,964982703\n"))
+    found = read([untimed, timed][::order])
+    assert found.frame["timestamp"].null_count() == 2
+    assert found.notes == ["2 ratings have no readable time; they count as the oldest"]
+    assert read([untimed]).notes == []
+
+
 def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(CSV)
     (tmp_path / "b[1].csv").write_bytes(b"user;item;rating\n3;4;5\n")
