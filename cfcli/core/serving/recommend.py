@@ -12,6 +12,7 @@ from cfcli.core.data.ids import are_integers
 from cfcli.core.data.unknown import UnknownIds, example_of, unknown_ids
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
+from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.heads import Floats
@@ -21,6 +22,7 @@ from cfcli.core.models.top import best_columns, best_places
 from cfcli.core.runs.run import Run, starts_of
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
+from cfcli.core.serving.predict import ADDED, find_pair_columns
 
 BLOCK = 8 << 20  # scores that are held at once
 
@@ -160,7 +162,7 @@ def recommend(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models; they know what they rated.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
 
     Raises:
@@ -185,7 +187,7 @@ def recommend(
         chosen, said = folded_users(run, order, new, users, include_seen=choice.include_seen)
         notes += notes_on_pairs + said
     else:
-        known = None if seen is None else rating_files.read([seen], form).frame
+        known = None if seen is None else _pairs(seen, form)
         chosen = known_users(
             run, users, include_seen=choice.include_seen, seen=known, note=notes.append
         )
@@ -217,7 +219,7 @@ def recommend_frame(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
         note: is called with what a person should know about the rows.
     """
@@ -268,7 +270,9 @@ def known_users(
             said = counted.user.notes() + counted.item.notes()
             pairs = pl.DataFrame({"user": user, "item": item}).drop_nulls().sort("user")
             if not pairs.height:
-                raise InputError(f"--seen: leaves nothing out: {'; '.join(said)}")
+                raise InputError(
+                    f"--seen: leaves nothing out: {'; '.join(said) or 'it holds no pairs'}"
+                )
             for text in said:
                 if note is not None:
                     note(text)
@@ -579,3 +583,10 @@ def _reasons(interest: Interest, rated: Rated, target: int, n: int) -> NDArray[n
 def _typed(ids: pl.Series) -> pl.Series:
     """Ids as numbers where all of them are, as the embeddings have them."""
     return ids.cast(pl.Int64) if are_integers(ids) else ids
+
+
+def _pairs(source: Source, form: Form) -> pl.DataFrame:
+    """The pairs of a table, whatever else it holds: ``user_id`` and ``item_id``."""
+    frame = pl.concat([rows.frame for rows in read_pairs(source, form)])
+    columns = find_pair_columns(frame.drop(ADDED, strict=False).schema, form, source.name)
+    return frame.select(user_id=columns.user, item_id=columns.item).cast(pl.String)

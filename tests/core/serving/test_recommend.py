@@ -149,3 +149,13 @@ def test_of_a_pair_that_is_rated_again_the_last_rating_is_folded_in(tmp_path: Pa
         for rows in (last, "9,10,1\n9,30,2\n" + last)
     )
     assert again.equals(once)
+
+
+@pytest.mark.parametrize("table", ["item,user\n20,2\n", "user,item,prediction\n2,20,3\n"])
+def test_what_was_seen_needs_no_ratings(tmp_path: Path, table: str) -> None:
+    ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
+    run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 3], [2, 2], [3, 1]])
+    found = recommendation.recommend_frame(run, pl.Series(["2"]), seen=text_source(table))
+    assert found["item"].to_list() == [10, 30]
+    with pytest.raises(InputError, match="--seen: leaves nothing out: it holds no pairs"):
+        recommendation.recommend_frame(run, pl.Series(["2"]), seen=text_source("user,item\n"))
