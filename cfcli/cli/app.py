@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gc
 import os
+import re
 import resource
 import signal
 import sys
@@ -92,6 +93,8 @@ class Group(TyperGroup):
             context = getattr(error, "ctx", None)
             command = getattr(context, "command_path", "cfcli")
             message = error.format_message().rstrip(".")
+            if re.search(r"option: -\d", message):
+                message += " (ids that begin with - stand behind --)"
             return _fail(f"{message}; see '{command} --help'", error.exit_code)
         except BrokenPipeError:
             return _silence(141)

@@ -74,7 +74,7 @@ def recommend(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Leave out the items rated in this file (and in --ratings), not those of the dataset.",
+            help="Leave out the pairs of this file (and of --ratings), not those of the dataset.",
         ),
     ] = None,
     ratings: Annotated[

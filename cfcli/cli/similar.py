@@ -123,8 +123,12 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
         exact = hits["exact"].sum()
         why = "the exact title" if exact == 1 else "the one with the most ratings"
         console.note(f"{hits.height} titles match '{title}'; using {hits['title'][0]}, {why}")
-        for name, n_ratings in hits.head(SHOWN).select("title", "n_ratings").iter_rows():
-            console.say(f"  {safe(name)}, {n_ratings:,} ratings")
+        shown = hits.with_columns(
+            id=run.ids.item.id(hits["item"]), is_twin=hits["title"].is_duplicated()
+        ).head(SHOWN)
+        for row in shown.iter_rows(named=True):
+            which = f"{run.info.columns.item} {safe(row['id'])}, " if row["is_twin"] else ""
+            console.say(f"  {safe(row['title'])}, {which}{row['n_ratings']:,} ratings")
         if hits.height > SHOWN:
             console.say(f"  and {hits.height - SHOWN:,} more")
     return int(hits["item"][0])

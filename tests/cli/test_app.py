@@ -129,6 +129,7 @@ def test_a_command_loads_no_other() -> None:
     [
         (2, ["evalaute"], "No such command 'evalaute'. Did you mean 'evaluate'?"),
         (2, ["train", "--dims", "3"], "No such option: --dims"),
+        (2, ["similar", "-1"], "No such option: -1 (ids that begin with - stand behind --)"),
         (
             2,
             ["train", "--set", "learning_rat=1"],

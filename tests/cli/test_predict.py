@@ -134,6 +134,7 @@ def test_forms_in_and_out(run: Run) -> None:
     [
         (b"", "is empty"),
         (b"user,thing\n1,2\n", "no column for the item among 'user', 'thing'; call it 'movieId'"),
+        (b"1,2\n1,3\n", "where the first line holds no names, see --no-header"),
         (b"user,item,prediction\n1,2,3\n", "has a column 'prediction' already"),
         (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: expected 3 fields, found 2"),
         (b'user,item,x\n1,2,3\n1,"2"x,3\n', "<stdin>:3: a double quote"),

@@ -193,7 +193,8 @@ def _on_untitled(table: pl.DataFrame, column: str, ids: pl.Series, where: str) -
     """
     untitled = table.filter(pl.col("title").is_null())[column]
     note = f"{len(untitled):,} of {table.height:,} items have no title in {where}"
-    alike = find_lookalike(untitled.head(SAMPLE), IdMap(ids))
+    absent = untitled.filter(~untitled.is_in(ids.implode()))  # others have an empty title there
+    alike = find_lookalike(absent.head(SAMPLE), IdMap(ids))
     if alike is None:
         return note
     return f"{note}, such as '{alike.unknown}' (there it is '{alike.known}': {alike.reason}?)"

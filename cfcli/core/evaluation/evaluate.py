@@ -150,14 +150,14 @@ def evaluate(
             run, judged_by, is_trained = twin, "twin", False
     else:
         is_trained = SEEN in run.info.files
-        frame, _ = ratings.read([source], form or run.form())
+        frame, repeats = ratings.read_distinct(source, form or run.form())
         ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
         where = name = source.name
         counted = unknown_ids(run.ids)
         counted.user.count(ids.user, rows["user"])
         counted.item.count(ids.item, rows["item"])
-        for text in notes_on(counted, name):
+        for text in repeats + notes_on(counted, name):
             if note is not None:
                 note(text)
         run.check_scale(rows["rating"], where)

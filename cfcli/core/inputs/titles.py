@@ -65,8 +65,12 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
     reading = Reading(form, TITLE_ROLES, partial(_layout, form))
     with copy.opened() as opened, open_table(opened, copy, reading) as table:
         frame = _read(table, form)
-    is_known = pl.col("id").is_not_null()
-    return Titles(frame.filter(is_known).unique("id", keep="first", maintain_order=True), notes)
+    frame = frame.filter(pl.col("id").is_not_null())
+    kept = frame.unique("id", keep="first", maintain_order=True)
+    others = frame.select("id", "title").n_unique() - kept.height
+    if others:
+        notes.append(f"{source.name}: {others:,} titles are of ids titled before; kept: first")
+    return Titles(kept, notes)
 
 
 def _is_utf8(data: bytes) -> bool:

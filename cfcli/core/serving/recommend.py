@@ -12,6 +12,7 @@ from cfcli.core.data.ids import IdMap, are_integers
 from cfcli.core.data.unknown import UnknownIds, example_of, unknown_ids
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
+from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.heads import Floats
@@ -21,6 +22,7 @@ from cfcli.core.models.top import best_columns, best_places
 from cfcli.core.runs.run import Run, starts_of
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
+from cfcli.core.serving.predict import ADDED, find_pair_columns
 
 BLOCK = 8 << 20  # scores that are held at once
 
@@ -160,7 +162,7 @@ def recommend(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models; they know what they rated.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
 
     Raises:
@@ -181,14 +183,14 @@ def recommend(
     if choice.why and order.interest is None:
         why = why_none(run) if run.interest is None else "; order by list or interest"
         raise ConfigError(f"--why: reasons come from the interest model alone{why}")
-    known = None if seen is None else _read(seen, form, may_be_empty=True)
+    known = None if seen is None else _pairs(seen, form)
     if ratings is not None:
-        new = _read(ratings, form)
+        new, notes_on_pairs = rating_files.read_distinct(ratings, form)
         run.check_scale(new["rating"], ratings.name)
         chosen, said = folded_users(
             run, order, new, users, include_seen=choice.include_seen, seen=known
         )
-        notes += said
+        notes += notes_on_pairs + said
     else:
         chosen = known_users(
             run, users, include_seen=choice.include_seen, seen=known, note=notes.append
@@ -221,7 +223,7 @@ def recommend_frame(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
         note: is called with what a person should know about the rows.
     """
@@ -605,6 +607,8 @@ def _by_user(ratings: pl.DataFrame) -> dict[object, pl.DataFrame]:
     return {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
 
 
-def _read(source: Source, form: Form, *, may_be_empty: bool = False) -> pl.DataFrame:
-    """The ratings of one input: ``user_id``, ``item_id`` and ``rating``."""
-    return rating_files.read([source], form, may_be_empty=may_be_empty)[0]
+def _pairs(source: Source, form: Form) -> pl.DataFrame:
+    """The pairs of a table, whatever else it holds: ``user_id`` and ``item_id``."""
+    frame = pl.concat([rows.frame for rows in read_pairs(source, form)])
+    columns = find_pair_columns(frame.drop(ADDED, strict=False).schema, form, source.name)
+    return frame.select(user_id=columns.user, item_id=columns.item).cast(pl.String)

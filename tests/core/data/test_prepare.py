@@ -206,6 +206,17 @@ def test_titles_join_by_exact_id(tmp_path: Path) -> None:
     )
 
 
+def test_an_empty_title_is_not_laid_to_the_id(tmp_path: Path) -> None:
+    titles = source("item,title\n7,Seven\n8,\n", "m.csv")
+    _, notes = preparation.prepare(
+        [source("user,item,rating\n1,7,1\n2,8,2\n1,8,3\n")],
+        tmp_path / "d",
+        PrepareConfig(val_size=0, test_size=0),
+        items=titles,
+    )
+    assert notes[0] == "1 of 2 items have no title in m.csv"
+
+
 def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cfcli uses the name 'score' itself"):
         prepare("user,score,rating\n1,2,3\n", tmp_path / "d", item_col="score", rating_col="rating")
