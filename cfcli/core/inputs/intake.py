@@ -64,7 +64,6 @@ class Intake:
         form: of the inputs.
         scratch: a folder for bad rows and for what must be on disk to be read; None to keep no bad
             rows.
-        may_be_empty: whether inputs without any rating are no error.
         user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its
             code.
         columns: the first input's name for each role: user, item, rating and perhaps time.
@@ -83,7 +82,6 @@ class Intake:
 
     form: Form
     scratch: Path | None = None
-    may_be_empty: bool = False
     user_ids: pl.Categories = field(default_factory=lambda: _categories("user"))
     item_ids: pl.Categories = field(default_factory=lambda: _categories("item"))
     columns: dict[str, str] = field(default_factory=dict)
@@ -227,7 +225,7 @@ class Intake:
         allowed."""
         if self.rejected.total() > self.config.bad_rows_allowed(self.rows_read):
             self._refuse()
-        if self.rows == 0 and not self.may_be_empty:
+        if self.rows == 0:
             raise InputError(f"{self.sources[0].name}: no ratings in it")
 
     def all_notes(self) -> list[str]:

@@ -16,10 +16,7 @@ from cfcli.core.inputs.intake import Intake
 from cfcli.core.inputs.records import BLANKS, sniff
 from cfcli.core.inputs.roles import HEADERLESS, RATING_ROLES, Form, find_columns, is_place
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.streams import HEAD
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
-
-NONE = pl.DataFrame(schema={"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32})
 
 
 class Ratings(NamedTuple):
@@ -35,28 +32,20 @@ class Ratings(NamedTuple):
     intake: Intake
 
 
-def read(
-    sources: Sequence[Source],
-    form: Form,
-    scratch: Path | None = None,
-    *,
-    may_be_empty: bool = False,
-) -> Ratings:
+def read(sources: Sequence[Source], form: Form, scratch: Path | None = None) -> Ratings:
     """Reads small inputs into memory.
 
     Args:
         sources: the inputs.
         form: that they have.
         scratch: a folder for bad rows; None to keep none.
-        may_be_empty: whether it is no error if there are none in them.
 
     Raises:
         InputError: no ratings in it, columns missing or ambiguous, more bad rows than allowed.
         MachineError: a source cannot be read.
     """
-    intake = Intake(form, scratch, may_be_empty)
-    blocks = [NONE]
-    blocks += [block for source in sources for block in read_blocks(source, intake)]
+    intake = Intake(form, scratch)
+    blocks = [block for source in sources for block in read_blocks(source, intake)]
     intake.finish()
     frame = pl.concat([intake.settled(block) for block in blocks], how="diagonal")
     user_ids = intake.user_ids.to_series().gather(frame["user"]).rename("user_id")
@@ -104,11 +93,12 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     before = intake.rows_read
     detect = partial(detect_layout, form=intake.form)
     reading = Reading(intake.form, RATING_ROLES, detect, intake.scratch)
-    with source.opened(intake.config.max_bytes) as opened:
-        if not intake.may_be_empty or opened.peek(HEAD).strip():
-            with open_table(opened, source, reading) as table:
-                yield from _blocks(table, intake)
-                intake.notes += table.notes
+    with (
+        source.opened(intake.config.max_bytes) as opened,
+        open_table(opened, source, reading) as table,
+    ):
+        yield from _blocks(table, intake)
+        intake.notes += table.notes
     intake.sources.append(opened.record(intake.rows_read - before))
 
 

@@ -609,6 +609,9 @@ def _by_user(ratings: pl.DataFrame) -> dict[object, pl.DataFrame]:
 
 def _pairs(source: Source, form: Form) -> pl.DataFrame:
     """The pairs of a table, whatever else it holds: ``user_id`` and ``item_id``."""
-    frame = pl.concat([rows.frame for rows in read_pairs(source, form)])
+    frames = [rows.frame for rows in read_pairs(source, form, may_be_empty=True)]
+    if not frames:
+        return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
+    frame = pl.concat(frames)
     columns = find_pair_columns(frame.drop(ADDED, strict=False).schema, form, source.name)
     return frame.select(user_id=columns.user, item_id=columns.item).cast(pl.String)
