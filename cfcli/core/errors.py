@@ -58,6 +58,10 @@ class ArtifactError(CfcliError):
     exit_code = 7
 
 
+class ReplacedError(ArtifactError):
+    """Another dataset has taken the place of the one in use. What was made of it can be resumed."""
+
+
 class StaleError(CfcliError):
     """The published model is older than allowed."""
 

@@ -1,6 +1,10 @@
 """A prepared dataset: a folder of Parquet files that training and judging agree on."""
 
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
 from cfcli.core.data.info import FORMAT, DatasetInfo
 from cfcli.core.data.splits import NAMES
-from cfcli.core.errors import ArtifactError
+from cfcli.core.errors import ArtifactError, ReplacedError
 from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests
 from cfcli.core.storage.schema import read_as
@@ -29,10 +33,14 @@ class Dataset:
     Attributes:
         path: its folder.
         info: its manifest.
+        home: the folder that it is known by, where ``path`` is another one.
+        stamp: what tells its manifest from one that takes its place.
     """
 
     path: Path
     info: DatasetInfo
+    home: Path | None = None
+    stamp: tuple[int, int, int] | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
@@ -46,10 +54,54 @@ class Dataset:
         """
         hint = f"; make one with 'cfcli prepare RATINGS.csv --out {path}'"
         manifest = path / MANIFEST
+        stamp = stamp_of(manifest)
         content = manifests.read(manifest, "dataset", FORMAT, FILES, hint)
         info = read_as(DatasetInfo, manifest, content)
         check_columns(manifest, info.columns)
-        return cls(path, info)
+        found = cls(path, info, stamp=stamp)
+        found._check_unchanged()
+        return found
+
+    def pinned(self, folder: Path) -> "Dataset":
+        """The same dataset by links to its files, which stay as they are whatever takes its place.
+
+        Args:
+            folder: for the links; one of a process that was killed is replaced.
+
+        Returns:
+            The dataset itself where no links can be made.
+
+        Raises:
+            ArtifactError: another dataset has taken its place.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        try:
+            for name in (MANIFEST, *FILES):
+                os.link(self.path / name, folder / name)
+        except OSError:  # on another file system, or one without links, or files of somebody else
+            shutil.rmtree(folder)
+            return self
+        self._check_unchanged()
+        return replace(self, path=folder, home=self.path)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Makes sure that what the block reads is of this dataset.
+
+        Raises:
+            ReplacedError: another one has taken its place.
+        """
+        try:
+            yield
+        except ArtifactError:  # of which that may be the cause
+            self._check_unchanged()
+            raise
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        if self.stamp is not None and stamp_of(self.path / MANIFEST) != self.stamp:
+            raise ReplacedError(f"{self.path}: was replaced by another dataset while it was in use")
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -90,8 +142,9 @@ class Dataset:
         """
         path = self.path / f"{name}.parquet"
         columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
-        table = read_table(path, columns, self.info.rows(name), only=not times)
-        check_range(path, table, self.info.users, self.info.items)
+        with self.unchanged():
+            table = read_table(path, columns, self.info.rows(name), only=not times)
+            check_range(path, table, self.info.users, self.info.items)
         return table
 
     def blocks(self, name: str) -> Blocks:
@@ -108,3 +161,19 @@ class Dataset:
         if len(found) != wanted:
             raise ArtifactError(f"{found.path}: damaged: has {len(found)} rows, not {wanted}")
         return found
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from one that takes its place: its device, number and time.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        None where it is not there.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -37,6 +37,7 @@ RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FILES = ("config.toml", "model.safetensors", "users.parquet", "items.parquet", "metrics.csv")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"  # of a run that may be resumed
+PINNED = "dataset"  # links to the dataset, while a run is not finished
 DATASET = "dataset.txt"  # the path of the dataset, while a run is not finished
 SEEN = "seen.parquet"
 STEPS = "steps.csv"

@@ -14,7 +14,7 @@ from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.finish import Finish, Models
 from cfcli.core.runs.info import RunInfo
-from cfcli.core.runs.run import CHECKPOINT, DATASET, RUNS, Run
+from cfcli.core.runs.run import CHECKPOINT, DATASET, PINNED, RUNS, Run
 from cfcli.core.runs.writing import create_run, point_latest, write_run, write_twin
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress, Silent
@@ -76,7 +76,8 @@ def train(
         InputError: ratings that hold nothing to learn.
         MachineError: no such device, no space, no permission.
         LockedError: another process is writing to ``out``.
-        ArtifactError: a checkpoint that is damaged, or of other data.
+        ArtifactError: a checkpoint that is damaged, or of other data; the dataset was replaced where
+            its files cannot be held.
         GateError: the loss diverged.
         StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
         LostError: another process of the training ended before its time.
@@ -104,6 +105,8 @@ def train(
     with create_run(out, config, keep=keep, replace=replace) as new:
         checkpoint = new.staging / CHECKPOINT
         (new.staging / DATASET).write_text(str(dataset.path.resolve()), encoding="utf-8")
+        if config.processes.ranks == 1:
+            dataset = dataset.pinned(new.staging / PINNED)
         try:
             model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
         except LostError as error:
@@ -123,8 +126,9 @@ def train(
         until = None if limit is None else begin + limit
         models = [Models(model, ("train",), "the training was stopped")]
         try:
-            if not stopped_by:
-                models = Finish(dataset, config, model, progress or Silent(), until).models()
+            with dataset.unchanged():
+                if not stopped_by:
+                    models = Finish(dataset, config, model, progress or Silent(), until).models()
         except (KeyboardInterrupt, SystemExit, StoppedError) as signal:  # the model is whole
             if whole:
                 raise
@@ -135,9 +139,11 @@ def train(
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
         if not checkpoint.exists():
             (new.staging / DATASET).unlink()
-        if len(models) > 1:
-            write_twin(new, dataset, config, models[0])
-        info = write_run(new, dataset, config, models[-1], keep_test=whole)
+        with dataset.unchanged():
+            if len(models) > 1:
+                write_twin(new, dataset, config, models[0])
+            info = write_run(new, dataset, config, models[-1], keep_test=whole)
+        shutil.rmtree(new.staging / PINNED, ignore_errors=True)
     if not stopped_by:
         point_latest(new.path)
     return TrainedRun(new.path, info, stopped_by)

@@ -244,7 +244,7 @@ def write_run(
         columns=dataset.info.columns,
         integer_ids=dataset.info.integer_ids,
         dataset=TrainedOn(
-            path=os.path.relpath(dataset.path.resolve(), new.path.resolve()),
+            path=os.path.relpath((dataset.home or dataset.path).resolve(), new.path.resolve()),
             fingerprint=dataset.info.fingerprint,
             train=dataset.info.train,
         ),

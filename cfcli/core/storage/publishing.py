@@ -18,7 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from cfcli.core.errors import ConfigError, LockedError, LostError, MachineError, StoppedError
+from cfcli.core.errors import (
+    ConfigError,
+    LockedError,
+    LostError,
+    MachineError,
+    ReplacedError,
+    StoppedError,
+)
 
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # linux/fcntl.h, linux/fs.h
 OWN_STREAMS = ("/dev/stdout", "/dev/stderr")
@@ -39,7 +46,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     While it is open, the folder is locked and private, see :func:`private_mode`. If a killed process
     left such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but
     its dot files are kept. One that appears there meanwhile is not. If another process of the same
-    work was lost, the folder always stays.
+    work was lost, or the dataset was replaced, the folder always stays.
 
     Args:
         target: the final path.
@@ -77,7 +84,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _swap(staging, target, former, names)
     except BaseException as error:
         stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        resumable = isinstance(error, LostError | TakenError) or (keep and stopped)
+        resumable = isinstance(error, LostError | TakenError | ReplacedError) or (keep and stopped)
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise
