@@ -75,6 +75,7 @@ class Intake:
         trimmed: how many ratings had blanks around them.
         no_time: how many ratings have no readable time, where there is a column of times.
         future: how many are dated after tomorrow.
+        newest: the newest time; None where there is none.
         notes: what the user should know about the form of the inputs, one sentence each.
     """
 
@@ -91,6 +92,7 @@ class Intake:
     trimmed: int = 0
     no_time: int = 0
     future: int = 0
+    newest: datetime | None = None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -234,7 +236,7 @@ class Intake:
             )
         if self.future:
             notes.append(f"{self.future:,} ratings are dated after tomorrow")
-        return notes + self.times.notes()
+        return notes + self.times.notes(self.newest)
 
     def _remember_times(
         self, rows: Rows, mark: pl.Series, kept: NDArray[np.int64], column: str, where: str
@@ -253,8 +255,10 @@ class Intake:
         self.no_time += times.null_count()
         soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
         newest = times.max()
-        if isinstance(newest, datetime) and newest > soon:
-            self.future += int((times > soon).sum())
+        if isinstance(newest, datetime):
+            self.newest = max(newest, self.newest or newest)
+            if newest > soon:
+                self.future += int((times > soon).sum())
 
     def _explain(
         self, rows: Rows, k: int, problem: int, columns: dict[str, str], where: str

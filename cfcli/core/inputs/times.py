@@ -276,8 +276,12 @@ class Times:
             return value, f"'{value.text}' does not fit --time-format {self._form}"
         return value, f"'{value.text}' cannot be read as a time"
 
-    def notes(self) -> list[str]:
-        """How times were read, where that is not plain; one sentence each."""
+    def notes(self, newest: datetime | None) -> list[str]:
+        """How times were read, where that is not plain; one sentence each.
+
+        Args:
+            newest: of all times; None where there are none.
+        """
         notes = []
         if EITHER in self.firsts and self._order == EITHER:
             notes.append(
@@ -289,6 +293,11 @@ class Times:
             notes.append(f"dates such as '{self.firsts[self._order].text}' are read {order}")
         if self._are_dates:
             notes.append(f"times such as {self.firsts[DIGITS].text} are read as dates")
+        elif self.unit == "seconds" and not self._named_unit and newest and newest.year == 1970:
+            notes.append(
+                "times are read as seconds since 1970, and all lie in that year; if they count days "
+                "or rows, put dates such as 2024-01-31 in their place; --time-format names a unit"
+            )
         elif self.unit not in (None, "seconds"):
             notes.append(f"times are read as {self.unit} since 1970")
         return notes

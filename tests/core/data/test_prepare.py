@@ -162,6 +162,10 @@ def test_filters(tmp_path: Path) -> None:
     assert since.info.ratings == 1
     zoned = prepare(TIMED, tmp_path / "7", since="1970-01-01T02:00:50+02:00", **keep)  # inclusive
     assert all_rows(zoned) == [("1", "1", 1.0), ("1", "2", 5.0), ("2", "1", 4.0)]
+    with pytest.raises(
+        InputError, match="none of 3 ratings is of 2018-01-01 or later, as the newest"
+    ):
+        prepare(TIMED, tmp_path / "9", since="2018-01-01", **keep)
     with pytest.raises(InputError, match="--since needs a column of times"):
         prepare(data, tmp_path / "5", since="2020-01-01", **keep)
     with pytest.raises(ConfigError, match="'soon' is not a date"):
