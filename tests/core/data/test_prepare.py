@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,33 @@ def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_pa
         test_size=0,
     )
     assert (dataset.info.train, dataset.info.val, dataset.info.test) == (60, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("last", "usual", "note"),
+    [
+        ("3566", lambda k: k % 5 + 1, "1 of 3,001, such as 3566"),
+        ("-999", lambda k: k % 5 + 1, "1 of 3,001, such as -999"),
+        (
+            "1e6",
+            lambda k: k + 1,
+            "1 of 3,001, such as 1e+06",
+        ),  # more different ones than are counted
+        ("10", lambda k: k % 5 + 1, ""),
+        ("30", lambda k: 1 + 29 * (k % 100 == 0), ""),  # no exception
+        ("9000", lambda k: k + 1, ""),
+    ],
+)
+def test_a_rating_far_from_all_others_is_told(
+    tmp_path: Path, last: str, usual: Callable[[int], int], note: str
+) -> None:
+    ratings = [str(usual(k)) for k in range(3000)]
+    rows = [f"{k // 60},{k % 60},{rating}\n" for k, rating in enumerate([*ratings, last])]
+    data = source("user,item,rating\n" + "".join(rows))
+    _, notes = preparation.prepare([data], tmp_path / "d", PrepareConfig())
+    assert [text.partition(": ")[2].partition(";")[0] for text in notes] == [note][: bool(note)]
+    limits = PrepareConfig(rating_range=(-1e9, 1e9))
+    assert preparation.prepare([data], tmp_path / "limited", limits)[1] == []
 
 
 def test_filters(tmp_path: Path) -> None:
