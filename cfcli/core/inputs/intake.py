@@ -299,11 +299,17 @@ class Intake:
         rest = ""
         if more:
             rest = f" (+{more:,} more rows)" if is_all else f" (+{more:,} and more rows)"
-        hint = "--max-bad-rows"
-        first = self.first_reject
-        if first.reason == "not a number" and re.match(r"'-?\d+,\d+'", first.detail):
-            hint = "--decimal-comma and --max-bad-rows"
-        raise InputError(f"{_sentence(first)}{rest}; see {hint}")
+        raise InputError(f"{_sentence(self.first_reject)}{rest}; {self._hint(self.first_reject)}")
+
+    def _hint(self, first: Reject) -> str:
+        is_no_number = first.reason == "not a number"
+        if is_no_number and re.match(r"'-?\d+,\d+'", first.detail):
+            return "see --decimal-comma" + (" and --max-bad-rows" if self.scratch else "")
+        if is_no_number and self.config.no_header and first.line == 1 + self.config.skip_lines:
+            return "if this line names the columns, leave out --no-header"
+        if not self.rows:
+            return "no row is a rating, so change the file, or name its form and columns by flags"
+        return "see --max-bad-rows" if self.scratch else "change the row, or leave it out"
 
 
 def _sentence(reject: Reject) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 
 from cfcli.core.config.prepare import TIME_UNITS, PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.delimited import Delimited
 from cfcli.core.inputs.foreign import refuse_unknown_matrix
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
@@ -106,7 +107,8 @@ def detect_layout(
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
     refuse_unknown_matrix(table.names, table.where, intake.config)
-    columns = find_columns(table.names, intake.form, table.where)
+    is_text = isinstance(table, Delimited)
+    columns = find_columns(table.names, intake.form, table.where, is_text=is_text)
     intake.columns = intake.columns or _lasting(columns)
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
         refuse_type(kind, role, columns[role], table.where)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.roles import RATING_ROLES, has_roles
+from cfcli.core.inputs.roles import RATING_ROLES, has_roles, with_role
 from cfcli.core.inputs.tables import Layout
 
 BLANKS = " "  # one or more of them
@@ -56,6 +56,13 @@ def sniff(
             found.append(layout_of(separator, names))
     if not found and not named and are_cut_by_blanks(lines, roles):
         found.append(Layout(BLANKS, split(lines, BLANKS)[0], is_quoted(BLANKS)))
+    if not found and not named:  # the rows have other numbers of fields, which is said of them
+        headers = [layout_of(one, (split(lines, one) or [[]])[0]) for one in DETECTED]
+        found = [
+            layout
+            for layout in headers
+            if len(layout.names) > 1 and any(with_role(layout.names, role) for role in roles)
+        ]
     if len(found) > 1:
         fitting = [layout for layout in found if has_roles(layout.names, roles)]
         found = fitting if len(fitting) == 1 else found
