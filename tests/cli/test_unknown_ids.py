@@ -82,6 +82,9 @@ def test_ids_that_are_floats_are_refused(run: Run) -> None:
         code, out, err = call(*args)
         assert (code, out) == (3, "")
         assert f"floats.parquet: {words}" in " ".join(err.split())
+    code = err.split('python -c "')[1].split('"\n')[0].replace("FILE", "floats.parquet")
+    exec(code.replace("NEW", "whole.parquet"))
+    assert call("predict", run.path, "whole.parquet", "--unknown", "fallback")[0] == 0
     with pytest.raises(InputError, match="is of type Float64"):
         cfcli.load(run.path).predict(frame)
 

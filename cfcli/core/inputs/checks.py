@@ -18,12 +18,19 @@ AROUND = (  # what may stand around ids, and how to get rid of it
     (
         "blanks",
         r"^\s|\s$",
-        "if they are no part of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+        'if they are no part of the ids, take them out: python -c "import csv, sys; '
+        "csv.writer(sys.stdout).writerows([f.strip() for f in row] for row in csv.reader(sys.stdin))"
+        '" < FILE | cfcli prepare -',
     ),
     (
         "quotes",
         r'^".+"$',
         "if they are no part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
+    ),
+    (
+        "single quotes",
+        r"^'.+'$",
+        'if they are no part of the ids, take them out: tr -d "\'" < FILE | cfcli prepare -',
     ),
 )
 
@@ -148,10 +155,11 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
     """
     notes = []
     are_numbers = ids.str.contains(r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$").all()
-    if are_numbers and ids.str.contains(r"[.eE]").any():
+    floats = ids.filter(ids.str.contains(r"[.eE]"))
+    if are_numbers and len(floats):
         notes.append(
-            f"ids in '{column}' look like floats, such as {ids[0]}: "
-            "pandas does that where values are missing"
+            f"ids in '{column}' look like floats, such as {floats[0]}: "
+            "programs such as pandas write them so where values are missing"
         )
     for around, pattern, remedy in AROUND:
         odd = ids.filter(ids.str.contains(pattern))
@@ -166,6 +174,17 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
             f"{same:,} ids in '{column}' differ from others only by blanks, quotes or the form of "
             "accents"
         )
+    if ids.str.contains(r"[A-Z]|^0\d").any():
+        frame = pl.DataFrame(
+            {"id": ids, "plain": ids.str.to_lowercase().str.replace(r"^0+(\d)", "$1")}
+        )
+        frame = frame.filter(pl.col("plain").is_duplicated())
+        if frame.height:
+            first = frame.filter(pl.col("plain") == frame["plain"][0])["id"]
+            notes.append(
+                f"{frame.height - frame['plain'].n_unique():,} ids in '{column}' differ from others only "
+                f"by letter case or leading zeros, such as '{first[0][:SHOWN]}' and '{first[1][:SHOWN]}'"
+            )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):
         notes.append(f"'{words[0]}' in '{column}' is taken as an id; is it a missing value?")

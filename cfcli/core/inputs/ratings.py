@@ -175,8 +175,12 @@ def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
         is_good |= kind in (pl.Date, pl.Datetime)
     if not is_good:
         what = "a number" if role == "rating" else "a whole number"
+        hint = ""
+        if kind.is_float():
+            code = f"pl.read_parquet('FILE').cast({{{name!r}: pl.Int64}}).write_parquet('NEW')"
+            hint = f': python -c "import polars as pl; {code}"'
         raise InputError(
-            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}"
+            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}{hint}"
         )
 
 
