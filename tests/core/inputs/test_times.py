@@ -174,6 +174,11 @@ def test_a_named_form(form: str, texts: list[str], tmp_path: Path) -> None:
         assert frame["timestamp"].to_list() == expected
 
 
+@pytest.mark.parametrize(("given", "form"), [("iso", "ISO"), ("Ms", "ms"), ("%M", "%M")])
+def test_names_of_forms_have_any_case(given: str, form: str) -> None:
+    assert PrepareConfig(time_format=given).time_format == form
+
+
 def test_a_named_unit_is_that_of_each_value() -> None:
     assert read(["5", "20200101", "1585872000000"], time_format="ms")[0] == [
         datetime(1970, 1, 1, 0, 0, 0, 5000),
