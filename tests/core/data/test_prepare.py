@@ -232,7 +232,7 @@ def test_titles_join_by_exact_id(tmp_path: Path) -> None:
     assert dataset.items.select("item", "title", "genres").rows() == [
         ("007", None, None), ("7", "Seven", "Drama"), ("8", None, None),
     ]  # fmt: skip
-    assert notes[0] == (
+    assert notes[-1] == (
         "2 of 3 items have no title in m.csv, such as '007' (there it is '7': leading zeros?)"
     )
 
