@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import polars as pl
@@ -176,8 +176,9 @@ def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
     if not is_good:
         what = "a number" if role == "rating" else "a whole number"
         hint = ""
-        if kind.is_float():
-            code = f"pl.read_parquet('FILE').cast({{{name!r}: pl.Int64}}).write_parquet('NEW')"
+        readers = {".parquet": "read_parquet", ".arrow": "read_ipc", ".feather": "read_ipc"}
+        if kind.is_float() and (reader := readers.get(PurePath(where).suffix)):
+            code = f"pl.{reader}('FILE').cast({{{name!r}: pl.Int64}}).write_parquet('NEW')"
             hint = f': python -c "import polars as pl; {code}"'
         raise InputError(
             f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}{hint}"
