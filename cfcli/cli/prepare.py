@@ -160,7 +160,7 @@ def _summary(info: "DatasetInfo") -> "Table":
     table.add_row("density", f"{info.ratings / info.users / info.items:.3%}")
     scale = info.rating_scale
     step = f" by {scale.step:g}" if scale.step else ""
-    table.add_row("scale", f"{scale.min:g} to {scale.max:g}{step}, mean {info.mean:.4f}")
+    table.add_row("scale", f"{scale.min:g} to {scale.max:g}{step}, mean {info.mean:.4f} (of train)")
     most = max(bar.n for bar in info.histogram)
     for k, bar in enumerate(info.histogram):
         drawn = "█" * round(30 * bar.n / most)

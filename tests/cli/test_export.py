@@ -134,9 +134,9 @@ def test_columns_called_as_those_of_vectors_get_usual_names(tmp_path: Path) -> N
         (2, ["old", "--excel-safe"], "--excel-safe is for --format csv"),
         (2, ["old", "--entity", "both", "--out", "old.parquet"], "is a file"),
         (2, ["old", "--out", "."], "is a folder"),
-        (3, ["old", "--align-to", "nothing.parquet"], "nothing.parquet: No such file"),
+        (4, ["old", "--align-to", "nothing.parquet"], "nothing.parquet: No such file"),
         (3, ["old", "--align-to", "data/users.parquet"], "has no such columns"),
-        (7, ["old", "--align-to", "ratings.csv"], "ratings.csv: damaged"),
+        (3, ["old", "--align-to", "ratings.csv"], "ratings.csv: is no Parquet file"),
     ],
 )
 def test_errors(code: int, args: list[str], message: str, place: Path) -> None:

@@ -136,7 +136,7 @@ def test_forms_in_and_out(run: Run) -> None:
         (b"user,thing\n1,2\n", "no column for the item among 'user', 'thing'; call it 'movieId'"),
         (b"1,2\n1,3\n", "where the first line holds no names, see --no-header"),
         (b"user,item,prediction\n1,2,3\n", "has a column 'prediction' already"),
-        (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: expected 3 fields, found 2"),
+        (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: column 'x': expected 3 fields, found 2"),
         (b'user,item,x\n1,2,3\n1,"2"x,3\n', "<stdin>:3: a double quote"),
         (b"user,item,x\n1,\xff,3\n", "<stdin>:2: "),
         (b"PAR1 and no more", "damaged Parquet"),

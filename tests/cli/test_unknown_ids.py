@@ -82,7 +82,12 @@ def test_ids_that_are_floats_are_refused(run: Run) -> None:
         code, out, err = call(*args)
         assert (code, out) == (3, "")
         assert f"floats.parquet: {words}" in " ".join(err.split())
-    with pytest.raises(InputError, match="is of type Float64"):
+    code = err.split('python -c "')[1].split('"\n')[0].replace("FILE", "floats.parquet")
+    exec(code.replace("NEW", "whole.parquet"))
+    assert call("predict", run.path, "whole.parquet", "--unknown", "fallback")[0] == 0
+    frame.write_ipc("floats.arrow")
+    assert "pl.read_ipc('FILE').cast({'userId': " in call("predict", run.path, "floats.arrow")[2]
+    with pytest.raises(InputError, match=r"make it text or a whole number$"):
         cfcli.load(run.path).predict(frame)
 
 

@@ -289,7 +289,7 @@ def seconds_of(text: str, where: str) -> float:
     except (KeyError, ValueError):
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ConfigError(f"{where}: '{text}' is not a time like 90s, 20m or 8h")
+        raise ConfigError(f"{where}: '{text}' is not a time above 0 like 90s, 20m or 8h")
     return seconds
 
 

@@ -106,6 +106,10 @@ class PrepareConfig(Settings):
                 f"encoding: '{self.encoding}' is not known; such as utf-8, latin-1, utf-16"
             ) from None
         form = self.time_format
+        for known in ("ISO", *TIME_UNITS):
+            if form is not None and form.lower() == known.lower():
+                form = known
+        object.__setattr__(self, "time_format", form)
         if form is not None and form not in ("ISO", *TIME_UNITS) and "%" not in form:
             raise ConfigError(
                 f"time_format: '{form}' is not ISO, s, ms, us or ns, nor a format such as %d/%m/%Y"

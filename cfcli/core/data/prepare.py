@@ -116,6 +116,7 @@ def prepare(
         if former and force and not accept_shrink:
             _refuse_to_shrink(former, spool.rows, Pair(users, item_ids))
         found = write_sides(spool, folder, given, users, item_ids, intake.has_times, config)
+        notes += found.notes if config.rating_range is None else []
         shutil.rmtree(folder / "spool")
         if not found.n[splits.TRAIN]:
             raise InputError(

@@ -91,6 +91,12 @@ def filter_rows(spool: Spool, intake: Intake, config: PrepareConfig) -> None:
             raise InputError("--since needs a column of times; name it with --time-col")
         since = _moment(config.since)
         spool.change(lambda _, block: block.filter(pl.col("timestamp") >= since))
+        if not spool.rows:
+            notes = "".join(f"; {note}" for note in intake.times.notes(intake.newest))
+            raise InputError(
+                f"{intake.sources[0].name}: none of {read:,} ratings is of {config.since} or later, "
+                f"as the newest is of {intake.newest}{notes}"
+            )
     if config.top_items:
         _keep_top_items(spool, len(intake.item_ids.to_series()), config.top_items)
     _keep_active(spool, intake, config)

@@ -23,6 +23,8 @@ from cfcli.core.inputs import parquet
 from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Entity, Pair
 
+FAR = 4  # times the size of all others, from which a rating may be none
+FEW = 0.001  # share of the ratings that may be exceptions
 DISTINCT = 1000  # with more different ratings than this, the scale has no steps
 
 
@@ -129,6 +131,7 @@ class Sides:
         unknown: what was counted in each file that was given, by name of the side.
         train: statistics of the training ratings.
         histogram: of all ratings.
+        notes: what looks wrong about the ratings, one sentence each.
     """
 
     n: dict[str, int]
@@ -136,6 +139,7 @@ class Sides:
     unknown: dict[str, Pair[UnknownIds]]
     train: Values
     histogram: list[Bar]
+    notes: list[str]
 
     def scale(self, low: float, high: float) -> Scale:
         """The scale of the training rows.
@@ -246,7 +250,8 @@ def write_sides(
                     for counts, of in zip(unknown[name], (users, items), strict=True):
                         ids = of.map.id(frame[counts.role])
                         counts.count(ids, counts.known.index(ids))
-    return Sides(n, cold, unknown, values[splits.TRAIN], _histogram(spool, list(values.values())))
+    histogram, notes = _histogram(spool, list(values.values()))
+    return Sides(n, cold, unknown, values[splits.TRAIN], histogram, notes)
 
 
 def _unknown(role: Entity, entities: Entities, seen: NDArray[np.bool_]) -> UnknownIds:
@@ -295,15 +300,47 @@ def _cuts(
             at += block.height
 
 
-def _histogram(spool: Spool, values: list[Values]) -> list[Bar]:
-    """Counts by rating, or by ten equal bins where there are more than 20 different ones."""
+def _histogram(spool: Spool, values: list[Values]) -> tuple[list[Bar], list[str]]:
+    """Counts by rating, or by ten equal bins where there are more than 20 different ones; and notes
+    on them."""
+    notes = None
     known = [part.counts for part in values if part.counts is not None]
     if len(known) == len(values):
         counts = _added(*known)
+        rating = counts["rating"].cast(pl.Float64).to_numpy()
+        notes = _far_off(rating, rating, counts["count"].cast(pl.Int64).to_numpy())
         if counts.height <= 20:
-            return [Bar(float(rating), n) for rating, n in counts.iter_rows()]
+            return [Bar(float(rating), n) for rating, n in counts.iter_rows()], notes
     edges = np.linspace(min(part.low for part in values), max(part.high for part in values), 11)
     total = np.zeros(10, np.int64)
     for _, _, block in spool.blocks("rating"):
         total += np.histogram(block["rating"].to_numpy(), bins=edges)[0]
-    return [Bar(round(float(low), 6), int(n)) for low, n in zip(edges, total, strict=False)]
+    bars = [Bar(round(float(low), 6), int(n)) for low, n in zip(edges, total, strict=False)]
+    if notes is None:
+        notes = _far_off(edges[:-1][total > 0], edges[1:][total > 0], total[total > 0])
+    return bars, notes
+
+
+def _far_off(
+    low: NDArray[np.float64], high: NDArray[np.float64], n: NDArray[np.int64]
+) -> list[str]:
+    """Notes on a few ratings far above or below all others, such as a row of totals.
+
+    Args:
+        low, high: the ends of bins that hold ratings, in their order, (B,).
+        n: how many ratings each holds, (B,).
+    """
+    notes = []
+    for sign in (1, -1):
+        size = np.maximum(high - low[0], np.abs(high))[:-1]
+        beyond = n.sum() - n.cumsum()[:-1]
+        is_far = (low[1:] - high[:-1] > FAR * size) & (high[:-1] > low[0])
+        for k in np.flatnonzero(is_far & (beyond <= max(1, FEW * n.sum())))[:1]:
+            others = ",".join(f"{end:g}" for end in sorted((sign * low[0], sign * high[k])))
+            notes.append(
+                f"far from all other ratings: {beyond[k]:,} of {n.sum():,}, such as "
+                f"{sign * high[-1]:g}; if that is a total or a mistake, --rating-range {others} "
+                "refuses it and names the line"
+            )
+        low, high, n = -high[::-1], -low[::-1], n[::-1]
+    return notes

@@ -18,13 +18,19 @@ AROUND = (  # what may stand around ids, and how to get rid of it
     (
         "blanks",
         r"^\s|\s$",
-        "if they are no part of the ids, take them out: "
-        r"sed 's/^ *//; s/ *$//; s/ *\([,;|]\) */\1/g' FILE | cfcli prepare -",
+        'if they are no part of the ids, take them out: python -c "import csv, sys; '
+        "csv.writer(sys.stdout).writerows([f.strip() for f in row] for row in csv.reader(sys.stdin))"
+        '" < FILE | cfcli prepare -',
     ),
     (
         "quotes",
         r'^".+"$',
         "if they are no part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
+    ),
+    (
+        "single quotes",
+        r"^'.+'$",
+        'if they are no part of the ids, take them out: tr -d "\'" < FILE | cfcli prepare -',
     ),
 )
 
@@ -153,7 +159,7 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
     if are_numbers and len(floats):
         notes.append(
             f"ids in '{column}' look like floats, such as {floats[0]}: "
-            "pandas does that where values are missing"
+            "programs such as pandas write them so where values are missing"
         )
     for around, pattern, remedy in AROUND:
         odd = ids.filter(ids.str.contains(pattern))
@@ -168,6 +174,16 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
             f"{same:,} ids in '{column}' differ from others only by blanks, quotes, the form of "
             "accents or zeros (007 or 7.0 for 7)"
         )
+    if ids.str.contains("[A-Z]").any():
+        plain = ids.str.to_lowercase()
+        # Hashes first, as they are compared in a third of the time; two may be equal by chance.
+        if plain.hash().n_unique() < len(ids) and plain.n_unique() < len(ids):
+            repeated = plain.filter(plain.is_duplicated())
+            first, second = ids.filter(plain == repeated[0])[:2]
+            notes.append(
+                f"{len(repeated) - repeated.n_unique():,} ids in '{column}' differ from others only by "
+                f"letter case, such as '{first[:SHOWN]}' and '{second[:SHOWN]}'"
+            )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):
         notes.append(f"'{words[0]}' in '{column}' is taken as an id; is it a missing value?")

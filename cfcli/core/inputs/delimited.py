@@ -161,6 +161,10 @@ class Delimited(Text):
         for magic, what in FOREIGN.items():
             if start.startswith(magic):
                 raise InputError(f"{self.where}: is {what}")
+        if start[257:262] == b"ustar":
+            raise InputError(
+                f"{self.where}: is a tar archive; unpack it with 'tar -xf' and give the file in it"
+            )
         text = start.decode("utf-8", "replace")
         if "\0" in text:
             raise InputError(f"{self.where}: holds NUL bytes, so it is not a text")

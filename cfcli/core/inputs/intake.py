@@ -18,11 +18,10 @@ from cfcli.core.inputs.checks import OTHER_UNIT, PROBLEMS, Checks
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.streams import SourceRecord
 from cfcli.core.inputs.tables import Rows
-from cfcli.core.inputs.times import KIND, PLAIN, Value
+from cfcli.core.inputs.times import KIND, LONG_AGO, PLAIN, Value
 
 REJECTS = "rejects.csv"
 SHOWN = 200  # characters of a bad row that are kept
-LONG_AGO = datetime(1980, 1, 1)  # nobody kept ratings with times before
 ENOUGH = 10_000  # bad rows more than are allowed, after which reading ends
 
 
@@ -77,6 +76,7 @@ class Intake:
         no_time: how many ratings have no readable time; all, where no input has a column of times.
         past: how many are dated before 1980.
         future: how many are dated after tomorrow.
+        newest: the newest time; None where there is none.
         notes: what the user should know about the form of the inputs, one sentence each.
     """
 
@@ -94,6 +94,7 @@ class Intake:
     no_time: int = 0
     past: int = 0
     future: int = 0
+    newest: datetime | None = None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -237,13 +238,13 @@ class Intake:
             notes.append(
                 f"{self.no_time:,} ratings have no readable time; they count as the oldest"
             )
-        if self.past:
+        if self.past and self.newest and self.newest >= LONG_AGO:
             notes.append(
                 f"{self.past:,} ratings are dated before 1980; numbers are read as time since 1970"
             )
         if self.future:
             notes.append(f"{self.future:,} ratings are dated after tomorrow")
-        return notes + self.times.notes()
+        return notes + self.times.notes(self.newest)
 
     def _remember_times(
         self, rows: Rows, mark: pl.Series, kept: NDArray[np.int64], column: str, where: str
@@ -264,8 +265,10 @@ class Intake:
         oldest, newest = times.min(), times.max()
         if isinstance(oldest, datetime) and oldest < LONG_AGO:
             self.past += int((times < LONG_AGO).sum())
-        if isinstance(newest, datetime) and newest > soon:
-            self.future += int((times > soon).sum())
+        if isinstance(newest, datetime):
+            self.newest = max(newest, self.newest or newest)
+            if newest > soon:
+                self.future += int((times > soon).sum())
 
     def _explain(
         self, rows: Rows, k: int, problem: int, columns: dict[str, str], where: str
@@ -306,11 +309,17 @@ class Intake:
         rest = ""
         if more:
             rest = f" (+{more:,} more rows)" if is_all else f" (+{more:,} and more rows)"
-        hint = "--max-bad-rows"
-        first = self.first_reject
-        if first.reason == "not a number" and re.match(r"'-?\d+,\d+'", first.detail):
-            hint = "--decimal-comma and --max-bad-rows"
-        raise InputError(f"{_sentence(first)}{rest}; see {hint}")
+        raise InputError(f"{_sentence(self.first_reject)}{rest}; {self._hint(self.first_reject)}")
+
+    def _hint(self, first: Reject) -> str:
+        is_no_number = first.reason == "not a number"
+        if is_no_number and re.match(r"'-?\d+,\d+'", first.detail):
+            return "see --decimal-comma" + (" and --max-bad-rows" if self.scratch else "")
+        if is_no_number and self.config.no_header and first.line == 1 + self.config.skip_lines:
+            return "if this line names the columns, leave out --no-header"
+        if not self.rows:
+            return "no row is a rating, so change the file, or name its form and columns by flags"
+        return "see --max-bad-rows" if self.scratch else "change the row, or leave it out"
 
 
 def _sentence(reject: Reject) -> str:

@@ -19,15 +19,20 @@ from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.lines import Lines, decoded, line_blocks, read_start
-from cfcli.core.inputs.roles import ALIASES, key_of
+from cfcli.core.inputs.roles import ALIASES, RATING_ROLES, key_of
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
 from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Text, Types
 
 BLOCK = 16 << 20  # bytes of lines that are parsed at once
 PIECE = 4 << 20  # and one by one
-FIRST_ROWS = 1000  # whose keys are the columns
+FIRST_ROWS = 1000  # of an array, whose keys are the columns
 ROWS_AT_ONCE = 1 << 15  # of an array
+ROLES = (*RATING_ROLES, "time")
+LATE = (
+    "the key {} comes only after the first rows and is left out; give it to the first row, too, where "
+    "it may be null"
+)
 UNREADABLE = "not an object of values"
 BLANKS = re.compile(r"[ \t\r\n]*")
 
@@ -101,7 +106,7 @@ class JsonLines(Text):
         self._start = start
         whole = start.data.rpartition(b"\n")[0] or start.data
         text = whole.decode("utf-8", "replace")
-        first = list(islice(_records_of_lines(text, start.first), FIRST_ROWS))
+        first = list(_records_of_lines(text, start.first))
         self.names = _keys(first)
         if not self.names:
             why = first[0].why if first else "is empty"
@@ -117,7 +122,7 @@ class JsonLines(Text):
             InputError: it is no text.
         """
         for data, line in line_blocks(self._opened, self._start, quoted=False, size=PIECE):
-            yield from self._exact(data, line, names)
+            yield from self._exact(data, line, names, are_all=len(names) == len(self.names))
 
     def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
         """The rows, in blocks of about :data:`BLOCK` bytes.
@@ -129,12 +134,19 @@ class JsonLines(Text):
         Raises:
             InputError: it is no text.
         """
+        late = _late_keys(types, self._start.data)
         for data, line in line_blocks(self._opened, self._start, quoted=False, size=BLOCK):
+            for key in late:
+                if key in data:
+                    self.notes.append(f"{self.where}: {LATE.format(key.decode())}")
+                    late = []
             yield Block(_at_once(data, types), partial(self._exact, data, line, list(types)))
 
-    def _exact(self, data: bytes, line: int, names: Sequence[str]) -> Iterator[Rows]:
+    def _exact(
+        self, data: bytes, line: int, names: Sequence[str], *, are_all: bool = False
+    ) -> Iterator[Rows]:
         records = _records_of_lines(decoded(data, self.where, line), line)
-        return _rows(records, names)
+        return _rows(records, names, are_all)
 
 
 class JsonArray(Text):
@@ -152,7 +164,8 @@ class JsonArray(Text):
         self.where = where
         self.notes: list[str] = []
         self._text = text
-        self.names = _keys(list(islice(self._records(), FIRST_ROWS)))
+        self._first = list(islice(self._records(), FIRST_ROWS))
+        self.names = _keys(self._first)
         if not self.names:
             raise InputError(f"{where}: is a JSON array without objects; it needs one for each row")
 
@@ -165,7 +178,19 @@ class JsonArray(Text):
         Raises:
             InputError: the array is damaged.
         """
-        return _rows(self._records(), names)
+        return _rows(self._records(), names, len(names) == len(self.names))
+
+    def blocks(self, types: Types, guesses: Types) -> Iterator[Block]:
+        """The rows as :meth:`rows` gives them.
+
+        Args:
+            types: the columns to read.
+            guesses: not used.
+        """
+        for key in _late_keys(types, "".join(record.text for record in self._first).encode()):
+            if key.decode() in self._text:
+                self.notes.append(f"{self.where}: {LATE.format(key.decode())}")
+        return super().blocks(types, guesses)
 
     def _records(self) -> Iterator[Record]:
         """The elements, one by one: the array as a whole would take many times its size."""
@@ -263,15 +288,24 @@ def _keys(records: Sequence[Record]) -> list[str]:
     return list(keys)
 
 
-def _rows(records: Iterator[Record], names: Sequence[str]) -> Iterator[Rows]:
-    """The rows of records, null where an object lacks a key."""
+def _late_keys(types: Types, start: bytes) -> list[bytes]:
+    """Keys that may be times, where none is in the first rows, to look for in the others."""
+    keys = [f'"{name}"'.encode() for name in ALIASES["time"]]
+    return [key for key in keys if key not in start and len(types) == len(RATING_ROLES)]
+
+
+def _rows(records: Iterator[Record], names: Sequence[str], are_all: bool) -> Iterator[Rows]:
+    """The rows of records, null where an object lacks a key. Where all columns are read, lists and
+    objects in those without a role are texts of JSON."""
+    roles = {alias for role in ROLES for alias in ALIASES[role]}
+    nested = [name for name in names if are_all and key_of(name) not in roles]
     schema = dict.fromkeys(names, pl.String)
     while some := list(islice(records, ROWS_AT_ONCE)):
         good: list[Record] = []
         values: list[list[str | None]] = []
         malformed: list[Malformed] = []
         for record in some:
-            found = _cells(record, names)
+            found = _cells(record, names, nested)
             if isinstance(found, Malformed):
                 malformed.append(found)
             else:
@@ -287,7 +321,9 @@ def _text_of(records: list[Record]) -> Callable[[int], str]:
     return lambda row: records[row].text
 
 
-def _cells(record: Record, names: Sequence[str]) -> list[str | None] | Malformed:
+def _cells(
+    record: Record, names: Sequence[str], nested: Sequence[str]
+) -> list[str | None] | Malformed:
     if record.value is None:
         return Malformed(record.line, "", UNREADABLE, record.why, record.text)
     cells = []
@@ -297,6 +333,8 @@ def _cells(record: Record, names: Sequence[str]) -> list[str | None] | Malformed
             value = "true" if value else "false"
         if isinstance(value, list) and key_of(name) in ALIASES["genres"]:
             value = "|".join(map(str, value))
+        if isinstance(value, dict | list) and name in nested:
+            value = json.dumps(json.loads(record.text)[name], ensure_ascii=False)
         if isinstance(value, dict | list):
             what = "a list" if isinstance(value, list) else "an object"
             detail = f"is {what}; it must be a single value"

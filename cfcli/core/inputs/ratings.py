@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import polars as pl
 
 from cfcli.core.config.prepare import TIME_UNITS, PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.delimited import Delimited
 from cfcli.core.inputs.foreign import refuse_unknown_matrix
 from cfcli.core.inputs.formats import open_table
 from cfcli.core.inputs.intake import Intake
@@ -129,7 +130,8 @@ def detect_layout(
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
     refuse_unknown_matrix(table.names, table.where, intake.config)
-    columns = find_columns(table.names, intake.form, table.where)
+    is_text = isinstance(table, Delimited)
+    columns = find_columns(table.names, intake.form, table.where, is_text=is_text)
     intake.columns = intake.columns or _lasting(columns)
     for role, kind in zip(columns, table.types(list(columns.values())).values(), strict=True):
         refuse_type(kind, role, columns[role], table.where)
@@ -196,8 +198,13 @@ def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
         is_good |= kind in (pl.Date, pl.Datetime)
     if not is_good:
         what = "a number" if role == "rating" else "a whole number"
+        hint = ""
+        readers = {".parquet": "read_parquet", ".arrow": "read_ipc", ".feather": "read_ipc"}
+        if kind.is_float() and (reader := readers.get(PurePath(where).suffix)):
+            code = f"pl.{reader}('FILE').cast({{{name!r}: pl.Int64}}).write_parquet('NEW')"
+            hint = f': python -c "import polars as pl; {code}"'
         raise InputError(
-            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}"
+            f"{where}: column '{name}' ({role}) is of type {kind}; make it text or {what}{hint}"
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.roles import RATING_ROLES, has_roles
+from cfcli.core.inputs.roles import RATING_ROLES, has_roles, with_role
 from cfcli.core.inputs.tables import Layout
 
 BLANKS = " "  # one or more of them
@@ -57,6 +57,15 @@ def sniff(
             found.append(layout_of(separator, names))
     if not found and not named and are_cut_by_blanks(lines, roles):
         found.append(Layout(BLANKS, split(lines, BLANKS)[0], is_quoted(BLANKS)))
+    if not found and (why := _why_no_table(lines, roles)):
+        raise InputError(f"{where}: {why} in: {lines[0][:80]}")
+    if not found and not named:  # the rows have other numbers of fields, which is said of them
+        headers = [layout_of(one, (split(lines, one) or [[]])[0]) for one in DETECTED]
+        found = [
+            layout
+            for layout in headers
+            if len(layout.names) > 1 and any(with_role(layout.names, role) for role in roles)
+        ]
     if len(found) > 1:
         fitting = [layout for layout in found if has_roles(layout.names, roles)]
         found = fitting if len(fitting) == 1 else found
@@ -71,12 +80,15 @@ def sniff(
             f"{lines[0][:40]!r}, so it cannot hold column names"
         )
     if not found:
-        raise InputError(f"{where}: {_why_no_table(lines, roles)} in: {lines[0][:80]}")
+        raise InputError(
+            f"{where}: no separator found (comma, tab, '::', ';', '|' or blanks) in: {lines[0][:80]} "
+            "(lines above the column names are left out with --skip-lines)"
+        )
     return found[0]
 
 
 def _why_no_table(lines: Sequence[str], roles: Sequence[str]) -> str:
-    """What is wrong with lines that no separator cuts into a table."""
+    """What is wrong with lines that no separator cuts into a table; empty where it is not known."""
     for separator in (*DETECTED, BLANKS):
         names, *rows = split(lines, separator) or [[]]
         are_names = has_roles([name.strip('"') for name in names], roles)
@@ -90,12 +102,7 @@ def _why_no_table(lines: Sequence[str], roles: Sequence[str]) -> str:
                 f"lines have one field more than the {len(names)} names (R's names of rows? write "
                 "them with row.names = FALSE)"
             )
-        if fields == len(names):
-            return f"only {fields} columns, by {separator!r}, for {', '.join(roles)}"
-    return (
-        "no separator found (comma, tab, '::', ';', '|' or blanks; lines above the column names "
-        "are left out with --skip-lines)"
-    )
+    return ""
 
 
 def layout_of(separator: str, names: list[str]) -> Layout:

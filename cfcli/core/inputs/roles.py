@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,11 @@ ALIASES = {  # as key_of() writes them
     "time": ("timestamp", "time", "datetime", "date"),
     "title": ("title", "name", "booktitle", "book-title", "movietitle", "itemname"),
     "genres": ("genres",),
+}
+LIKELY = {  # that are proposed alone, as they may also be beside one of these
+    "user": ("reviewerid", "customerid", "memberid", "playerid"),
+    "item": ("asin", "isbn", "articleid", "businessid", "animeid"),
+    "rating": ("overall", "starrating"),
 }
 RATING_ROLES = ("user", "item", "rating")  # that every table of ratings has
 SHOWN = 20  # names of columns in a message
@@ -62,7 +68,10 @@ class Form(NamedTuple):
             ConfigError: the column that a flag names is not there.
         """
         if wanted := self.asked(role):
-            return [known_key(wanted, names, f"{where}: --{role}-col")]
+            try:
+                return [known_key(wanted, names, f"{where}: --{role}-col", "column")]
+            except ConfigError as error:
+                raise ConfigError(f"{error}; the columns are {_shown(names)}") from None
         own = self.own.get(role)
         return [own] if own and own in names else with_role(names, role)
 
@@ -111,13 +120,16 @@ class Form(NamedTuple):
         return [*names, *numbered(width)[len(names) :]][:width]
 
 
-def find_columns(names: Sequence[str], form: Form, where: str) -> dict[str, str]:
+def find_columns(
+    names: Sequence[str], form: Form, where: str, *, is_text: bool = True
+) -> dict[str, str]:
     """Which column of a table of ratings plays which role.
 
     Args:
         names: of all columns, each once.
         form: names columns that are not called by an alias.
         where: name of the input, for messages.
+        is_text: whether it may have a header, or none.
 
     Returns:
         The name of the column by role: ``user``, ``item``, ``rating`` and perhaps ``time``.
@@ -136,8 +148,17 @@ def find_columns(names: Sequence[str], form: Form, where: str) -> dict[str, str]
             )
         if hits:
             found[role] = hits[0]
-        elif role in RATING_ROLES:
-            raise InputError(_missing(names, role, where))
+    missing = [role for role in RATING_ROLES if role not in found]
+    if missing:
+        hint = ""
+        if is_text and form.config.no_header:
+            hint = " (flags that choose by place have to name all columns)"
+        elif is_text:
+            hint = (
+                " (the first line must hold the column names, else see --no-header; "
+                "lines above it are left out with --skip-lines)"
+            )
+        raise InputError(f"{where}: {_missing(names, missing)}{hint}")
     roles: dict[str, str] = {}
     for role, name in found.items():
         if name in roles:
@@ -211,15 +232,23 @@ def key_of(name: str) -> str:
     return re.sub(r"[\s_]", "", name).casefold()
 
 
-def _missing(names: Sequence[str], role: str, where: str) -> str:
-    hint = ""
-    for name in names:
-        if difflib.get_close_matches(key_of(name), ALIASES[role], n=1, cutoff=SIMILAR):
-            hint = f"is it '{name}'? "
-            break
-    shown = ", ".join(repr(name[:40]) for name in names[:SHOWN])
-    return (
-        f"{where}: no column for the {role} among {shown}; {hint}name it with --{role}-col "
-        "(the first line must hold the column names, else see --no-header; "
-        "lines above it are left out with --skip-lines)"
-    )
+def _missing(names: Sequence[str], roles: Sequence[str]) -> str:
+    """What is said of roles without a column, with flags for those that can be guessed."""
+    likely = {role: name for role in roles for name in reversed(names) if _may_be(name, role)}
+    flags = " ".join(f"--{role}-col {shlex.quote(name)}" for role, name in likely.items())
+    text = f"no column for the {roles[0]} among {_shown(names)}; "
+    if roles[0] not in likely:
+        return f"{text}name it with --{roles[0]}-col"
+    if len(likely) == 1:
+        return f"{text}is it '{likely[roles[0]]}'? name it with {flags}"
+    return f"{text}name it and others with flags such as {flags}"
+
+
+def _may_be(name: str, role: str) -> bool:
+    key = key_of(name)
+    close = difflib.get_close_matches(key, ALIASES[role], n=1, cutoff=SIMILAR)
+    return key in LIKELY[role] or bool(close)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:40]) for name in names[:SHOWN])

@@ -103,11 +103,11 @@ class Opened:
                 self._stream = _buffered(chain([start], pieces(self._stream)))
         return start
 
-    def read(self, n: int) -> bytes:
+    def read(self, n: int = -1) -> bytes:
         """The next bytes.
 
         Args:
-            n: how many, fewer only at the end.
+            n: how many, fewer only at the end; -1 for all.
         """
         with self._errors():
             return self._count(bytes(self._stream.read(n)))

@@ -194,5 +194,6 @@ def whole_rows(table: Table, names: Sequence[str]) -> Iterator[Rows]:
     """
     for rows in table.rows(names):
         for bad in rows.malformed:
-            raise InputError(f"{table.where}:{bad.line}: {bad.detail}")
+            column = f"column '{bad.column}': " if bad.column else ""
+            raise InputError(f"{table.where}:{bad.line}: {column}{bad.detail}")
         yield rows

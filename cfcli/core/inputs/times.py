@@ -23,6 +23,7 @@ from cfcli.core.errors import ConfigError
 
 # No value, in lower case; databases write \N.
 NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?", r"\n")
+LONG_AGO = datetime(1980, 1, 1)  # nobody kept ratings with times before
 KIND = pl.Datetime("us")
 
 # What the mark of a row says. Rows without one have one reading, or no time at all.
@@ -277,8 +278,12 @@ class Times:
             return value, f"'{value.text}' does not fit --time-format {self._form}"
         return value, f"'{value.text}' cannot be read as a time"
 
-    def notes(self) -> list[str]:
-        """How times were read, where that is not plain; one sentence each."""
+    def notes(self, newest: datetime | None) -> list[str]:
+        """How times were read, where that is not plain; one sentence each.
+
+        Args:
+            newest: of all times; None where there are none.
+        """
         notes = []
         if EITHER in self.firsts and self._order == EITHER:
             notes.append(
@@ -290,6 +295,11 @@ class Times:
             notes.append(f"dates such as '{self.firsts[self._order].text}' are read {order}")
         if self._are_dates:
             notes.append(f"times such as {self.firsts[DIGITS].text} are read as dates")
+        elif self.unit == "seconds" and not self._named_unit and newest and newest < LONG_AGO:
+            notes.append(
+                "times are read as seconds since 1970, and all lie before 1980; if they count days "
+                "or rows, put dates such as 2024-01-31 in their place; --time-format names a unit"
+            )
         elif self.unit not in (None, "seconds"):
             notes.append(f"times are read as {self.unit} since 1970")
         return notes

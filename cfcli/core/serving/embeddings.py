@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.data.unknown import UnknownIds
-from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import outputs
@@ -251,8 +251,9 @@ def alignment(run: Run, path: Path, note: Callable[[str], object] | None = None)
 
     Raises:
         ConfigError: the model is no MF, or the dimensions differ.
-        InputError: the file or a column does not exist, values are missing, or no item is in both.
+        InputError: the file is no Parquet, a column does not exist, values are missing, or no item is in both.
         ArtifactError: the file is damaged.
+        MachineError: there is no such file, or it cannot be read.
     """
     if not KINDS[run.info.model].has_linear_space:
         raise ConfigError(
@@ -298,16 +299,14 @@ def _read_vectors(path: Path, name: str) -> pl.DataFrame:
     )
     try:
         with publishing.machine_errors(path), path.open("rb") as stream:
+            if not stream.peek().startswith(b"PAR1"):
+                raise InputError(f"{path}: is no Parquet file; {wants}")
             # Without threads: Arrow's may still run, and abort the process, when an error ends it.
             data = pq.ParquetFile(stream, page_checksum_verification=True).read(use_threads=False)
             data.validate(full=True)
             frame = pl.DataFrame(
                 {c: pl.from_arrow(data.column(c)) for c in dict.fromkeys(data.column_names)}
             )
-    except MachineError as error:
-        if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError):
-            raise InputError(f"{path}: {error.__cause__.strerror}; {wants}") from None
-        raise
     except (
         pa.ArrowException,
         pl.exceptions.PolarsError,

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,6 +150,33 @@ def test_a_given_side_stays_the_given_one_even_when_nothing_is_left_of_it(tmp_pa
     assert (dataset.info.train, dataset.info.val, dataset.info.test) == (60, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("last", "usual", "note"),
+    [
+        ("3566", lambda k: k % 5 + 1, "1 of 3,001, such as 3566"),
+        ("-999", lambda k: k % 5 + 1, "1 of 3,001, such as -999"),
+        (
+            "1e6",
+            lambda k: k + 1,
+            "1 of 3,001, such as 1e+06",
+        ),  # more different ones than are counted
+        ("10", lambda k: k % 5 + 1, ""),
+        ("30", lambda k: 1 + 29 * (k % 100 == 0), ""),  # no exception
+        ("9000", lambda k: k + 1, ""),
+    ],
+)
+def test_a_rating_far_from_all_others_is_told(
+    tmp_path: Path, last: str, usual: Callable[[int], int], note: str
+) -> None:
+    ratings = [str(usual(k)) for k in range(3000)]
+    rows = [f"{k // 60},{k % 60},{rating}\n" for k, rating in enumerate([*ratings, last])]
+    data = source("user,item,rating\n" + "".join(rows))
+    _, notes = preparation.prepare([data], tmp_path / "d", PrepareConfig())
+    assert [text.partition(": ")[2].partition(";")[0] for text in notes] == [note][: bool(note)]
+    limits = PrepareConfig(rating_range=(-1e9, 1e9))
+    assert preparation.prepare([data], tmp_path / "limited", limits)[1] == []
+
+
 def test_filters(tmp_path: Path) -> None:
     # Item c has one rating; without it user 3 has one, without whom item b has two.
     data = "user,item,rating\n1,a,1\n1,b,2\n2,a,3\n2,b,4\n3,b,5\n3,c,1\n4,a,2\n4,b,3\n"
@@ -163,6 +191,10 @@ def test_filters(tmp_path: Path) -> None:
     assert since.info.ratings == 1
     zoned = prepare(TIMED, tmp_path / "7", since="1970-01-01T02:00:50+02:00", **keep)  # inclusive
     assert all_rows(zoned) == [("1", "1", 1.0), ("1", "2", 5.0), ("2", "1", 4.0)]
+    with pytest.raises(
+        InputError, match="none of 3 ratings is of 2018-01-01 or later, as the newest"
+    ):
+        prepare(TIMED, tmp_path / "9", since="2018-01-01", **keep)
     with pytest.raises(InputError, match="--since needs a column of times"):
         prepare(data, tmp_path / "5", since="2020-01-01", **keep)
     with pytest.raises(ConfigError, match="'soon' is not a date"):
@@ -201,7 +233,7 @@ def test_titles_join_by_exact_id(tmp_path: Path) -> None:
     assert dataset.items.select("item", "title", "genres").rows() == [
         ("007", None, None), ("7", "Seven", "Drama"), ("8", None, None),
     ]  # fmt: skip
-    assert notes[0] == (
+    assert notes[-1] == (
         "2 of 3 items have no title in m.csv, such as '007' (there it is '7': leading zeros?)"
     )
 

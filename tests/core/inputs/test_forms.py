@@ -186,6 +186,28 @@ def test_bad_rows_of_json_lines(line: str, column: str, detail: str) -> None:
     assert refusal(data).startswith(f"r.txt:3: {named}{found.detail[:20]}")
 
 
+@pytest.mark.parametrize("is_array", [False, True])
+def test_a_key_of_times_that_comes_late_is_told(is_array: bool) -> None:
+    lines = [f'{{"user": "timestamp", "item": {k}, "rating": 3' for k in range(3000)]
+    lines = [line + (', "date": "2020-01-31"' if k >= 2000 else "") for k, line in enumerate(lines)]
+    text = "[" + "},".join(lines) + "}]" if is_array else "}\n".join(lines) + "}\n"
+    notes = read(text).intake.notes
+    assert len(notes) == 1
+    assert 'the key "date" comes only after the first rows and is left out' in notes[0]
+    known = read(text.replace("3", '3, "date": null', 1))
+    assert known.intake.notes == []
+    assert known.frame["timestamp"].count() == 1000
+
+
+def test_values_that_are_no_single_ones_are_kept_where_they_are_not_needed() -> None:
+    data = b'{"user": "1", "item": 2, "tags": ["\xc3\xa4", 1], "x": {"y": 2.5}}\n'
+    for text in (data, b"[" + data + b"]"):
+        frame = pl.concat([part.frame for part in read_pairs(source(text))])
+        assert frame.rows() == [("1", "2", '["ä", 1]', '{"y": 2.5}')]
+    with pytest.raises(InputError, match="1: column 'item': is a list; it must be a single value"):
+        list(read_pairs(source(b'{"user": "1", "item": [2]}\n')))
+
+
 def test_a_missing_time_is_no_bad_row() -> None:
     found = read(f'{GOOD}\n{{"user": 1, "item": 3, "rating": 3}}\n')
     assert found.frame["timestamp"].is_null().to_list() == [False, True]

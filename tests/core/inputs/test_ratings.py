@@ -175,10 +175,16 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
         (b"user,item,rating\r1,2,3\r", "CR line endings"),
         (b"just one column\nof text\n", "no separator found"),
-        (b"userId,movieId\n1,2\n", "only 2 columns, by ',', for user, item, rating in: userId"),
         (b'"user", "item", "rating"\n1, "a, b", 3\n', "blanks stand between ',' and quotes"),
         (b'"user","item","rating"\n"1",7,8,3\n"2",7,9,4\n', "one field more than the 3 names"),
         (b'"user" "item" "rating"\n"1" 7 8 3\n"2" 7 9 4\n', "one field more than the 3 names"),
+        (b"\0" * 257 + b"ustar\0" + b"00" * 200, "is a tar archive; unpack it with 'tar -xf'"),
+        (
+            b"reviewerID,asin,overall\n1,2,3\n",
+            "flags such as --user-col reviewerID --item-col asin --rating-col overall (the first line",
+        ),
+        (b"user,item\n1,2\n", "no column for the rating among 'user', 'item'; name it with"),
+        (b'{"user": 1, "item": 2, "stern": 3}\n', "'item', 'stern'; name it with --rating-col"),
         (gzip.compress(CSV, mtime=0)[:-5], "damaged or cut off"),
         (b"PAR1 and no more", "damaged Parquet"),
     ],
@@ -191,11 +197,54 @@ def test_what_cannot_be_ratings_is_refused_in_one_line(data: bytes, message: str
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "flags", "message"),
+    [
+        (
+            b"user,item,rating\n1,2,3,\n1,3,4,\n",
+            {},
+            "2: column 'rating': expected 3 fields, found 4",
+        ),
+        (b"user;item;rating\n1;2\n1;3\n", {}, "2: column 'rating': expected 3 fields, found 2"),
+        (b"user,item,rating\n1,2,good\n", {}, "'good' is not a number; no row is a rating"),
+        (
+            CSV,
+            {"no_header": True},
+            "1: column 'rating': 'rating' is not a number; if this line names",
+        ),
+    ],
+)
+def test_no_row_that_is_good_has_a_cause_other_than_bad_rows(
+    data: bytes, flags: dict[str, bool], message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        read(data, **flags)
+    assert message in str(error.value)
+    assert "see --max-bad-rows" not in str(error.value)
+
+
+def test_only_prepare_has_a_flag_for_bad_rows() -> None:
+    data = Source("r.csv", lambda: io.BytesIO(b"user,item,rating\n1,2,3\n1,3,x\n"))
+    with pytest.raises(InputError, match=r"'x' is not a number; change the row, or leave it out$"):
+        ratings.read([data], Form())
+
+
+def test_places_name_all_columns() -> None:
+    flags = {"no_header": True, "user_col": "column_1", "item_col": "column_0"}
+    with pytest.raises(InputError, match=r"--rating-col \(flags that choose by place have to"):
+        read(b"7,1,3\n", **flags)
+    assert rows(read(b"7,1,3\n", **flags, rating_col="column_2")) == [("1", "7", 3.0)]
+
+
 def test_a_column_by_name_and_one_that_is_not_there() -> None:
     found = read(b"person,what,rating\n1,2,3\n", user_col="person", item_col="what")
     assert found.columns == {"user": "person", "item": "what", "rating": "rating"}
     with pytest.raises(InputError, match="'person' cannot be both the user and the item"):
         read(b"person,what,rating\n1,2,3\n", user_col="person", item_col="person")
+    with pytest.raises(
+        ConfigError, match="unknown column 'x'; the columns are 'person', 'item', 'r"
+    ):
+        read(b"person,item,rating\n1,2,3\n", user_col="x")
     with pytest.raises(ConfigError, match="did you mean 'person'"):
         read(b"person,item,rating\n1,2,3\n", user_col="persom")
 

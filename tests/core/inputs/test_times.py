@@ -123,7 +123,8 @@ def test_the_same_days_in_all_forms(instants: list[datetime]) -> None:
          "1 dates, such as '03/04/2020', have two readings and are left out"),
         (["2020-02-30", "2020-02-29"], [None, "2020-02-29"], "1 ratings have no readable time"),
         (["5", "2000", "1950"], ["1970-01-01 00:00:05", "1970-01-01 00:33:20",
-          "1970-01-01 00:32:30"], "3 ratings are dated before 1980"),
+          "1970-01-01 00:32:30"], "read as seconds since 1970, and all lie before 1980"),
+         (["43831", "44196.5"], ["1970-01-01 12:10:31", "1970-01-01 12:16:36.5"], "days or rows, put dates"),
         (["", "NA", "Jan 1, 2020", "2020-01-01"], [None, None, None, "2020-01-01"], "3 ratings"),
     ],
 )  # fmt: skip
@@ -132,6 +133,12 @@ def test_texts(texts: list[str], expected: list[str | None], note: str) -> None:
     assert found == [text and datetime.fromisoformat(text) for text in expected]
     assert note in " ".join(notes)
     assert bool(note) == bool(notes)
+
+
+def test_seconds_of_1970_are_no_surprise_where_they_are_asked_for() -> None:
+    assert read(["43831"], time_format="s") == ([datetime(1970, 1, 1, 12, 10, 31)], [])
+    [note] = read(["43831", "1262304000"])[1]
+    assert note.startswith("1 ratings are dated before 1980")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +173,11 @@ def test_a_named_form(form: str, texts: list[str], tmp_path: Path) -> None:
         pq.write_table(pa.table(columns), path)
         frame, _ = ratings.read([Source.of(path)], Form(PrepareConfig(time_format=form)))
         assert frame["timestamp"].to_list() == expected
+
+
+@pytest.mark.parametrize(("given", "form"), [("iso", "ISO"), ("Ms", "ms"), ("%M", "%M")])
+def test_names_of_forms_have_any_case(given: str, form: str) -> None:
+    assert PrepareConfig(time_format=given).time_format == form
 
 
 def test_a_named_unit_is_that_of_each_value() -> None:

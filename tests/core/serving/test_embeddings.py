@@ -11,7 +11,7 @@ from fake_run import make_run
 from planted import checkerboard, dataset
 from planted import run as train
 
-from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
 from cfcli.core.runs.run import Run
 from cfcli.core.serving import embeddings
 
@@ -344,7 +344,9 @@ def test_what_cannot_be_aligned_with_is_refused(trained: dict[str, Run], tmp_pat
         assert "\n" not in str(caught.value)
         assert not out.exists()
 
-    refused(InputError, "No such file")
+    refused(MachineError, "No such file")
+    bad.write_bytes(b"movieId,column_0\n1,0.5\n")
+    refused(InputError, "bad.parquet: is no Parquet file; --align-to takes a Parquet export")
     bad.write_bytes(b"PAR1 nothing of it PAR1")
     refused(ArtifactError, "bad.parquet: damaged")
     whole = embeddings.export(run, tmp_path / "whole.parquet")[0].read_bytes()
