@@ -139,6 +139,21 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     )
 
 
+def test_a_training_without_liked_validation_rows_warns_of_nothing(tmp_path: Path) -> None:
+    head, *lines = write_ratings(tmp_path / "all.csv").read_text().splitlines()
+    # A single 9 stretches the scale, and 7 or more is liked.
+    for name, rows in (
+        ("r.csv", [lines[k] for k in range(len(lines)) if k % 7] + ["1,99,9,1"]),
+        ("val.csv", lines[::7]),
+    ):
+        (tmp_path / name).write_text("\n".join([head, *rows]) + "\n")
+    run_cfcli("prepare", "r.csv", "--val-file", "val.csv", cwd=tmp_path)
+    args = ("train", "--epochs", "2", "--no-plots", "--out")
+    done = run_cfcli(*args, "one", cwd=tmp_path)
+    assert "settings chosen by all validation rows, as none of them is liked" in done.stderr
+    assert run_cfcli(*args, "two", "-q", cwd=tmp_path).stderr == ""
+
+
 def test_a_run_without_an_interest_model_says_so(project: Path) -> None:
     done = run_cfcli(
         "train", "--epochs", "2", "--no-interest", "--json", "--out", "plain", cwd=project

@@ -40,11 +40,16 @@ def rows(by_choice: bool) -> pl.DataFrame:
 
 
 def fit(
-    by_choice: bool, held: float = 0.2, *, refit: bool = True, until: float | None = None
+    by_choice: bool,
+    held: float = 0.2,
+    *,
+    refit: bool = True,
+    until: float | None = None,
+    liked_from: float = 4.0,
 ) -> interest.FittedInterest:
     train, val = planted.halves(rows(by_choice), held)
     sides = {"train": train, "val": val}
-    return interest.fit(sides, SHAPE, predictor(), 4.0, 0, refit=refit, until=until)
+    return interest.fit(sides, SHAPE, predictor(), liked_from, 0, refit=refit, until=until)
 
 
 def test_choices_and_ratings_are_weighed_against_each_other() -> None:
@@ -105,6 +110,14 @@ def test_without_validation_rows_settings_are_fixed() -> None:
     found = interest.fit({"train": none, "val": none.clear()}, SHAPE, predictor(), 4.0, 0)
     assert found.val is None
     assert found.weights == interest.Weights()
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_is_liked_settings_are_chosen_by_all_rows() -> None:
+    found = fit(by_choice=True, liked_from=6.0)
+    assert found.val is not None
+    assert np.isnan(found.val.ndcg)
+    assert found.weights != Weights()
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
