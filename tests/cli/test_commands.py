@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -137,6 +138,23 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
         1,
         3,
     )
+
+
+def test_two_rows_of_one_user_give_no_verdict(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("userId,movieId,rating\n1,1,4.5\n1,2,1\n")
+    args = (
+        "evaluate",
+        "base",
+        "--ratings",
+        tmp_path / "few.csv",
+        "--include-trained",
+        "--no-plots",
+    )
+    shown = run_cfcli(*args, cwd=project).stdout
+    assert re.search(r"MSE against damped biases: [+-]\d\.\d+ \(too few users to tell\)\n", shown)
+    assert re.search(r"nDCG liked, less .*: [+-]\d\.\d+ \(too few users to tell\)\n", shown)
+    found = json.loads(run_cfcli(*args, "--json", cwd=project).stdout)["mse_difference_to_bias"]
+    assert (found["low"], found["high"]) == (None, None)
 
 
 def test_a_training_without_liked_validation_rows_warns_of_nothing(tmp_path: Path) -> None:
