@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, safe
+from cfcli.cli.console import Out, add_ids, safe
 from cfcli.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def similar(
     blocks = []
     for item in items:
         query = loaded.items.row(item, named=True)
-        label = query.get("title") or query[name]
+        label = query[name]
+        if query.get("title"):
+            label = f"{query['title']}, {name} {label}"
         if query["n_ratings"] < FEW:
             console.note(
                 f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
@@ -122,9 +124,12 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
     if hits.height > 1:
         exact = hits["exact"].sum()
         why = "the exact title" if exact == 1 else "the one with the most ratings"
-        console.note(f"{hits.height} titles match '{title}'; using {hits['title'][0]}, {why}")
-        for name, n_ratings in hits.head(SHOWN).select("title", "n_ratings").iter_rows():
-            console.say(f"  {safe(name)}, {n_ratings:,} ratings")
+        column = run.info.columns.item
+        ids = run.items[column].gather(hits["item"])
+        names = [f"{name}, {column} {id}" for name, id in zip(hits["title"], ids, strict=True)]
+        console.note(f"{hits.height} titles match '{title}'; using {names[0]}, {why}")
+        for name, n_ratings in zip(names[:SHOWN], hits["n_ratings"], strict=False):
+            console.say(f"  {safe(name)}, ratings: {n_ratings:,}")
         if hits.height > SHOWN:
             console.say(f"  and {hits.height - SHOWN:,} more")
     return int(hits["item"][0])
@@ -136,10 +141,12 @@ def _table(head: str, id_column: str, rows: list[dict[str, Any]]) -> "Table":
 
     table = Table(title=head, title_justify="left")
     titles = bool(rows) and "title" in rows[0]
-    columns = ["rank", "score", id_column, *["title"] * titles, "ratings"]
-    for column in columns:
-        is_text = column in (id_column, "title")
-        table.add_column(safe(column), justify="left" if is_text else "right")
+    for name in ("rank", "score"):
+        table.add_column(name, justify="right")
+    add_ids(table, id_column, [row[id_column] for row in rows])
+    if titles:
+        table.add_column("title", overflow="fold")
+    table.add_column("ratings", justify="right")
     for row in rows:
         cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
         if titles:

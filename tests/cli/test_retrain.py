@@ -7,7 +7,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from shell import run_cfcli, write_ratings
+from shell import on_terminal, run_cfcli, write_ratings
 
 from cfcli.core.retraining.store import Store
 from cfcli.core.storage import manifests
@@ -291,3 +291,9 @@ def test_a_title_cannot_paint_the_log(place: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_names_of_runs_are_shown_whole_on_a_terminal(place: Path) -> None:
+    shown = on_terminal("status", "--store", "models", cwd=place, columns=60)
+    for run in Store(place / "models").runs():
+        assert run.name in shown

@@ -165,10 +165,12 @@ def recommend(
 
     Raises:
         ConfigError: ``ratings`` are given, and the model cannot fold users in; or the run has no
-            interest model, and it is asked for.
+            interest model, and it is asked for; or ``seen`` is given, and nothing is left out.
         InputError: a user or all ``items`` are unknown, or an input cannot be read.
         ArtifactError: the run keeps no record of what users rated.
     """
+    if seen is not None and choice.include_seen:
+        raise ConfigError("--seen leaves out what --include-seen keeps; choose one of them")
     order = Order.of(run, choice.by)
     form = form or run.form()
     notes = []
@@ -286,6 +288,25 @@ def _rated(run: Run, users: NDArray[np.int64]) -> list[Rated]:
     items, weights = pairs["item"].to_numpy(), pairs["weight"].to_numpy()
     parts = [slice(starts[user], starts[user + 1]) for user in users]
     return [Rated(items[part], weights[part]) for part in parts]
+
+
+def known_alone(run: Run, ids: pl.Series) -> tuple[pl.Series, list[str]]:
+    """The users whom the run knows, and notes for a person on those whom it does not.
+
+    Args:
+        run: that knows them.
+        ids: texts, (N,).
+
+    Raises:
+        InputError: it knows none of them.
+    """
+    index = run.ids.user.index(ids)
+    known = ids.filter(index.is_not_null())
+    if not len(known):
+        raise _unknown_users(run, ids)
+    counted = UnknownIds("user", run.ids.user)
+    counted.count(ids, index)
+    return known, counted.notes()
 
 
 def _unknown_users(run: Run, ids: pl.Series) -> InputError:
