@@ -80,9 +80,9 @@ def bench(
 
     if out:
         options.rows_file(str(out))
-    for path in (plot, write_config):
+    for path, suffix in ((plot, ".png"), (write_config, ".toml")):
         if path:
-            targets.check_file(path)
+            targets.check_file(path, suffixes=[suffix])
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 
