@@ -22,7 +22,7 @@ def check_file(
     Args:
         path: that the user named.
         inputs: what the command reads; None for what was not given, ``-`` for stdin.
-        suffixes: of which its name must have one, as its form is not chosen by the name; all do by
+        suffixes: of which its name must have one, as its form is not chosen by the name; any by
             default.
 
     Raises:
