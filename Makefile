@@ -11,14 +11,15 @@ export OMP_NUM_THREADS
 # Shows a command as one would type it, then runs it; make stops at the first that fails.
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
-.PHONY: help demo test soak lint clean
+.PHONY: help demo test test-newest soak lint clean
 
 help:
-	@echo "make demo   install, then train, judge and use models on a real MovieLens sample"
-	@echo "make test   install, then run all tests (PYTEST_ARGS=... is passed on)"
-	@echo "make soak   the fault tests at full length (an hour), and a table of what was tried and lost"
-	@echo "make lint   ruff and mypy"
-	@echo "make clean  remove the environment, the demo and all caches"
+	@echo "make demo        install, then train, judge and use models on a real MovieLens sample"
+	@echo "make test        install, then run all tests (PYTEST_ARGS=... is passed on)"
+	@echo "make test-newest all tests with the newest versions of all packages, in .venv-newest"
+	@echo "make soak        the fault tests at full length (an hour), and a table of what was tried and lost"
+	@echo "make lint        ruff and mypy"
+	@echo "make clean       remove the environment, the demo and all caches"
 
 # Versions come from requirements.lock, so that a new machine gets what was tested.
 .venv/.installed: pyproject.toml requirements.lock
@@ -49,6 +50,14 @@ demo: .venv/.installed
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 $(PYTEST_ARGS)
 
+# pip only warns when a package named alone goes beyond a bound of pyproject.toml.
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet -e '.[demo,dev]'
+	.venv-newest/bin/python -m pip install --quiet --upgrade torch pytorch-lightning
+	.venv-newest/bin/python -m pip list --format=freeze
+	.venv-newest/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
 soak: .venv/.installed
 	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
@@ -58,5 +67,5 @@ lint: .venv/.installed
 	$(BIN)/mypy cfcli
 
 clean:
-	rm -rf .venv $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs
+	rm -rf .venv .venv-newest $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,8 +4,11 @@ import contextlib
 import errno
 import gc
 import os
+import re
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -14,9 +17,10 @@ import typer
 from typer.core import TyperGroup
 
 import cfcli
-from cfcli.core.errors import CfcliError, refuse_few_addresses
+from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
 ADDRESSES = 1 << 30  # bytes
+THREADS = 12  # at most, beside four for each processor, as counted in all commands
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, "
@@ -42,6 +46,7 @@ COMMANDS = {
     "rollback": "Keep a model up to date",
     "status": "Keep a model up to date",
     "verify": "Keep a model up to date",
+    "doctor": "Keep a model up to date",
 }
 
 
@@ -88,9 +93,15 @@ class Group(TyperGroup):
             context = getattr(error, "ctx", None)
             command = getattr(context, "command_path", "cfcli")
             message = error.format_message().rstrip(".")
+            if re.search(r"option: -\d", message):
+                message += " (ids that begin with - stand behind --)"
             return _fail(f"{message}; see '{command} --help'", error.exit_code)
         except BrokenPipeError:
             return _silence(141)
+        except SystemExit as end:
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
+            return _silence(141)  # Rich and Typer end with 1 then
         except MemoryError:
             return _fail("not enough memory on this machine for so many rows", 4)
         except OSError as error:
@@ -100,11 +111,35 @@ class Group(TyperGroup):
             return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            # Typer would turn it into exit code 1 further out.
-            raise typer.Exit(_silence(141)) from None
+        _refuse_few_threads()
+        return super().invoke(ctx)
+
+
+def _refuse_few_threads() -> None:
+    """Starts as many threads as the libraries will, all at once: where one of theirs cannot start,
+    they take sound files for damaged, or end the process. Not where addresses are limited, as a
+    thread can take 64 MB of them for good."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    chosen = (os.environ.get(f"{name}_THREADS", "") for name in ("OMP_NUM", "POLARS_MAX"))
+    needed = THREADS + 2 * sum(int(text) if text.isdigit() else cpus for text in chosen)
+    end, threads = threading.Event(), []
+    try:
+        for _ in range(needed):
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        raise MachineError(
+            f"this process may start {len(threads)} threads, and cfcli needs {needed}; raise "
+            "'ulimit -u' or the limit of the container, or set OMP_NUM_THREADS=1 and "
+            "POLARS_MAX_THREADS=1"
+        ) from None
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
 
 
 def _load(name: str) -> Any:
@@ -192,8 +227,13 @@ def main() -> None:
         )
     except CfcliError as error:
         sys.exit(_fail(str(error), error.exit_code))
-    for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _stop)
+    # Threads of OpenMP that wait spin for a while, and take the time of those that work where other
+    # processes are busy, too: see benchmarks/busy.py. It is read when PyTorch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, _stop)
     try:
         app()
     finally:

@@ -96,8 +96,10 @@ class Out:
         self.json, self.quiet = json, quiet
         # Polars sets a handler of SIGINT when it is imported, which every command does before it
         # gets here. With it the system begins a read that waits for a pipe again, and Ctrl-C could
-        # not end it.
+        # not end it. It also catches what is to be ignored.
         signal.siginterrupt(signal.SIGINT, True)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.stderr = Console(stderr=True, highlight=False, quiet=quiet)
         # A pipe has no width: 80 columns would cut what a file can well hold.
         self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)

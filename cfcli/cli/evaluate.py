@@ -120,11 +120,17 @@ def evaluate(
             "(--include-trained judges them, too)"
         )
     console.table(_table(evaluated), to_json(evaluated))
+    if evaluated.judged == "twin":
+        console.note(
+            "judged: twin, the same model without the held-out rows; the run itself was trained on "
+            "them"
+        )
     if evaluated.lists is None and lists is not None:
         console.note("lists are not judged by rows that a model was fitted on or does not know")
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:
-        found = charts.of_judgement(diagnostics.diagnose(loaded, rows))
+        judged = (loaded.twin or loaded) if evaluated.judged == "twin" else loaded
+        found = charts.of_judgement(diagnostics.diagnose(judged, rows))
         if to_show:
             console.stdout.print(chart(found[0]))
         if not no_plots:

@@ -71,6 +71,7 @@ def export_embeddings(
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import embeddings
 
+    console = Out(json, quiet)
     loaded = Run.load(run)
     paths = embeddings.export(
         loaded,
@@ -83,11 +84,11 @@ def export_embeddings(
         biases=biases,
         excel_safe=excel_safe,
         align_to=align_to,
+        note=console.note,
     )
     dim = embeddings.width(loaded, vectors)
     heights = {"items": loaded.items.height, "users": loaded.users.height}
     written = heights if entity == "both" else {entity: heights[entity]}
-    console = Out(json, quiet)
     for name, rows in written.items():
         console.say(f"{rows:,} {name} of dimension {dim}")
     data = {

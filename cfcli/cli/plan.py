@@ -56,7 +56,7 @@ def plan(
         from cfcli.core.data.dataset import Dataset
 
         info = Dataset.load(data).info
-        job = Job(info.users, info.items, info.train, info.val)
+        job = Job.of(info)
     elif users and items and rows:
         job = Job(users, items, rows, rows * 2 // 7)  # as 'prepare' splits by default
     else:

@@ -73,7 +73,8 @@ def recommend(
     seen: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Leave out the items rated in this file, not those of the dataset."
+            metavar="FILE",
+            help="Leave out the pairs of this file (and of --ratings), not those of the dataset.",
         ),
     ] = None,
     ratings: Annotated[

@@ -110,6 +110,7 @@ def retrain(
     place = Store(store)
     policy = Policy(tolerance, min_gain_over, keep, full_every, tolerance_lists)
     begin, code, night = time.perf_counter(), 1, None
+    unwritten = None
     try:
         with contextlib.ExitStack() as stack:
             progress = None
@@ -138,13 +139,21 @@ def retrain(
     finally:
         if metrics_file:
             seconds = time.perf_counter() - begin
-            values = prometheus.gauges(place, night, code, seconds)
-            prometheus.write(metrics_file, store, values)
+            try:
+                values = prometheus.gauges(place, night, code, seconds)
+                prometheus.write(metrics_file, store, values)
+            except CfcliError as error:  # the night's own outcome comes first
+                if code:
+                    console.note(str(error))
+                else:
+                    unwritten = error
     if is_live():
         for note in night.notes:
             console.note(note)
     console.say(safe(night.line()))
     console.result(str(place.current()), to_json(night))
+    if unwritten:
+        raise unwritten
     if code:
         if quiet:
             raise GateError(f"{night.run}: not published: {night.reason}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, safe
 
 
 def rollback(
@@ -32,5 +32,5 @@ def rollback(
 
     found = Store(store).rollback(to, wait)
     console = Out(json, quiet)
-    console.say(f"in use: {found.run.name}, before: {found.previous.name}")
+    console.say(safe(f"in use: {found.run.name}, before: {found.previous.name}"))
     console.result(str(found.run), to_json(found))

@@ -124,12 +124,13 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
     if hits.height > 1:
         exact = hits["exact"].sum()
         why = "the exact title" if exact == 1 else "the one with the most ratings"
-        column = run.info.columns.item
-        ids = run.items[column].gather(hits["item"])
-        names = [f"{name}, {column} {id}" for name, id in zip(hits["title"], ids, strict=True)]
-        console.note(f"{hits.height} titles match '{title}'; using {names[0]}, {why}")
-        for name, n_ratings in zip(names[:SHOWN], hits["n_ratings"], strict=False):
-            console.say(f"  {safe(name)}, ratings: {n_ratings:,}")
+        console.note(f"{hits.height} titles match '{title}'; using {hits['title'][0]}, {why}")
+        shown = hits.with_columns(
+            id=run.ids.item.id(hits["item"]), is_twin=hits["title"].is_duplicated()
+        ).head(SHOWN)
+        for row in shown.iter_rows(named=True):
+            which = f"{run.info.columns.item} {safe(row['id'])}, " if row["is_twin"] else ""
+            console.say(f"  {safe(row['title'])}, {which}{row['n_ratings']:,} ratings")
         if hits.height > SHOWN:
             console.say(f"  and {hits.height - SHOWN:,} more")
     return int(hits["item"][0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config.resolve import resolve, resolve_resumed
 from cfcli.core.config.train import TrainConfig
@@ -82,7 +82,7 @@ def train(
     else:
         settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=notes.append)
     chosen_by = settings.chosen_by
-    settings = ranks.launched(settings)
+    settings = ranks.launched(settings, notes.append)
     dataset = Dataset.load(data or (begun.data if begun else None) or Path("data"))
     if not resume and not ranks.rank(settings):
         settings = fitting.affordable(dataset, settings, out)
@@ -90,7 +90,7 @@ def train(
     for note in notes:
         console.note(note)
     if resume:
-        console.say(f"resuming {resume}")
+        console.say(f"resuming {safe(resume)}")
     goes_on = begun is not None and (out or begun.out).resolve() == begun.out.resolve()
     leave_no_compiler_cache()
     with Progress(console, settings, chosen_by) as progress:
@@ -111,6 +111,13 @@ def train(
         console.note("there are no validation rows: no early stopping, and the last epoch was kept")
         best = "done"
     console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
+    if info.refit and len(info.refit.rating_sides) > 1:
+        console.say(
+            f"then trained on with the rows of {' and '.join(info.refit.rating_sides[1:])}: "
+            f"{info.refit.rating_rows:,} ratings; the errors above are from before that"
+        )
+    if info.refit and info.refit.reason:
+        console.note(f"not trained on held-out rows, too: {info.refit.reason}")
     _say_interest(console, info)
     _draw(console, runs.Run(path, info), no_plots)
     content = to_json(info)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def test_a_command_loads_no_other() -> None:
     [
         (2, ["evalaute"], "No such command 'evalaute'. Did you mean 'evaluate'?"),
         (2, ["train", "--dims", "3"], "No such option: --dims"),
+        (2, ["similar", "-1"], "No such option: -1 (ids that begin with - stand behind --)"),
         (
             2,
             ["train", "--set", "learning_rat=1"],
@@ -227,16 +229,93 @@ def test_a_missed_bar_is_exit_6_and_the_result_still_printed(project: Path) -> N
     assert "is above --max-mse 0.0001" in done.stderr
 
 
-def test_a_closed_pipe_ends_in_silence_with_141(project: Path) -> None:
+STORE = "--store store"
+INTO_A_PIPE = {
+    "prepare": "ratings.csv --out piped",
+    "plan": "",
+    "train": "--epochs 2 --no-plots --out piped-run",
+    "evaluate": "base --no-plots",
+    "bench": "--sweep threads --threads 1 --repeats 1",
+    "predict": "base ratings.csv",
+    "recommend": "base --all",
+    "similar": "base 1",
+    "export-embeddings": "base",
+    "report": "base",
+    "retrain": f"ratings.csv {STORE} --epochs 3 --tolerance 9",
+    "rollback": STORE,
+    "status": STORE,
+    "verify": "base",
+}
+
+
+@pytest.fixture(scope="module")
+def stored(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with a store of two runs."""
+    folder = Path(shutil.copytree(project, tmp_path_factory.mktemp("piped") / "project"))
+    for dim in (2, 3):
+        flags = "--dim", dim, "--epochs", 3, "--tolerance", 9
+        done = run_cfcli("retrain", "ratings.csv", *STORE.split(), *flags, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def into_closed_pipe(*args: str, cwd: Path) -> tuple[int, str]:
+    """The exit code, and what is said on stderr."""
     read, write = os.pipe()
     os.close(read)
-    with subprocess.Popen(
-        [CFCLI, "evaluate", "base", "--json"], cwd=project, stdout=write, stderr=subprocess.PIPE
-    ) as process:
-        os.close(write)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 141
-    assert errors == b""
+    done = subprocess.run([CFCLI, *args], cwd=cwd, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_closed_pipe_ends_in_silence_with_141(command: str, stored: Path) -> None:
+    code, said = into_closed_pipe(command, *INTO_A_PIPE[command].split(), cwd=stored)
+    assert code == 141, said
+    assert not re.search("error|Traceback|Exception", said), said
+    assert into_closed_pipe(command, "--help", cwd=stored) == (141, "")
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["--version"], ["evaluate", "base", "--json"]])
+def test_so_do_help_version_and_json(args: list[str], project: Path) -> None:
+    assert into_closed_pipe(*args, cwd=project) == (141, "")
+
+
+def test_a_closed_stderr_is_141_too(project: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [CFCLI, "train", "--out", tmp_path / "run"]
+    done = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=write)
+    os.close(write)
+    assert (done.returncode, done.stdout) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "GOMP_SPINCOUNT = '1000'"),
+        ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
+        ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+    ],
+)
+def test_threads_that_wait_do_not_spin_for_long(
+    given: dict[str, str], expected: str, project: Path, tmp_path: Path
+) -> None:
+    """But for what the user set; libgomp says so when it is loaded."""
+    env = {"OMP_DISPLAY_ENV": "verbose"} | given
+    args = "train", "--epochs", 1, "--out", tmp_path / "run", "--no-plots", "--quiet"
+    done = run_cfcli(*args, cwd=project, env=env)
+    if "GOMP_" not in done.stderr:
+        pytest.skip("needs libgomp, which PyTorch uses on Linux")
+    assert expected in done.stderr
+    assert ("SPINCOUNT = '1000'" in done.stderr) == (not given)
+
+
+def test_the_library_leaves_threads_alone() -> None:
+    code = "import cfcli.api, os; print([n for n in os.environ if n.startswith(('GOMP', 'OMP'))])"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")

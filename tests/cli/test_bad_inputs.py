@@ -13,6 +13,7 @@ import lzma
 import os
 import random
 import re
+import shutil
 import stat
 import subprocess
 import threading
@@ -457,6 +458,11 @@ def test_case_38_float_ids(prepare: Prepare) -> None:
     ids_stay(prepare, ["1.0", "2.0", "1e5"], "look like floats", "pandas")
 
 
+def test_case_38_float_ids_among_others(prepare: Prepare) -> None:
+    notes = ("look like floats, such as 1.0:", "1 ids in 'user' differ from others only by")
+    ids_stay(prepare, ["1", "1.0", "2", "100"], *notes)
+
+
 def test_case_38_float_ids_in_the_place_of_integers(prepare: Prepare) -> None:
     taken(prepare(CSV))
     done = prepare(HEAD + "".join(f"{u}.0,{i}.0,{r}\n" for u, i, r in ROWS), "--force")
@@ -468,7 +474,7 @@ def test_case_38_float_ids_in_the_place_of_integers(prepare: Prepare) -> None:
 
 
 def test_case_39_leading_zeros(prepare: Prepare) -> None:
-    ids_stay(prepare, ["7", "007", "07"])
+    ids_stay(prepare, ["7", "007", "07"], "2 ids in 'user' differ from others only by")
 
 
 def test_case_40_any_text(prepare: Prepare) -> None:
@@ -487,7 +493,7 @@ def test_case_40_any_text(prepare: Prepare) -> None:
     ids_stay(
         prepare,
         ids,
-        "2 ids in 'user' differ from others only by blanks, quotes or the form of accents",
+        "2 ids in 'user' differ from others only by blanks, quotes, the form of accents or zeros",
     )
 
 
@@ -589,6 +595,13 @@ def test_case_47_decompression_bomb(prepare: Prepare, content: bytes) -> None:
     bomb = gzip.compress(HEAD.encode() + content, 1)
     assert len(bomb) < 3 << 20
     refused(prepare(bomb))
+
+
+def test_case_47_decompression_bomb_of_titles(prepare: Prepare) -> None:
+    content = b"movieId,title\n" + b"1,A film of some name (1999)\n" * (10 << 20)
+    Path("films.csv.gz").write_bytes(gzip.compress(content, 1))
+    refused(prepare(CSV, "--items", "films.csv.gz"), "films.csv.gz: unpacks to more than 100 times")
+    taken(prepare(CSV, "--items", "films.csv.gz", "--max-bytes", len(content)))
 
 
 def test_case_47_stated_limits(prepare: Prepare) -> None:
@@ -777,7 +790,7 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
         ("data",),
     ):
         done = prepare(None, *arguments)
-        assert done.code == 3, arguments
+        assert done.code == 2, arguments
         assert "lies in or around the output" in done.err
     assert sorted(Path("data").iterdir()) == before
     assert Path("r.csv").read_text() == CSV
@@ -799,6 +812,30 @@ def test_case_58_odd_file_names(tmp_path: Path, name: bytes) -> None:
     )
     assert done.returncode == 0
     assert Dataset.load(tmp_path / "data").info.sources[0].name == os.fsdecode(name)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["prepare", "ratings.csv", "--out", b"r\xff"],
+        ["train", "--out", b"r\xff"],
+        ["train", "--out", b"r\xff/run"],
+        ["retrain", "ratings.csv", "--store", b"r\xff"],
+        ["evaluate", b"named\xff"],
+    ],
+    ids=str,
+)
+def test_case_58_odd_names_of_folders(
+    args: list[str | bytes], project: Path, tmp_path: Path
+) -> None:
+    """Libraries cannot take them, which is said before the work."""
+    here = Path(shutil.copytree(project, tmp_path / "here"))
+    (here / "base").rename(here / os.fsdecode(b"named\xff"))
+    before = sorted(here.iterdir())
+    done = run_cfcli(*map(os.fsdecode, args), cwd=here)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is not a name in UTF-8; choose another" in done.stderr
+    assert sorted(here.iterdir()) == before
 
 
 def test_case_59_locale_that_cannot_show_an_id(tmp_path: Path) -> None:
@@ -881,11 +918,34 @@ def test_blanks_behind_commas_are_told(prepare: Prepare) -> None:
         done,
         N + 1,
         "6 ids in 'item' have blanks around them, such as ' 1', and keep them; if they are no part "
-        "of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
-        "1 ids in 'item' differ from others only by blanks, quotes or the form of accents",
+        "of the ids, take them out: sed 's/^ *//; s/ *$//; s/ *\\([,;|]\\) */\\1/g' FILE | "
+        "cfcli prepare -",
+        "1 ids in 'item' differ from others only by blanks, quotes, the form of accents or zeros",
     )
     assert {item for _, item, _ in done.ratings()} == {" 1", " 2", " 3", " 4", " 5", " 6", "1"}
     assert "in 'user'" not in done.err
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|"])
+def test_the_line_that_takes_blanks_out_does(prepare: Prepare, separator: str) -> None:
+    head = separator.join(("item", "user", "rating"))
+    rows = "".join(f" {i} {separator} u {u} {separator} {r}\n" for u, i, r in ROWS)
+    done = prepare(f"{head}\n{rows}")
+    command = re.search("sed '([^']*)' FILE", " ".join(done.err.split()))
+    assert command
+    trimmed = subprocess.run(["sed", command[1], "r.csv"], capture_output=True, text=True)
+    done = prepare(trimmed.stdout, "--force", "--accept-shrink")
+    taken(done, N)
+    assert sorted(done.ratings()) == sorted((f"u {u}", str(i), r) for u, i, r in ROWS)
+
+
+def test_the_null_of_databases_is_no_rating(prepare: Prepare) -> None:
+    done = prepare(CSV + "9,1,\\N\n")
+    assert (done.code, done.err) == (
+        3,
+        f"error: r.csv:{N + 2}: column 'rating': '\\N' is not a rating; see --max-bad-rows\n",
+    )
+    taken(prepare(CSV + "\\N,1,3\n"), N + 1, "'\\N' in 'user' is taken as an id")
 
 
 def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
@@ -896,7 +956,7 @@ def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
         N + 1,
         "6 ids in 'user' have quotes around them, such as '\"1\"', and keep them; if they are no "
         "part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
-        "1 ids in 'user' differ from others only by blanks, quotes or the form of accents",
+        "1 ids in 'user' differ from others only by blanks, quotes, the form of accents or zeros",
     )
     assert "in 'item'" not in done.err
 

@@ -220,7 +220,7 @@ def test_evaluate_shows_the_ladder(project: Path) -> None:
     result = json.loads(run_cfcli("evaluate", "base", "--json", cwd=project).stdout)
     assert list(result) == [
         "run", "split", "n", "model", "baselines", "warm", "cold", "mse_gain_over_mean",
-        "mse_difference_to_bias", "lists", "trained_rows",
+        "mse_difference_to_bias", "lists", "trained_rows", "judged",
     ]  # fmt: skip
     assert list(result["baselines"]) == ["mean", "user_mean", "item_mean", "bias"]
     # The made-up users have two tastes, which no baseline can know.
@@ -284,6 +284,9 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
         "--repeats",
         "2",
     ]
+    twice = run_cfcli("bench", *small, "--out", "x.csv", "--plot", "./x.csv", cwd=project)
+    assert (twice.returncode, (project / "x.csv").exists()) == (2, False)
+    assert "--out, --plot and --write-config: two name one file" in twice.stderr
     done = run_cfcli("bench", *small, *files, "--json", cwd=project)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +22,14 @@ FRAME = pl.DataFrame(
 )
 
 
+def database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.execute(f"create table ratings ({', '.join(FRAME.columns)})")
+        made.executemany("insert into ratings values (?, ?, ?, ?)", FRAME.rows())
+        made.commit()
+        return made.serialize()
+
+
 def forms() -> dict[str, bytes]:
     arrow, stream = io.BytesIO(), io.BytesIO()
     FRAME.write_ipc(arrow, compression="zstd")
@@ -31,6 +41,7 @@ def forms() -> dict[str, bytes]:
         "r.json": FRAME.write_json().encode(),
         "r.arrow": arrow.getvalue(),
         "r.arrows": stream.getvalue(),
+        "r.db": database(),
         "blanks.txt": csv.replace(",", "  ").encode(),
         "excel.csv": f"sep=;\r\n{excel}".encode(),
         "semicolons.csv": excel.encode(),

@@ -18,6 +18,7 @@ ONE = {  # commands that say one thing
     "plan": ("plan", "--data", "data"),
     "status": ("status", "--store", "store"),
     "verify": ("verify", "r"),
+    "doctor": ("doctor", "--store", "store"),
     "bench": ("bench", "--sample", "500", "--batch-sizes", "256", "--num-workers", "0", "--repeats", "1"),
 }  # fmt: skip
 DRAWN = "─━│┃┏┡└╭█"

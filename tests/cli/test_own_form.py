@@ -1,6 +1,8 @@
 """Files of other forms than MovieLens' work in every command, and as the run's own did."""
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import polars as pl
@@ -65,6 +67,24 @@ def test_the_form_of_the_runs_own_file_needs_no_flags_again(german: Path) -> Non
     lists = output(german, "recommend", "r", "--ratings", "a.csv", "-n", "1")
     assert len(lists.split()) == 81
     assert output(german, "recommend", "r", "--users", "pairs.csv", "--seen", "a.csv", "-n", "1")
+
+
+def test_a_database_works_in_every_command(german: Path) -> None:
+    with contextlib.closing(sqlite3.connect(german / "shop.db")) as shop, shop:
+        shop.execute("create table bought (kunde, artikel, note)")
+        shop.execute("create table wishes (kunde, artikel)")
+        shop.execute("insert into bought values ('K1', 'Ä1', '3,5'), ('K2', 'Ä2', '4')")
+        shop.execute("insert into wishes values ('K3', 'Ä3')")
+    wishes = output(german, "predict", "r", "shop.db", "--table", "wishes")
+    assert wishes.splitlines()[1].startswith("K3,Ä3,")
+    flags = "--ratings", "shop.db", "--json", "--include-trained"
+    assert json.loads(output(german, "evaluate", "r", *flags))["n"] == 2
+    query = "select kunde from bought where note = '4'"
+    lists = output(german, "recommend", "r", "--users", "shop.db", "--query", query, "-n", "1")
+    assert lists.splitlines()[1].startswith("K2,")
+    done = run_cfcli("predict", "r", "shop.db", cwd=german)
+    assert done.returncode == 3
+    assert "several tables have columns for user, item, its tables are: 'bought'" in done.stderr
 
 
 def test_flags_come_before_the_form_of_the_run(german: Path) -> None:

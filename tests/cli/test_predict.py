@@ -134,6 +134,7 @@ def test_forms_in_and_out(run: Run) -> None:
     [
         (b"", "is empty"),
         (b"user,thing\n1,2\n", "no column for the item among 'user', 'thing'; call it 'movieId'"),
+        (b"1,2\n1,3\n", "where the first line holds no names, see --no-header"),
         (b"user,item,prediction\n1,2,3\n", "has a column 'prediction' already"),
         (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: expected 3 fields, found 2"),
         (b'user,item,x\n1,2,3\n1,"2"x,3\n', "<stdin>:3: a double quote"),
@@ -272,6 +273,33 @@ def test_whom_and_what_by_files(run: Run) -> None:
     assert sorted(r["movieId"] for r in left) == ["11", "12"]
 
 
+@pytest.mark.parametrize("content", ["", "\n", "user,item,rating\n"])
+def test_an_empty_file_says_that_nothing_was_seen(run: Run, content: str) -> None:
+    Path("seen.csv").write_text(content)
+    code, out, err = call("recommend", run.path, "--user", 5, "--seen", "seen.csv", "-n", 99)
+    assert (code, len(rows_of(out))) == (0, 60), err
+
+
+def test_what_was_seen_counts_beside_ratings_to_fold_in(run: Run) -> None:
+    Path("mine.csv").write_text("user,item,rating\nme,1,5\nme,2,1\n5,3,4\n")
+    Path("seen.csv").write_text("user,item,rating\nme,10,3\n5,11,3\nother,12,3\n5,gone,3\n")
+    args = ("recommend", run.path, "--ratings", "mine.csv", "--seen", "seen.csv", "-n", 99)
+    code, out, err = call(*args)
+    assert code == 0
+    left = {user: set(range(1, 61)) for user in ("me", "5")}
+    for row in rows_of(out):
+        left[row["userId"]].remove(int(row["movieId"]))
+    assert left == {"me": {1, 2, 10}, "5": {3, 11}}
+    assert "note: --seen: 1 of 4 rows: item not in the run, such as 'gone'\n" in err
+    Path("seen.csv").write_text("user,item,rating\n5.0,10,3\n")
+    assert (
+        "--seen: 1 of 1 rows: user not in --ratings, such as '5.0' (--ratings has '5'"
+        in call(*args)[2]
+    )
+    code, _, err = call(*args, "--include-seen")
+    assert (code, "give one of them" in err) == (2, True)
+
+
 def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> None:
     """Odd and even items are two tastes; someone who likes even ones gets even ones, and nothing
     that they rated."""
@@ -289,7 +317,6 @@ def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> 
         ([], 2, "choose users by one of"),
         (["--user", "1", "--all"], 2, "choose users by one of"),
         (["--ratings", "mine.csv", "--all"], 2, "--all means all users of the run"),
-        (["--all", "--seen", "mine.csv", "--include-seen"], 2, "--seen leaves out what"),
         (["--user", "nobody"], 3, "user 'nobody' is not in"),
         (["--user", "1", "--items", "items.txt"], 3, "no item to choose from"),
         (["--ratings", "mine.csv"], 3, "no rating of an item that"),

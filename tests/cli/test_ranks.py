@@ -291,6 +291,71 @@ def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun
 
 
 @pytest.mark.parametrize(
+    ("stopped", "signals", "seconds"), [("second", 1, 15), ("second", 2, 5), ("first", 1, 15)]
+)
+def test_a_rank_that_hangs_holds_up_no_signal(
+    stopped: str, signals: int, seconds: float, begun: Begun
+) -> None:
+    first, second = begun(f"hangs-{stopped}-{signals}")
+    os.kill(first.pid if stopped == "first" else second, signal.SIGSTOP)
+    for _ in range(signals):
+        os.killpg(first.pid, signal.SIGTERM)
+        time.sleep(0.5)
+    ends(first, seconds)
+    assert first.returncode == (-9 if stopped == "first" else 143)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_first_rank_that_is_killed_leaves_no_other(stops: bool, place: Path) -> None:
+    """While the second starts, which may hang."""
+    command = [CFCLI, *TRAIN, "--devices", "2", "--out", "killed"]
+    with subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as first:  # fmt: skip
+        children: list[str] = []
+        while not children:
+            children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        if stops:
+            time.sleep(3)
+            os.kill(int(children[0]), signal.SIGSTOP)
+        first.kill()
+        ends(first, 15)
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses at which a process waits for connections, as the kernel writes them."""
+    links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+    own = {str(link)[8:-1] for link in links if str(link).startswith("socket:")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in own:
+                found.add(words[1].partition(":")[0])
+    return found
+
+
+def test_ranks_of_one_machine_listen_on_loopback(begun: Begun) -> None:
+    first, second = begun("listens")
+    assert listening(first.pid) == listening(second) == {"0100007F"}
+    # Where the name of the machine means another address, gloo would take that.
+    assert b"GLOO_SOCKET_IFNAME=lo\0" in Path(f"/proc/{second}/environ").read_bytes()
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_job_of_slurm_without_srun_starts_its_own_processes(devices: int, place: Path) -> None:
+    """As far as the environment of sbatch goes."""
+    job = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_NNODES": "1"}
+    job |= {"SLURM_JOB_NAME": "night", "SLURM_NODEID": "0", "SLURM_LOCALID": "0"}
+    out = f"sbatch-{devices}"
+    done = run_cfcli(*TRAIN, *ODD, "--devices", devices, "--out", out, cwd=place, env=job)
+    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
+    assert ("SLURM_NTASKS is 4" in done.stderr) == (devices == 1)
+    np.testing.assert_allclose(metrics(place / out), metrics(place / "one"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         (("--devices", "2", "--solver", "gibbs"), "solver gibbs does not use devices"),

@@ -38,3 +38,11 @@ def test_fewer_epochs_than_were_done_are_refused_with_their_number(stopped: Path
     assert done.returncode == 2
     assert re.search(r"epochs: 1 is below the \d+ that its checkpoint has", done.stderr)
     assert (stopped / "r" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_name_is_no_markup_and_no_pattern(stopped: Path) -> None:
+    (stopped / "runs[").mkdir()
+    (stopped / "r").rename(stopped / "runs[" / "x]")
+    done = run_cfcli("train", "--resume", "runs[/x]", "--max-time", "1s", "--no-plots", cwd=stopped)
+    assert (done.returncode, done.stdout) == (0, "runs[/x]\n"), done.stderr
+    assert "resuming runs[/x]\n" in done.stderr

@@ -144,6 +144,48 @@ def test_prometheus_is_told_of_success_and_of_failure(place: Path) -> None:
     assert "cfcli_current_rmse" in text
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize(
+    ("ratings", "more", "code", "words"),
+    [
+        ("two.csv", ["--tolerance", "9"], 4, "retrain status=published"),
+        ("two.csv", ["--solver", "adam", "--learning-rate", "1e-6"], 6, "retrain status=refused"),
+        ("bad.csv", [], 3, "error: bad.csv:2"),
+    ],
+)
+def test_metrics_that_cannot_be_written_hide_nothing(
+    ratings: str, more: list[str], code: int, words: str, place: Path, tmp_path: Path
+) -> None:
+    here = Path(shutil.copytree(place, tmp_path / "here", symlinks=True))
+    (here / "bad.csv").write_text("user,item,rating\n1,1,x\n")
+    flags = (*FLAGS, "--seed", "9", "--metrics-file", "/dev/full", *more)
+    done = run_cfcli("retrain", ratings, *flags, cwd=here)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "/dev/full: No space left on device" in done.stderr
+    if code == 4:
+        new = Store(here / "models").current()
+        assert new
+        assert done.stdout == f"models/runs/{new.name}\n"
+        assert f"run={new.name} " in done.stderr
+
+
+def test_metrics_that_may_not_be_written_are_refused_first(place: Path) -> None:
+    before = sorted((place / "models").rglob("*"))
+    for name, code in (("models", 2), ("two.csv/x.prom", 2), ("models/current/x.prom", 2)):
+        done = run_cfcli("retrain", "none.csv", *FLAGS, "--metrics-file", name, cwd=place)
+        assert done.returncode == code, done.stderr
+    assert sorted((place / "models").rglob("*")) == before
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1"])
+def test_a_time_that_is_none_is_not_waited(wait: str, place: Path) -> None:
+    for command in (("retrain", "two.csv"), ("rollback",)):
+        done = run_cfcli(*command, "--store", "models", f"--wait={wait}", cwd=place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--wait: {wait} is no number of seconds" in done.stderr
+
+
 def test_a_shrunken_input_is_exit_3(place: Path) -> None:
     lines = (place / "two.csv").read_text().splitlines()
     (place / "few.csv").write_text("\n".join(lines[:300]) + "\n")
@@ -227,7 +269,11 @@ def test_verify_reads_to_the_last_byte(place: Path, tmp_path: Path) -> None:
     assert done.stdout == f"{digest}\n"
     done = run_cfcli("verify", "models/current", "--expect-sha256", digest, "--json", cwd=place)
     found = json.loads(done.stdout)
-    assert (found["kind"], found["sha256"], found["files"]) == ("run", digest, 9)
+    assert (found["kind"], found["sha256"], found["files"]) == (
+        "run",
+        digest,
+        20,
+    )  # 10 and those of its twin
     assert (
         run_cfcli("verify", "models/current", "--expect-sha256", "0" * 64, cwd=place).returncode
         == 7

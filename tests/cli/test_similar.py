@@ -15,6 +15,8 @@ import pytest
 from planted import checkerboard, dataset, run, write_csv
 from shell import on_terminal, run_cfcli
 
+from cfcli.core.data.dataset import Dataset
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -120,15 +122,25 @@ def test_several_titles_are_listed_and_the_most_rated_is_taken(place: Path) -> N
     taken = rows(done)[0]["query"]
     assert (
         note
-        == f"note: 12 titles match ', even'; using Film {taken}, Even, movieId {taken}, the one with the most ratings"
+        == f"note: 12 titles match ', even'; using Film {taken}, Even, the one with the most ratings"
     )
     assert len(listed) == 6
-    assert listed[0].startswith(f"  Film {taken}, Even, movieId {taken}, ratings: ")
+    assert listed[0].startswith(f"  Film {taken}, Even, ")
     assert listed[-1] == "  and 7 more"
-    counts = [int(line.split()[-1]) for line in listed[:5]]
+    counts = [int(line.split()[-2]) for line in listed[:5]]
     assert counts == sorted(counts, reverse=True)
     quiet = run_cfcli("similar", "--title", ", even", "-q", "--json", cwd=place)
     assert (quiet.stderr, rows(quiet)[0]["query"]) == ("", taken)
+
+
+def test_items_of_one_title_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+    write_csv(tmp_path / "r.csv", checkerboard(20, 6))
+    (tmp_path / "m.csv").write_text("movieId,title\n100,Twin\n99,Twin\n98,Other twin\n")
+    assert run_cfcli("prepare", "r.csv", "--items", "m.csv", cwd=tmp_path).returncode == 0
+    run(Dataset.load(tmp_path / "data"), tmp_path / "r", dim=2, epochs=1)
+    done = run_cfcli("similar", "r", "--title", "twin", "--json", cwd=tmp_path)
+    listed = [line.rsplit(", ", 1)[0].strip() for line in done.stderr.splitlines()[1:]]
+    assert sorted(listed) == ["Other twin", "Twin, movieId 100", "Twin, movieId 99"]
 
 
 def test_the_exact_title_wins_and_one_hit_needs_no_note(place: Path) -> None:

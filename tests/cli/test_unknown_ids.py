@@ -162,6 +162,40 @@ def test_recommend_explains_ratings_to_fold_in(run: Run) -> None:
     assert f"1 of 1 rows: item not in the run, such as '1.0' {DECIMAL}" in err
 
 
+@pytest.mark.parametrize("flag", ["--val-file", "--test-file"])
+def test_prepare_counts_unknown_ids_of_given_splits(run: Run, project: Path, flag: str) -> None:
+    args = ("prepare", project / "ratings.csv", flag, "held.csv", "--out", "d")
+    known = "(training has '1': written as a decimal?)"
+    Path("held.csv").write_text("userId,movieId,rating\n1.0,2,3\n1,new,4\n2,2,4\n")
+    code, _, err = call(*args)
+    assert code == 0
+    assert f"note: held.csv: 1 of 3 rows: user not in training, such as '1.0' {known}\n" in err
+    assert "note: held.csv: 1 of 3 rows: item not in training, such as 'new'\n" in err
+    Path("held.csv").write_text("userId,movieId,rating\n1.0,2.0,3\n1.0,3.0,4\n")
+    code, out, err = call(*args)
+    assert (code, out) == (3, "")
+    assert "held.csv: no row has both a user and an item of the training ratings; 2 of 2 " in err
+    assert f"rows: user not in training, such as '1.0' {known}; 2 of 2 rows: item not in" in err
+
+
+def test_export_counts_unknown_items_to_align_to(run: Run) -> None:
+    args = ("export-embeddings", run.path, "--align-to", "old.parquet", "--out", "new.parquet")
+    assert call(*args[:2], "--out", "old.parquet")[0] == 0
+    old = pl.read_parquet("old.parquet").with_columns(pl.col("movieId").cast(pl.String))
+    is_other = pl.int_range(pl.len()) < 3
+    as_decimal = pl.col("movieId") + ".0"
+    old.with_columns(pl.when(is_other).then(as_decimal).otherwise("movieId").alias("movieId")
+        ).write_parquet("old.parquet")  # fmt: skip
+    code, _, err = call(*args)
+    assert code == 0
+    note = f"3 of {old.height} rows: item not in the run, such as '1.0' {DECIMAL}\n"
+    assert f"note: old.parquet: {note}" in err
+    old.with_columns(as_decimal).write_parquet("old.parquet")
+    code, out, err = call(*args)
+    assert (code, out) == (3, "")
+    assert f"{old.height} of {old.height} rows: item not in the run, such as '1.0' {DECIMAL}" in err
+
+
 def test_similar_explains_an_unknown_item(run: Run) -> None:
     assert f"item '1.0' {DECIMAL} is not in" in call("similar", run.path, "1.0")[2]
 

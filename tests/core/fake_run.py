@@ -12,6 +12,7 @@ from cfcli.core.data import prepare as preparation
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.base import Shape
 from cfcli.core.runs import writing
+from cfcli.core.runs.finish import Models
 from cfcli.core.runs.run import Run
 from cfcli.core.training.epochs import Epoch
 from cfcli.core.training.trained import TrainedModel
@@ -51,5 +52,5 @@ def make_run(
     )
     config = TrainConfig.of(dim=p.shape[1], biases=False)
     with writing.create_run(folder / "run", config) as new:
-        writing.write_run(new, dataset, config, model, "made by hand")
+        writing.write_run(new, dataset, config, Models(model, ("train",), "made by hand"))
     return Run.load(folder / "run")

@@ -10,15 +10,15 @@ from cfcli.core.errors import ConfigError
 Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
 Format = Literal[
-    "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "jsonl", "json",
-    "netflix",
+    "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "sqlite", "jsonl",
+    "json", "netflix",
 ]  # fmt: skip
 TIME_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 # The keys that say what form an input has: flags of all commands that read one.
 FORM = (
-    "format", "user_col", "item_col", "rating_col", "time_col", "title_col", "no_header",
-    "skip_lines", "encoding", "decimal_comma", "time_format",
+    "format", "table", "query", "user_col", "item_col", "rating_col", "time_col", "title_col",
+    "no_header", "skip_lines", "encoding", "decimal_comma", "time_format",
 )  # fmt: skip
 # What a run expects of further inputs, beside the names of columns.
 INHERITED = (
@@ -33,7 +33,13 @@ class PrepareConfig(Settings):
     format: Format = key(
         "auto",
         "Format of the input: auto (by its content), csv, tsv, dat ('::'), semicolon, pipe, blanks, "
-        "parquet, arrow, jsonl (JSON lines), json (an array) or netflix ('1:' lines).",
+        "parquet, arrow, sqlite, jsonl (JSON lines), json (an array) or netflix ('1:' lines).",
+    )
+    table: str | None = key(
+        None, "Table or view of a SQLite database, if several may be meant.", metavar="NAME"
+    )
+    query: str | None = key(
+        None, "One SELECT, what to read of a SQLite database instead of a table.", metavar="SQL"
     )
     user_col: str | None = key(None, "Column of user ids, if its name is not recognised.")
     item_col: str | None = key(None, "Column of item ids.")
@@ -91,6 +97,8 @@ class PrepareConfig(Settings):
             raise ConfigError(
                 f"val_size + test_size = {self.val_size + self.test_size:g} leaves no training rows"
             )
+        if self.table is not None and self.query is not None:
+            raise ConfigError("give table or query, one of them")
         try:
             "".encode(self.encoding)
         except LookupError:

@@ -210,7 +210,7 @@ def read_toml(path: Path) -> dict[str, Table]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     for name, table in tables.items():
         known_key(name, TABLES, f"{path}: table")

@@ -28,6 +28,6 @@ def from_toml_value(text: str) -> Value:
     """
     try:
         value: Value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return value

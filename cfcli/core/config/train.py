@@ -21,6 +21,7 @@ Solver = Literal["auto", "adam", "gibbs"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Link = Literal["identity", "sigmoid"]
 Loader = Literal["resident", "stream"]
+Refit = Literal["none", "val", "all"]
 Optimizer = Literal["auto", "adam", "sparse-adam", "rowwise-adagrad"]
 
 ADAM_RATE = 2e-3
@@ -238,10 +239,12 @@ class TrainConfig(Settings):
         "Fit the interest model, which orders lists; by default where it fits in memory.",
         may_change=True,
     )
-    refit: Literal["none", "val"] = key(
-        "val",
-        "Rows that the interest model is fitted on once its settings are chosen, beside the training "
-        "rows: those of validation, or none.",
+    refit: Refit | None = key(
+        None,
+        "Rows that the models are fitted on in the end, beside the training rows: none, val, or all "
+        "(validation and test rows; a twin without them is kept to be judged). Default: val; for "
+        "retrain, all.",
+        may_change=True,
     )
     seed: int = key(
         42,
@@ -339,8 +342,15 @@ class TrainConfig(Settings):
         return self.adam.implicit
 
     def with_solver_named(self) -> "TrainConfig":
-        """The configuration with ``auto`` replaced by the solver that trains."""
-        return dataclasses.replace(self, solver=self.resolved_solver)
+        """The configuration with ``auto`` replaced by the solver that trains, and ``refit`` by what
+        it is by default."""
+        return dataclasses.replace(self, solver=self.resolved_solver, refit=self.refit or "val")
+
+    @property
+    def has_more_to_fit(self) -> bool:
+        """Whether something follows on the training that stops early: a refit or the interest
+        model."""
+        return self.refit != "none" or self.interest is not False
 
     def refuse_ranks(self, command: str) -> None:
         """Raises a ConfigError where a command of one process is asked for several.

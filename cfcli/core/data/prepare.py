@@ -77,6 +77,7 @@ def prepare(
         (name, s) for name, s in given.items() if s
     ]
     _check_out(out, [source for _, source in parts])
+    is_there = (out / MANIFEST).exists()
     titles, notes = read_titles(items, config) if items is not None else (None, [])
     with publishing.directory(out) as folder:
         spool = Spool(folder / "spool")
@@ -121,10 +122,13 @@ def prepare(
                 f"{sources[0].name}: no training rows are left of {sum(found.n.values()):,} ratings"
             )
         for name, held in given.items():
-            if held and found.n[name] and found.cold[name] == found.n[name]:
-                raise InputError(
-                    f"{held.name}: no row has both a user and an item of the training ratings"
-                )
+            if held is None:
+                continue
+            said = [text for counts in found.unknown[name] for text in counts.notes()]
+            if found.n[name] and found.cold[name] == found.n[name]:
+                what = "no row has both a user and an item of the training ratings"
+                raise InputError("; ".join([f"{held.name}: {what}", *said]))
+            notes += [f"{held.name}: {text}" for text in said]
         write_table(users.table(columns["user"]), folder / "users.parquet")
         item_table = item_ids.table(columns["item"], titles)
         write_table(item_table, folder / "items.parquet")
@@ -140,7 +144,11 @@ def prepare(
             )
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
-        key = {"files": listed, "config": settings, "columns": columns, "format": FORMAT}
+        # Not where the rows stood: the same rows of a CSV make the same dataset.
+        lasting = {
+            name: value for name, value in settings.items() if name not in ("table", "query")
+        }
+        key = {"files": listed, "config": lasting, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)
         info = DatasetInfo(
             cfcli=__version__,
@@ -163,7 +171,7 @@ def prepare(
             files=listed,
         )
         is_other = former is None or former.info.fingerprint != info.fingerprint
-        if (out / MANIFEST).exists() and is_other and not force:
+        if is_there and is_other and not force:
             raise ConfigError(
                 f"{out}: holds another dataset; replace it with --force, or choose another --out"
             )
@@ -185,7 +193,8 @@ def _on_untitled(table: pl.DataFrame, column: str, ids: pl.Series, where: str) -
     """
     untitled = table.filter(pl.col("title").is_null())[column]
     note = f"{len(untitled):,} of {table.height:,} items have no title in {where}"
-    alike = find_lookalike(untitled.head(SAMPLE), IdMap(ids))
+    absent = untitled.filter(~untitled.is_in(ids.implode()))  # others have an empty title there
+    alike = find_lookalike(absent.head(SAMPLE), IdMap(ids))
     if alike is None:
         return note
     return f"{note}, such as '{alike.unknown}' (there it is '{alike.known}': {alike.reason}?)"
@@ -215,7 +224,7 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
             continue
         lies = _real(source.path)
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
-            raise InputError(
+            raise ConfigError(
                 f"{source.path}: lies in or around the output {out}; choose another --out"
             )
     if out.exists() and not out.is_dir():

@@ -65,17 +65,18 @@ def find_lookalike(unknown: pl.Series, known: IdMap) -> Lookalike | None:
     return Lookalike(hits["id"][0], hits["id_known"][0], reason)
 
 
-def example_of(unknown: pl.Series, known: IdMap) -> str:
+def example_of(unknown: pl.Series, known: IdMap, where: str = "the run") -> str:
     """An unknown id for messages: ``'1.0' (the run has '1': written as a decimal?)``.
 
     Args:
         unknown: texts, of which the first :data:`SAMPLE` are looked at, (N,).
         known: the ids of the run.
+        where: what has those, if it is not the run.
     """
     found = find_lookalike(unknown.head(SAMPLE), known)
     if found is None:
         return f"'{(unknown[0] or '')[:SHOWN]}'"
-    return f"'{found.unknown[:SHOWN]}' (the run has '{found.known[:SHOWN]}': {found.reason}?)"
+    return f"'{found.unknown[:SHOWN]}' ({where} has '{found.known[:SHOWN]}': {found.reason}?)"
 
 
 class UnknownIds:
@@ -84,14 +85,15 @@ class UnknownIds:
     Args:
         role: whether these are users or items.
         known: the ids of the run.
+        where: what has those, if it is not the run.
 
     Attributes:
         rows: how many were counted.
         missing: how many of them have an unknown id.
     """
 
-    def __init__(self, role: Entity, known: IdMap) -> None:
-        self.role, self.known = role, known
+    def __init__(self, role: Entity, known: IdMap, where: str = "the run") -> None:
+        self.role, self.known, self.where = role, known, where
         self.rows = self.missing = 0
         self._sample = pl.Series([], dtype=pl.String)
 
@@ -121,10 +123,9 @@ class UnknownIds:
         """
         if not self.missing or (are_expected and not find_lookalike(self._sample, self.known)):
             return []
-        example = example_of(self._sample, self.known)
-        return [
-            f"{self.missing:,} of {self.rows:,} rows: {self.role} not in the run, such as {example}"
-        ]
+        example = example_of(self._sample, self.known, self.where)
+        rows = f"{self.missing:,} of {self.rows:,} rows"
+        return [f"{rows}: {self.role} not in {self.where}, such as {example}"]
 
 
 def unknown_ids(known: Pair[IdMap]) -> Pair[UnknownIds]:

@@ -17,9 +17,11 @@ from cfcli.core.data import splits
 from cfcli.core.data.ids import IdMap, hash_ids
 from cfcli.core.data.info import Bar, Scale
 from cfcli.core.data.spool import Spool
+from cfcli.core.data.unknown import UnknownIds
 from cfcli.core.errors import InputError
 from cfcli.core.inputs import parquet
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Entity, Pair
 
 DISTINCT = 1000  # with more different ratings than this, the scale has no steps
 
@@ -124,12 +126,14 @@ class Sides:
         n: number of rows of each side of the split, by name.
         cold: number of rows whose user or item has no training rating, by name of the held-out
             side.
+        unknown: what was counted in each file that was given, by name of the side.
         train: statistics of the training ratings.
         histogram: of all ratings.
     """
 
     n: dict[str, int]
     cold: dict[str, int]
+    unknown: dict[str, Pair[UnknownIds]]
     train: Values
     histogram: list[Bar]
 
@@ -226,14 +230,28 @@ def write_sides(
             for file in files.values():
                 with contextlib.suppress(OSError) if has_failed else contextlib.nullcontext():
                     file.close()
-    cold = {}
+    cold: dict[str, int] = {}
+    unknown: dict[str, Pair[UnknownIds]] = {}
     for name in (splits.VAL, splits.TEST):
         cold[name] = 0
+        if given[name]:
+            unknown[name] = Pair(
+                _unknown("user", users, seen_user), _unknown("item", items, seen_item)
+            )
         with pq.ParquetFile(folder / f"{name}.parquet") as table:
             for frame in parquet.frames(table, parquet.BLOCK_ROWS, ["user", "item"]):
                 seen = seen_user[frame["user"].to_numpy()] & seen_item[frame["item"].to_numpy()]
                 cold[name] += int((~seen).sum())
-    return Sides(n, cold, values[splits.TRAIN], _histogram(spool, list(values.values())))
+                if name in unknown:
+                    for counts, of in zip(unknown[name], (users, items), strict=True):
+                        ids = of.map.id(frame[counts.role])
+                        counts.count(ids, counts.known.index(ids))
+    return Sides(n, cold, unknown, values[splits.TRAIN], _histogram(spool, list(values.values())))
+
+
+def _unknown(role: Entity, entities: Entities, seen: NDArray[np.bool_]) -> UnknownIds:
+    """A counter of those that are not in the training rows."""
+    return UnknownIds(role, IdMap(entities.map.ids.filter(pl.Series(seen))), "training")
 
 
 def _cuts(

@@ -53,6 +53,7 @@ class Evaluation:
         mse_difference_to_bias: what the MSE of the model is above that of damped biases.
         lists: quality of the lists; None where they are not judged.
         trained_rows: rows that were left out, as the model was trained on them.
+        judged: whether it is the run that was judged, or its twin, which has not seen the rows.
     """
 
     run: str
@@ -66,6 +67,7 @@ class Evaluation:
     mse_difference_to_bias: Interval
     lists: ListEvaluation | None = None
     trained_rows: int = 0
+    judged: Literal["run", "twin"] = "run"
 
     @property
     def rating(self) -> ModelErrors:
@@ -113,10 +115,12 @@ def evaluate(
 ) -> Evaluated:
     """Errors of the model and of four baselines on the same rows, and the quality of its lists.
 
-    Rows that the models were fitted on say nothing of lists: there are no lists for ``train``, nor
-    for ``val`` where the interest model has seen it.
+    A run that was trained on the side asked for is judged by its twin, which was not. Without one,
+    rows that it was trained on are left out, but for ``train``. Rows that the models were fitted on
+    say nothing of lists: there are none for ``train``, nor for ``val`` where the interest model has
+    seen it.
 
-    Baselines, from the run's training rows: ``mean``; ``user_mean`` and ``item_mean`` (the mean for
+    Baselines, from the rows that the judged model was trained on: ``mean``; ``user_mean`` and ``item_mean`` (the mean for
     those without ratings); ``bias``, :class:`cfcli.core.models.biases.BiasModel`. A row is cold
     when its user or item has no training rating.
 
@@ -127,46 +131,52 @@ def evaluate(
         data: where the run's dataset is now.
         lists: how lists are judged; None not to judge them.
         form: of ``source``; by default that of the run's own ratings.
-        include_trained: judge also rows of ``source`` that the model was trained on.
+        include_trained: judge also rows that the model was trained on, and no twin.
         note: is called with what a person should know, such as how many ids are unknown.
 
     Raises:
-        InputError: no rows to judge by, the run knows none of their ids, or ratings are outside its
-            scale.
+        InputError: no rows to judge by, the run knows none of their ids or was trained on all, or
+            ratings are outside its scale.
         ArtifactError: the run's dataset is gone, or is another one now.
     """
-    left_out = 0
+    shown = str(run.path)
+    judged_by: Literal["run", "twin"] = "run"
     if source is None:
-        dataset = run.dataset(data)
-        rows = dataset.split(split).select("user", "item", pl.col("rating").cast(pl.Float64))
+        rows = run.rows(split, data).with_columns(pl.col("rating").cast(pl.Float64))
         ids, where, name = ids_of(run.ids, rows), f"split {split}", split
+        is_trained = split in run.trained_sides and split != "train"
+        twin = run.twin if is_trained and not include_trained else None
+        if twin is not None:
+            run, judged_by, is_trained = twin, "twin", False
     else:
-        frame, _ = ratings.read([source], form or run.form())
+        is_trained = SEEN in run.info.files
+        frame, repeats = ratings.read_distinct(source, form or run.form())
         ids = Pair(frame["user_id"], frame["item_id"])
         rows = indexed(run, ids, frame["rating"])
         where = name = source.name
         counted = unknown_ids(run.ids)
         counted.user.count(ids.user, rows["user"])
         counted.item.count(ids.item, rows["item"])
-        for text in notes_on(counted, name):
+        for text in repeats + notes_on(counted, name):
             if note is not None:
                 note(text)
         run.check_scale(rows["rating"], where)
-        if not include_trained and SEEN in run.info.files:
-            new = unseen(run, rows)
-            left_out = rows.height - int(new.sum())
-            if left_out == rows.height:
-                raise InputError(
-                    f"{where}: {run.path} was trained on all {left_out:,} rows; --include-trained "
-                    "judges them, but their errors say little"
-                )
-            rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
+    left_out = 0
+    if is_trained and not include_trained:
+        new = unseen(run, rows)
+        left_out = rows.height - int(new.sum())
+        if left_out and left_out == rows.height:
+            raise InputError(
+                f"{where}: {run.path} was trained on all {left_out:,} rows; --include-trained "
+                "judges them, but their errors say little"
+            )
+        rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     evaluation, judged_rows = judge(run, rows, ids, name)
-    evaluation = replace(evaluation, trained_rows=left_out)
-    fitted = ("train", "val") if run.has_seen_val else ("train",)
-    if lists is None or (source is None and split in fitted) or SEEN not in run.info.files:
+    evaluation = replace(evaluation, run=shown, trained_rows=left_out, judged=judged_by)
+    is_fitted = source is None and split in run.fitted_sides
+    if lists is None or is_fitted or SEEN not in run.info.files:
         return Evaluated(evaluation, judged_rows)
     judged = judge_lists(
         run, rows, are_of_dataset=source is None, k=lists.k, liked_from=lists.liked_from

@@ -18,7 +18,8 @@ AROUND = (  # what may stand around ids, and how to get rid of it
     (
         "blanks",
         r"^\s|\s$",
-        "if they are no part of the ids, take them out: sed 's/ *, */,/g' FILE | cfcli prepare -",
+        "if they are no part of the ids, take them out: "
+        r"sed 's/^ *//; s/ *$//; s/ *\([,;|]\) */\1/g' FILE | cfcli prepare -",
     ),
     (
         "quotes",
@@ -148,9 +149,10 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
     """
     notes = []
     are_numbers = ids.str.contains(r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$").all()
-    if are_numbers and ids.str.contains(r"[.eE]").any():
+    floats = ids.filter(ids.str.contains(r"[.eE]"))
+    if are_numbers and len(floats):
         notes.append(
-            f"ids in '{column}' look like floats, such as {ids[0]}: "
+            f"ids in '{column}' look like floats, such as {floats[0]}: "
             "pandas does that where values are missing"
         )
     for around, pattern, remedy in AROUND:
@@ -163,8 +165,8 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
     same = _alike(ids)
     if same:
         notes.append(
-            f"{same:,} ids in '{column}' differ from others only by blanks, quotes or the form of "
-            "accents"
+            f"{same:,} ids in '{column}' differ from others only by blanks, quotes, the form of "
+            "accents or zeros (007 or 7.0 for 7)"
         )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):
@@ -173,11 +175,14 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
 
 
 def _alike(ids: pl.Series) -> int:
-    """How many ids become one with another once blanks and quotes around them go and accents are
-    composed."""
+    """How many ids become one with another once blanks and quotes around them go, accents are
+    composed and numbers have no zeros to spare."""
     odd = ids.filter(ids.str.contains(r"""^[\s"']|[\s"']$|[^\x00-\x7f]"""))
     plain = [unicodedata.normalize("NFC", text).strip().strip("\"'").strip() for text in odd]
-    unchanged = int((pl.Series(plain, dtype=pl.String) == odd).sum())
-    distinct = set(plain)
-    already_there = int(ids.is_in(list(distinct)).sum()) if distinct else 0
-    return len(plain) - len(distinct) + already_there - unchanged
+    numbers = ids.filter(ids.str.contains(r"^0+[0-9]+$|^[0-9]+\.0*$"))
+    shortest = numbers.str.replace(r"^0*([0-9]+?)(\.0*)?$", "$1")
+    before = odd.append(numbers)
+    after = pl.Series(plain, dtype=pl.String).append(shortest)
+    distinct = after.unique()
+    already_there = int(ids.is_in(distinct.implode()).sum())
+    return len(after) - len(distinct) + already_there - int((after == before).sum())

@@ -41,10 +41,6 @@ def refuse_foreign(opened: Opened) -> None:
     for magic, what, call in MAGIC:
         if start.startswith(magic):
             raise _refusal(opened.name, what, call)
-    if start.startswith(b"SQLite format 3\0"):
-        file, csv = _file_names(opened.name)
-        command = f'sqlite3 -csv -header {file} "select * from ratings" > {csv}'
-        raise InputError(f"{opened.name}: is a SQLite database; write a table of it: {command}")
     if ORC.match(start):
         raise _refusal(opened.name, "ORC", "read_orc('{file}')")
     if PICKLE.match(start):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from cfcli.core.errors import InputError
+from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.arrow import FILE, STREAM, open_arrow
 from cfcli.core.inputs.delimited import open_delimited
 from cfcli.core.inputs.foreign import refuse_foreign, refuse_matrix
@@ -29,6 +29,8 @@ from cfcli.core.inputs.parquet import open_parquet
 from cfcli.core.inputs.records import SEPARATORS
 from cfcli.core.inputs.roles import refuse_repeated
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.sqlite import MAGIC as SQLITE
+from cfcli.core.inputs.sqlite import open_sqlite
 from cfcli.core.inputs.streams import MAGIC, Opened
 from cfcli.core.inputs.tables import Reading, Table
 
@@ -72,6 +74,7 @@ def _is_like(pattern: bytes) -> Callable[[bytes], bool]:
 FORMATS = (
     Format("parquet", "Parquet", ".parquet", lambda start: start.startswith(b"PAR1"), open_parquet),
     Format("arrow", "Arrow", ".arrow", lambda start: start.startswith((FILE, STREAM)), open_arrow),
+    Format("sqlite", "SQLite", ".sqlite", lambda start: start.startswith(SQLITE), open_sqlite),
     Format("jsonl", "JSON lines", ".jsonl", _is_like(rb'\{\s*(["}]|$)'), open_json_lines, True),
     # A table of SQL Server may have a first column called [user].
     Format("json", "JSON", ".json", _is_like(rb'\[\s*([\[\]{"\d-]|$)'), open_json, True),
@@ -99,6 +102,12 @@ def open_table(opened: Opened, source: Source, reading: Reading) -> Iterator[Tab
         refuse_foreign(opened)
         opened.recode(reading.config.encoding)
         found = _detect(opened.peek())
+    if found is None or found.name != "sqlite":
+        for flag in ("table", "query"):
+            if getattr(reading.config, flag) is not None:
+                raise ConfigError(
+                    f"{where}: is no SQLite database (or it is encrypted), and --{flag} is for one"
+                )
     if found is not None and found.is_text and reading.config.format in SEPARATORS:
         found = None
     for known in FORMATS:

@@ -22,6 +22,7 @@ from cfcli.core.inputs.times import KIND, PLAIN, Value
 
 REJECTS = "rejects.csv"
 SHOWN = 200  # characters of a bad row that are kept
+LONG_AGO = datetime(1980, 1, 1)  # nobody kept ratings with times before
 ENOUGH = 10_000  # bad rows more than are allowed, after which reading ends
 
 
@@ -73,7 +74,8 @@ class Intake:
         rows: how many were kept.
         has_times: whether an input had a column of times.
         trimmed: how many ratings had blanks around them.
-        no_time: how many ratings have no readable time, where there is a column of times.
+        no_time: how many ratings have no readable time; all, where no input has a column of times.
+        past: how many are dated before 1980.
         future: how many are dated after tomorrow.
         notes: what the user should know about the form of the inputs, one sentence each.
     """
@@ -90,6 +92,7 @@ class Intake:
     has_times: bool = False
     trimmed: int = 0
     no_time: int = 0
+    past: int = 0
     future: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -137,6 +140,8 @@ class Intake:
             self.times.count(checked["mark"])
         elif "timestamp" in checked.columns:
             self._look_at_times(checked["timestamp"])
+        else:
+            self.no_time += checked.height
         return checked.drop("problem", "trimmed", strict=False)
 
     def needs_lines(self, checked: pl.DataFrame) -> bool:
@@ -228,9 +233,13 @@ class Intake:
         notes = list(dict.fromkeys(self.notes))
         if self.trimmed:
             notes.append(f"{self.trimmed:,} ratings had blanks around them")
-        if self.no_time:
+        if self.no_time and self.has_times:
             notes.append(
                 f"{self.no_time:,} ratings have no readable time; they count as the oldest"
+            )
+        if self.past:
+            notes.append(
+                f"{self.past:,} ratings are dated before 1980; numbers are read as time since 1970"
             )
         if self.future:
             notes.append(f"{self.future:,} ratings are dated after tomorrow")
@@ -252,7 +261,9 @@ class Intake:
         self.has_times = True
         self.no_time += times.null_count()
         soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
-        newest = times.max()
+        oldest, newest = times.min(), times.max()
+        if isinstance(oldest, datetime) and oldest < LONG_AGO:
+            self.past += int((times < LONG_AGO).sum())
         if isinstance(newest, datetime) and newest > soon:
             self.future += int((times > soon).sum())
 

@@ -20,7 +20,7 @@ from polars.exceptions import PanicException, PolarsError
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.lines import Lines, decoded, line_blocks, read_start
 from cfcli.core.inputs.roles import ALIASES, key_of
-from cfcli.core.inputs.sources import MOST_AT_ONCE, Source
+from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
 from cfcli.core.inputs.tables import Block, Malformed, Reading, Rows, Text, Types
 
@@ -80,12 +80,8 @@ def open_json(opened: Opened, source: Source, reading: Reading) -> Iterator["Jso
         InputError: larger than a gigabyte, or no such array; also later, where an object of it
             cannot be read.
     """
-    data = opened.read(MOST_AT_ONCE + 1)
-    if len(data) > MOST_AT_ONCE:
-        raise InputError(
-            f"{source.name}: a JSON array of more than {MOST_AT_ONCE >> 30} GB; "
-            f"write one object a line: jq -c '.[]' {source.name} > ratings.jsonl"
-        )
+    advice = f"write one object a line: jq -c '.[]' {source.name} > ratings.jsonl"
+    data = opened.read_all("a JSON array", advice)
     yield JsonArray(decoded(data.removeprefix(b"\xef\xbb\xbf"), source.name, 1), source.name)
 
 

@@ -23,32 +23,36 @@ from cfcli.core.inputs.records import (
 )
 from cfcli.core.inputs.roles import Form, has_roles
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.streams import HEAD
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
 
 USUAL = Form()
 PAIR_ROLES = ("user", "item")
 
 
-def read_pairs(source: Source, form: Form = USUAL) -> Generator[Rows, None, None]:
+def read_pairs(
+    source: Source, form: Form = USUAL, *, may_be_empty: bool = False
+) -> Generator[Rows, None, None]:
     """The rows of a table, all columns, those of a text as text. The first rows are
     none, so that the columns are known even where there are no others.
 
     Args:
         source: of pairs.
         form: of it.
+        may_be_empty: whether a file without a single line gives no rows; else it is an error.
 
     Raises:
         InputError: it is not a table, a row has too few or too many fields, or it is damaged.
         MachineError: it cannot be read.
     """
-    reading = Reading(form.config, partial(_pairs_layout, form))
-    with (
-        source.opened(form.config.max_bytes) as opened,
-        open_table(opened, source, reading) as table,
-    ):
-        empty = pl.DataFrame(schema=table.types(table.names))
-        yield Rows(empty, np.empty(0, np.int64), lambda row: "")
-        yield from whole_rows(table, table.names)
+    reading = Reading(form, PAIR_ROLES, partial(_pairs_layout, form))
+    with source.opened(form.config.max_bytes) as opened:
+        if may_be_empty and not opened.peek(HEAD).strip():
+            return
+        with open_table(opened, source, reading) as table:
+            empty = pl.DataFrame(schema=table.types(table.names))
+            yield Rows(empty, np.empty(0, np.int64), lambda row: "")
+            yield from whole_rows(table, table.names)
 
 
 def _pairs_layout(form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
@@ -76,7 +80,7 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
         MachineError: it cannot be read.
     """
     config = form.config
-    reading = Reading(config, partial(_ids_layout, role, form))
+    reading = Reading(form, [role], partial(_ids_layout, role, form))
     parts = [pl.Series([], dtype=pl.String)]
     with source.opened(config.max_bytes) as opened, open_table(opened, source, reading) as table:
         found = form.with_role(table.names, role, source.name)

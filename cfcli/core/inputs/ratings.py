@@ -54,6 +54,29 @@ def read(sources: Sequence[Source], form: Form, scratch: Path | None = None) -> 
     return Ratings(pl.DataFrame([user_ids, item_ids, *others]), intake)
 
 
+def read_distinct(source: Source, form: Form) -> tuple[pl.DataFrame, list[str]]:
+    """Reads a small input, of which the last rating of each pair counts, as ``prepare`` has it.
+
+    Args:
+        source: the input.
+        form: that it has.
+
+    Returns:
+        :attr:`Ratings.frame` without repeated pairs, and a note on them where there are any.
+
+    Raises:
+        InputError: see :func:`read`.
+        MachineError: it cannot be read.
+    """
+    frame, _ = read([source], form)
+    rows = frame.with_row_index("at")
+    by_time = rows.sort("timestamp", maintain_order=True) if "timestamp" in rows.columns else rows
+    last = by_time.unique(["user_id", "item_id"], keep="last").sort("at").drop("at")
+    repeats = frame.height - last.height
+    told = [f"{source.name}: {repeats:,} ratings of pairs rated before; kept: last"]
+    return last, told if repeats else []
+
+
 def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite)
     and, where the source has times, ``timestamp`` (microseconds, UTC, null where unreadable),
@@ -69,7 +92,7 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
     """
     before = intake.rows_read
     detect = partial(detect_layout, form=intake.form)
-    reading = Reading(intake.config, detect, intake.scratch)
+    reading = Reading(intake.form, RATING_ROLES, detect, intake.scratch)
     with (
         source.opened(intake.config.max_bytes) as opened,
         open_table(opened, source, reading) as table,

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -70,11 +71,31 @@ def sniff(
             f"{lines[0][:40]!r}, so it cannot hold column names"
         )
     if not found:
-        raise InputError(
-            f"{where}: no separator found (comma, tab, '::', ';', '|' or blanks) in: {lines[0][:80]} "
-            "(lines above the column names are left out with --skip-lines)"
-        )
+        raise InputError(f"{where}: {_why_no_table(lines, roles)} in: {lines[0][:80]}")
     return found[0]
+
+
+def _why_no_table(lines: Sequence[str], roles: Sequence[str]) -> str:
+    """What is wrong with lines that no separator cuts into a table."""
+    for separator in (*DETECTED, BLANKS):
+        names, *rows = split(lines, separator) or [[]]
+        are_names = has_roles([name.strip('"') for name in names], roles)
+        if len(names) < 2 or (separator == BLANKS and not are_names):
+            continue
+        fields = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(names)
+        if any(f'{separator} "' in line for line in lines):
+            return f"blanks stand between {separator!r} and quotes; take them out"
+        if fields == len(names) + 1:
+            return (
+                f"lines have one field more than the {len(names)} names (R's names of rows? write "
+                "them with row.names = FALSE)"
+            )
+        if fields == len(names):
+            return f"only {fields} columns, by {separator!r}, for {', '.join(roles)}"
+    return (
+        "no separator found (comma, tab, '::', ';', '|' or blanks; lines above the column names "
+        "are left out with --skip-lines)"
+    )
 
 
 def layout_of(separator: str, names: list[str]) -> Layout:

@@ -1,5 +1,6 @@
 """Which column of a table plays which role."""
 
+import contextlib
 import difflib
 import re
 from collections import Counter
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.errors import InputError
+from cfcli.core.errors import ConfigError, InputError
 
 HEADERLESS = ("user_id", "item_id", "rating", "timestamp")  # MovieLens' u.data and ratings.dat
 ALIASES = {  # as key_of() writes them
@@ -64,6 +65,17 @@ class Form(NamedTuple):
             return [known_key(wanted, names, f"{where}: --{role}-col")]
         own = self.own.get(role)
         return [own] if own and own in names else with_role(names, role)
+
+    def fits(self, names: Sequence[str], roles: Sequence[str]) -> bool:
+        """Whether there is a column for each role.
+
+        Args:
+            names: of all columns.
+            roles: keys of :data:`ALIASES`.
+        """
+        with contextlib.suppress(ConfigError):
+            return all(self.with_role(names, role, "") for role in roles)
+        return False
 
     def is_header(self, names: Sequence[str], roles: Sequence[str]) -> bool:
         """Whether a first line names columns.

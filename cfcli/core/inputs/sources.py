@@ -25,7 +25,6 @@ LOGS = {  # what lies in a folder of parts of which only a log says which count
     "_spark_metadata": "the output of a Spark stream",
     ".hoodie": "a Hudi table",
 }
-MOST_AT_ONCE = 1 << 30  # bytes of an input that is read into memory as a whole
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,18 @@ class Source:
         except OSError as error:
             raise MachineError(f"{self.name}: {error.strerror or error}") from None
 
-    def read(self) -> bytes:
+    def read(self, max_bytes: int | None = None) -> bytes:
         """All of a small input, unpacked.
+
+        Args:
+            max_bytes: as :meth:`opened` has it.
 
         Raises:
             InputError: as :meth:`opened`; larger than a gigabyte.
             MachineError: it cannot be opened or read.
         """
-        with self.opened(MOST_AT_ONCE) as opened:
-            return opened.read()
+        with self.opened(max_bytes) as opened:
+            return opened.read_all("a table", "give a smaller one")
 
 
 def _standard_input() -> AbstractContextManager[IO[bytes]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HEAD = 1 << 16  # bytes from which the form of a text is detected
 BUFFER = 1 << 20  # bytes
+MOST_AT_ONCE = 1 << 30  # bytes of an input that is read into memory as a whole
 MAGIC = 16  # bytes from which a packed input, or a format, is recognised
 BOMB_BYTES = 256 << 20  # an input that unpacks to more than this ...
 BOMB_RATIO = 100  # ... and to this many times its size is a decompression bomb, not ratings
@@ -102,14 +103,34 @@ class Opened:
                 self._stream = _buffered(chain([start], pieces(self._stream)))
         return start
 
-    def read(self, n: int = -1) -> bytes:
+    def read(self, n: int) -> bytes:
         """The next bytes.
 
         Args:
-            n: how many, fewer only at the end; -1 for all.
+            n: how many, fewer only at the end.
         """
         with self._errors():
             return self._count(bytes(self._stream.read(n)))
+
+    def read_all(self, what: str, advice: str) -> bytes:
+        """All bytes that are left, counted while they are unpacked.
+
+        Args:
+            what: they are, and
+            advice: what to do where they are too many, for the message.
+
+        Raises:
+            InputError: more than :data:`MOST_AT_ONCE`.
+        """
+        parts, size = [], 0
+        while data := self.read(BUFFER):
+            parts.append(data)
+            size += len(data)
+            if size > MOST_AT_ONCE:
+                raise InputError(
+                    f"{self.name}: {what} of more than {MOST_AT_ONCE:,} bytes; {advice}"
+                )
+        return b"".join(parts)
 
     def readline(self, limit: int) -> bytes:
         """The rest of a line.

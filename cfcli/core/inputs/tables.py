@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.roles import Form
 
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
 
@@ -104,15 +105,22 @@ class Reading:
     """How to read a table.
 
     Attributes:
-        config: the keys of ``[prepare]`` that say what form the input has.
+        form: that the input has.
+        roles: of the columns that are needed, keys of :data:`cfcli.core.inputs.roles.ALIASES`.
         detect: finds the layout of a text from its first lines, the name of the input and
             ``config``.
         scratch: a folder for what must be on disk to be read; None for the temporary folder.
     """
 
-    config: PrepareConfig
+    form: Form
+    roles: Sequence[str]
     detect: DetectLayout
     scratch: Path | None = None
+
+    @property
+    def config(self) -> PrepareConfig:
+        """The keys of ``[prepare]`` that say what form the input has."""
+        return self.form.config
 
 
 class Table(Protocol):

@@ -21,7 +21,8 @@ from polars.exceptions import PolarsError
 from cfcli.core.config.prepare import TIME_UNITS
 from cfcli.core.errors import ConfigError
 
-NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?")  # no value, in lower case
+# No value, in lower case; databases write \N.
+NULL_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?", r"\n")
 KIND = pl.Datetime("us")
 
 # What the mark of a row says. Rows without one have one reading, or no time at all.

@@ -51,7 +51,7 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
         ConfigError: it has no such column of titles.
         MachineError: it cannot be read.
     """
-    data = source.read()
+    data = source.read(config.max_bytes)
     notes = []
     encoding = config.encoding
     if is_text(data) and _is_utf8(data):
@@ -61,12 +61,16 @@ def read_titles(source: Source, config: PrepareConfig = DEFAULT) -> Titles:
         notes.append(f"{source.name} is not UTF-8; read as Latin-1")
     own = {"item": config.item_col} if config.item_col else {}
     form = Form(PrepareConfig(title_col=config.title_col, encoding=encoding), own)
-    copy = Source(source.name, lambda: io.BytesIO(data))
-    reading = Reading(form.config, partial(_layout, form))
+    copy = Source(source.name, lambda: io.BytesIO(data), path=source.path)
+    reading = Reading(form, TITLE_ROLES, partial(_layout, form))
     with copy.opened() as opened, open_table(opened, copy, reading) as table:
         frame = _read(table, form)
-    is_known = pl.col("id").is_not_null()
-    return Titles(frame.filter(is_known).unique("id", keep="first", maintain_order=True), notes)
+    frame = frame.filter(pl.col("id").is_not_null())
+    kept = frame.unique("id", keep="first", maintain_order=True)
+    others = frame.select("id", "title").n_unique() - kept.height
+    if others:
+        notes.append(f"{source.name}: {others:,} titles are of ids titled before; kept: first")
+    return Titles(kept, notes)
 
 
 def _is_utf8(data: bytes) -> bool:

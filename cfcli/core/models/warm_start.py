@@ -37,9 +37,12 @@ class WarmStart:
             for a model without samples.
         noise: variance of a rating around its expectation, in squared ratings.
         origin: what the manifest of the new run says about it.
+        is_part: whether it is the same training without some of the rows, so that its posterior
+            mean is a part of the new one.
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
     draw: Pair[NDArray[np.float32]] | None
     noise: float
-    origin: WarmStartInfo
+    origin: WarmStartInfo | None
+    is_part: bool = False

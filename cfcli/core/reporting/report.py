@@ -159,7 +159,8 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
     try:
         dataset = run.dataset(data)
         result, rows = evaluate(run, data=data)
-        rungs, diagnosis = intervals(run, rows), diagnose(run, rows)
+        judged = (run.twin or run) if result.judged == "twin" else run
+        rungs, diagnosis = intervals(judged, rows), diagnose(judged, rows)
         judgement = Judgement(result, rows, rungs, diagnosis)
     except (ArtifactError, InputError) as error:
         missing = str(error)

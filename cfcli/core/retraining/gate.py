@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import polars as pl
 
@@ -69,7 +70,8 @@ class Comparison:
 def compare(
     new: Run, champion: Run | None, earlier: Iterable[Run], dataset: Dataset, policy: Policy
 ) -> Comparison:
-    """Judge runs by the test rows that none of them was trained on.
+    """Judge runs by the test rows that none of them was trained on. A run that was trained on all
+    ratings is judged by its twin.
 
     Args:
         new: the run that may be published.
@@ -82,16 +84,22 @@ def compare(
     rows = dataset.split("test")
     ids = ids_of(dataset.ids, rows)
     by_new = indexed(new, ids, rows["rating"])
+    judged_model: Literal["run", "twin"] = "twin" if new.twin else "run"
+    new = new.twin or new
     fair = unseen(new, by_new)
     if champion is None:
-        return _judged_alone(new, by_new, ids, fair, policy)
+        alone = _judged_alone(new, by_new, ids, fair, policy)
+        return replace(alone, found=replace(alone.found, judged=judged_model))
+    in_use = champion.path.name
+    champion = champion.twin or champion
     by_champion = indexed(champion, ids, rows["rating"])
     fair &= unseen(champion, by_champion)
     predictions = {}
     for run in earlier:  # one at a time: they may be large
-        by_run = indexed(run, ids, rows["rating"])
-        fair &= unseen(run, by_run)
-        predictions[run.path.name] = FallbackPredictor(run)(by_run["user"], by_run["item"])[0]
+        by_run, model = indexed(run, ids, rows["rating"]), run.twin or run
+        fair &= unseen(model, by_run)
+        prediction, _ = FallbackPredictor(model)(by_run["user"], by_run["item"])
+        predictions[run.path.name] = prediction
     if not fair.any():
         return NO_ROWS
     ids = ids.map(lambda column: column.filter(fair))
@@ -102,7 +110,7 @@ def compare(
     rmse = {
         name: errors(rating, prediction[is_fair]).rmse for name, prediction in predictions.items()
     }
-    rmse[champion.path.name] = former.model.rmse
+    rmse[in_use] = former.model.rmse
     name = min(rmse, key=lambda name: rmse[name])
     best = BestRun(name, rmse[name])
     found = Findings(
@@ -112,6 +120,7 @@ def compare(
         baselines=evaluation.baselines,
         mse_difference=mean_with_interval(difference, rows["user"].filter(fair).to_numpy()),
         best=best,
+        judged=judged_model,
     )
     lists = _compare_lists(new, champion, dataset, by_new, by_champion, fair)
     found = replace(
@@ -170,7 +179,7 @@ def _compare_lists(
     new dataset is no candidate for either."""
     for run in (new, champion):
         if run.interest is None:
-            return ListComparison(f"lists are not judged: {run.path.name} has no interest model")
+            return ListComparison(f"lists are not judged: {run.name} has no interest model")
     rows = pl.DataFrame(
         {
             "user": by_new["user"],

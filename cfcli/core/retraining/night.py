@@ -59,6 +59,7 @@ class Night(Findings):
             "ndcg": _shown(self.model.ndcg if self.model else None),
             "champion_ndcg": _shown(self.champion.ndcg if self.champion else None),
             "bias_rmse": _shown(self.baselines["bias"].rmse if self.baselines else None),
+            "judged": self.judged or "-",
             "rows": "-" if self.n is None else self.n,
             "ratings": self.ratings,
             "rejected": self.rejected,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
-from cfcli.core.config.train import TrainConfig
+from cfcli.core.config.train import Refit, TrainConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.info import PlainConfig
@@ -48,10 +48,11 @@ def retrain(
     accept_shrink: bool = False,
     progress: Progress | None = None,
 ) -> Night:
-    """Train a model on ratings and publish it in the store if it is as good as the one in use.
+    """Train a model on all ratings and publish it in the store if it is as good as the one in use.
 
     Both are judged by the test rows of tonight that neither was trained on; the ``hash`` split
-    holds the same pairs out every night.
+    holds the same pairs out every night. A run that was trained on these, too, is judged by its
+    twin, which was not and from which the next night goes on.
 
     Args:
         sources: the ratings.
@@ -82,6 +83,9 @@ def retrain(
     if not prepare.test_size:
         raise ConfigError("test_size: 0 leaves no rows to judge by")
     begin = time.perf_counter()
+    # Rows that are not held in memory cannot be trained on again.
+    usual: Refit = "val" if train.adam.loader == "stream" else "all"
+    train = replace(train, refit=train.refit or usual)
     with store.locked(wait):
         store.recover()
         dataset, notes = preparation.prepare(
@@ -229,8 +233,10 @@ class Retraining:
             config = replace(config, warm_start=str(self.champion.path))
         path = self.store.new_path(self.key)
         left = publishing.staging_of(path)
-        resume = left / CHECKPOINT if (left / CHECKPOINT).exists() else None
-        self.store.sweep(spare=left)
+        resume = None
+        if (left / CHECKPOINT).exists() and publishing.is_own(left):
+            resume = left / CHECKPOINT
+        self.store.sweep(spare=left if resume else None)
         self._check_space()
         fitting.train(
             self.dataset, config, path, self.progress, resume=resume, keep=True, whole=True

@@ -7,6 +7,8 @@
 - ``.lock``: whoever writes here holds it.
 """
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from pathlib import Path
 from cfcli.core.errors import ArtifactError, ConfigError, StaleError
 from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import Verdict, amend_gate, gate_of
-from cfcli.core.storage import publishing
+from cfcli.core.storage import publishing, trust
 from cfcli.core.storage.schema import inline
+
+NAME = re.compile(r"\d{6,}-\w+")  # of a run; what else lies there is not the store's
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,20 @@ class Store:
             wait: seconds to wait for another process.
 
         Raises:
+            ArtifactError: others may change what is in the store.
+            ConfigError: its path is not UTF-8.
             LockedError: another process still holds it after ``wait`` seconds.
         """
+        publishing.refuse_odd(self.path.resolve())
         with publishing.lock(self.path / ".lock", wait):
+            trust.refuse_strangers(self.path / "current", self.path)
             yield
 
     def runs(self) -> list[Path]:
         """All whole runs, the oldest first: by number, so that a clock that jumps changes
         nothing."""
-        return sorted(path for path in (self.path / "runs").glob("[0-9]*-*") if path.is_dir())
+        found = (self.path / "runs").glob("[0-9]*")
+        return sorted(path for path in found if NAME.fullmatch(path.name) and path.is_dir())
 
     def published(self) -> Iterator[Path]:
         """The runs that were published and not taken back, the newest first."""
@@ -108,9 +117,14 @@ class Store:
                 yield run
 
     def current(self) -> Path | None:
-        """The run that is in use, by its own name: the pointer may move while it is read."""
+        """The run that is in use, by its own name: the pointer may move while it is read. However
+        it points there, the path is the one that :meth:`runs` has."""
         link = self.path / "current"
-        return self.path / link.readlink() if link.is_symlink() else None
+        if not link.is_symlink():
+            return None
+        target = os.path.realpath(link)
+        same = (run for run in self.runs() if os.path.realpath(run) == target)
+        return next(same, Path(target))
 
     def previous(self) -> Path | None:
         """What :meth:`rollback` goes back to: the newest run before the current one that was
@@ -145,9 +159,9 @@ class Store:
             run: its folder.
 
         Raises:
-            ArtifactError: it is not.
+            ArtifactError: it or its twin is not.
         """
-        Run.load(run)
+        _ = Run.load(run).twin
         publishing.point(self.path / "current", run)
 
     def recover(self) -> None:
@@ -183,7 +197,7 @@ class Store:
                 if Path(to).name not in named:
                     raise ConfigError(f"{self.path}: no run '{to}'; there are {', '.join(named)}")
                 run = named[Path(to).name]
-            Run.load(run)
+            _ = Run.load(run).twin
             if run != current:
                 # First, so that nobody publishes it again.
                 amend_gate(current, published=False, reason=f"rolled back to {run.name}")
@@ -218,6 +232,7 @@ class Store:
                 f"{self.path}: nothing is published there; "
                 f"'cfcli retrain RATINGS --store {self.path}'"
             )
+        trust.refuse_strangers(self.path / "current", self.path)
         created = Run.load(current).info.created
         age = datetime.now(UTC) - datetime.fromisoformat(created)
         runs = self.runs()

@@ -42,7 +42,7 @@ class TrainedOn:
     Attributes:
         path: from the folder of the run to that of the dataset.
         fingerprint: of the dataset.
-        train: ratings that were trained on.
+        train: ratings of its training side.
     """
 
     path: str
@@ -79,15 +79,21 @@ class InterestInfo:
 
 @dataclass(frozen=True)
 class Refit:
-    """How many ratings the models of a run were fitted on in the end.
+    """What the models of a run were fitted on in the end.
 
     Attributes:
-        rating_rows: those of the rating model, which the training rows are.
-        interest_rows: those of the interest model, which has seen the validation rows, too.
+        rating_rows: ratings that the rating model was trained on.
+        interest_rows: those that the interest model was fitted on.
+        rating_sides: sides of the split that these are,
+        interest_sides: and those.
+        reason: why the rating model was not trained on more, where more was asked for.
     """
 
     rating_rows: int
     interest_rows: int
+    rating_sides: list[str]
+    interest_sides: list[str]
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +115,11 @@ class RunInfo:
         columns: names of the columns of the input.
         integer_ids: whether all ids are whole numbers.
         dataset: that it was trained on.
-        train_mean: mean of the training ratings.
+        train_mean: mean of the ratings that were trained on.
         warm_start: the run that it began with, if any.
         epochs: how many it was trained for.
         best_epoch: the epoch that was kept, from 1.
-        val: errors on the validation ratings after the best epoch.
+        val: errors on the validation ratings after the best epoch, before they were trained on.
         seconds: that the training took.
         ratings_per_second: of the median epoch.
         batch_size: ratings per step.
@@ -125,6 +131,7 @@ class RunInfo:
         files: the files of the run.
         interest: the interest model; None in runs of version 0.1.
         refit: ratings that the models were fitted on; None in runs of version 0.1.
+        twin: the manifest of the run within it that has not seen the held-out ratings.
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
             the usual one.
     """
@@ -160,6 +167,7 @@ class RunInfo:
     interest: InterestInfo | None = left_out()
     refit: Refit | None = left_out()
     reading: PlainConfig | None = left_out()
+    twin: File | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:

@@ -1,5 +1,6 @@
 """A run: the folder of one training, which stands on its own."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.exceptions import PanicException, PolarsError
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import from_dict
@@ -25,7 +27,7 @@ from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
-from cfcli.core.storage import manifests
+from cfcli.core.storage import manifests, targets, trust
 from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 from cfcli.core.storage.tensors import load_tensors
@@ -40,6 +42,11 @@ SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 INTEREST = "interest.safetensors"
+TEST = "test.parquet"  # test rows, in runs of a store, whose dataset is replaced every night
+TWIN = "twin"  # a run within a run that was trained on all rows: the same without held-out ones
+TRACE: dict[str, type[pl.DataType]] = {"step": pl.Int64, "train_mse": pl.Float64}
+ERRORS = "train_mse train_rmse val_mse val_rmse val_mae learning_rate seconds ratings_per_second"
+EPOCHS = {"epoch": pl.Int64, **dict.fromkeys(ERRORS.split(), pl.Float64)}
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
 
 
@@ -64,9 +71,9 @@ class Run:
             path: its folder.
 
         Raises:
-            ArtifactError: none there, damaged, of another format, or in a folder that anyone may
-                write to.
+            ArtifactError: none there, damaged, of another format, or where strangers may write.
         """
+        _check_store(path)
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         hint = "; make one with 'cfcli train', or name the folder of one"
         manifest = path / MANIFEST
@@ -80,6 +87,11 @@ class Run:
         run._check_tensors()
         _ = run.users, run.items  # read, and so checked
         return run
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of a twin that of the run that it is a part of."""
+        return self.path.parent.name if self.path.name == TWIN else self.path.name
 
     def _check_tensors(self) -> None:
         """Raises an ArtifactError unless the tensors are those of the model and fit each other."""
@@ -160,7 +172,7 @@ class Run:
     @cached_property
     def users(self) -> pl.DataFrame:
         """One row per user, in the order of the index: the id under its own column name,
-        ``n_ratings`` in the training rows, ``mean`` and damped ``bias`` of those."""
+        ``n_ratings`` that were trained on, ``mean`` and damped ``bias`` of those."""
         return self._entities("user")
 
     @cached_property
@@ -184,15 +196,28 @@ class Run:
     @property
     def history(self) -> pl.DataFrame:
         """One row per epoch, as :class:`cfcli.core.training.epochs.Epoch` has them."""
-        return pl.read_csv(self.path / "metrics.csv", glob=False)
+        return self._errors("metrics.csv", EPOCHS)
 
     @property
     def trace(self) -> pl.DataFrame:
         """Columns ``step`` and ``train_mse``: the error of the training rows of a step and those
         since the row before; empty where the run kept none."""
         if STEPS not in self.info.files:
-            return pl.DataFrame(schema=["step", "train_mse"])
-        return pl.read_csv(self.path / STEPS, glob=False)
+            return pl.DataFrame(schema=TRACE)
+        return self._errors(STEPS, TRACE)
+
+    def _errors(self, name: str, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+        """A table of errors by epoch or step.
+
+        Raises:
+            ArtifactError: it is another table.
+        """
+        path = self.path / name
+        try:
+            return pl.read_csv(path, glob=False, schema_overrides=columns).select(*columns)
+        except (PolarsError, PanicException, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ArtifactError(f"{path}: damaged: {reason}") from None
 
     def seen(self, *, trained: bool = False) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """What each user rated: user u's items are ``items[starts[u]:starts[u + 1]]``; returns
@@ -271,10 +296,31 @@ class Run:
             )
 
     @property
-    def has_seen_val(self) -> bool:
-        """Whether its interest model was fitted on the validation rows, too."""
+    def trained_sides(self) -> tuple[str, ...]:
+        """The sides of the split that its rating model was trained on."""
+        return tuple(self.info.refit.rating_sides) if self.info.refit else ("train",)
+
+    @property
+    def fitted_sides(self) -> tuple[str, ...]:
+        """The sides that any of its models was fitted on: their rows say nothing of its lists."""
         refit = self.info.refit
-        return refit is not None and refit.interest_rows > refit.rating_rows
+        return (*self.trained_sides, *(refit.interest_sides if refit else ()))
+
+    @cached_property
+    def twin(self) -> "Run | None":
+        """The same model without the held-out rows, where the run was trained on these, too; None
+        where it was not.
+
+        Raises:
+            ArtifactError: it is damaged.
+        """
+        wanted = self.info.twin
+        if wanted is None:
+            return None
+        twin = Run.load(self.path / TWIN)
+        if manifests.file_of(twin.path / MANIFEST) != wanted:
+            raise ArtifactError(f"{twin.path}: is not the twin that {self.path / MANIFEST} names")
+        return twin
 
     @cached_property
     def interest(self) -> Interest | None:
@@ -302,7 +348,7 @@ class Run:
         return Predictor(info.model, self.tensors, low, high, info.link, info.noise)
 
     def baseline(self) -> BiasModel:
-        """Means and damped biases of the training rows."""
+        """Means and damped biases of the rows that were trained on."""
         users, items = self.users, self.items
         return BiasModel(
             self.info.train_mean,
@@ -313,6 +359,27 @@ class Run:
             users["bias"].to_numpy(),
             items["bias"].to_numpy(),
         )
+
+    def rows(self, side: str, data: Path | None = None) -> pl.DataFrame:
+        """The ratings on one side of the split.
+
+        Args:
+            side: train, val or test.
+            data: where the run's dataset is now; by default where it was. Test rows that the run
+                itself keeps need none.
+
+        Returns:
+            Columns ``user``, ``item`` and ``rating``.
+
+        Raises:
+            ArtifactError: the dataset is gone, or is another one now.
+        """
+        if side != "test" or data is not None or TEST not in self.info.files:
+            return self.dataset(data).split(side).select("user", "item", "rating")
+        columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+        rows = read_table(self.path / TEST, columns, most=self.users.height * self.items.height)
+        check_range(self.path / TEST, rows, self.users.height, self.items.height)
+        return rows
 
     def dataset(self, path: Path | None = None) -> Dataset:
         """The dataset that the run was trained on.
@@ -339,6 +406,14 @@ class Run:
                 f"not {wanted}); prepare that one again, or train again"
             )
         return dataset
+
+
+def _check_store(path: Path) -> None:
+    """Raises an ArtifactError if a run is that of a store that a stranger may change."""
+    place = path.resolve() if os.path.islink(path) else path.absolute()
+    store = path.parent if path.name == "current" else place.parent.parent
+    if os.path.exists(path) and (path.name == "current" or targets.is_store(store)):
+        trust.refuse_strangers(path, store)
 
 
 def _check_numbers(path: Path, tensors: dict[str, NDArray[Any]]) -> None:

@@ -1,5 +1,6 @@
 """From a dataset to a run on disk."""
 
+import dataclasses
 import shutil
 import time
 from dataclasses import dataclass
@@ -9,23 +10,20 @@ from typing import TYPE_CHECKING
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import CfcliError, LostError, StoppedError, refuse_few_addresses
-from cfcli.core.metrics.lists import liked_from
 from cfcli.core.models.warm_start import WarmStart
-from cfcli.core.pair import Pair
 from cfcli.core.runs import warm_start
+from cfcli.core.runs.finish import Finish, Models
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import CHECKPOINT, DATASET, RUNS, Run
-from cfcli.core.runs.writing import create_run, write_run
+from cfcli.core.runs.writing import create_run, point_latest, write_run, write_twin
 from cfcli.core.training.distributed import ranks
-from cfcli.core.training.epochs import Progress
-from cfcli.core.training.plan import memory
+from cfcli.core.training.epochs import Progress, Silent
 from cfcli.core.training.plan.advice import refuse, settled
 from cfcli.core.training.plan.machine import available
 from cfcli.core.training.plan.sizing import Job
 from cfcli.core.training.signals import number_of
 
 if TYPE_CHECKING:
-    from cfcli.core.training.interest import FittedInterest
     from cfcli.core.training.trained import TrainedModel
 
 ADDRESSES = 2 << 30  # bytes
@@ -90,6 +88,7 @@ def train(
     )
     begin = time.perf_counter()
     config = config.with_solver_named()
+    ranks.follow_the_first()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
         config = affordable(dataset, config, out, settle=resume is None)
     start = None
@@ -115,63 +114,33 @@ def train(
         from cfcli.core.training import resources  # imports torch, which is loaded by now
 
         resources.free()
-        if whole and model.stopped_by:
-            raise StoppedError(
-                "stopped by a signal; the next training goes on from there", model.stopped_by
-            )
-        if whole:
-            shutil.rmtree(checkpoint.parent, ignore_errors=True)
         stopped_by = model.stopped_by
+        if whole and stopped_by:
+            raise StoppedError(
+                "stopped by a signal; the next training goes on from there", stopped_by
+            )
+        limit = config.max_seconds()
+        until = None if limit is None else begin + limit
+        models = [Models(model, ("train",), "the training was stopped")]
         try:
-            interest = _interest(dataset, config, model, begin, progress)
-        except (KeyboardInterrupt, SystemExit) as signal:  # the rating model is whole
+            if not stopped_by:
+                models = Finish(dataset, config, model, progress or Silent(), until).models()
+        except (KeyboardInterrupt, SystemExit, StoppedError) as signal:  # the model is whole
             if whole:
                 raise
             stopped_by = number_of(signal)
-            interest = "a signal came while it was fitted; train again"
+            stopped = dataclasses.replace(model, stopped_by=stopped_by)
+            models = [Models(stopped, ("train",), "a signal came before it was fitted")]
+        if whole or (model.is_whole and not stopped_by):
+            shutil.rmtree(checkpoint.parent, ignore_errors=True)
         if not checkpoint.exists():
             (new.staging / DATASET).unlink()
-        info = write_run(new, dataset, config, model, interest)
+        if len(models) > 1:
+            write_twin(new, dataset, config, models[0])
+        info = write_run(new, dataset, config, models[-1], keep_test=whole)
+    if not stopped_by:
+        point_latest(new.path)
     return TrainedRun(new.path, info, stopped_by)
-
-
-def _interest(
-    dataset: Dataset,
-    config: TrainConfig,
-    model: "TrainedModel",
-    begin: float,
-    progress: Progress | None,
-) -> "FittedInterest | str":
-    """The interest model, or why there is none."""
-    if config.interest is False:
-        return "--no-interest"
-    if model.stopped_by:
-        return "the training was stopped"
-    limit = config.max_seconds()
-    until = None if limit is None else begin + limit
-    if until is not None and time.perf_counter() >= until:
-        return f"--max-time {config.max_time} was over"
-    info = dataset.info
-    job = Job(info.users, info.items, info.train, info.val)
-    machine = available(config, dataset.path)
-    if not memory.has_interest(config, job, machine):
-        needed, free = memory.size(int(memory.interest(job))), memory.size(machine.memory or 0)
-        return f"it needs {needed} of memory where {free} are free, or more disk than there is"
-    from cfcli.core.models.scoring import Predictor
-    from cfcli.core.training.interest import fit
-
-    if progress:
-        progress.stage("fitting the interest model")
-    shape = model.shape
-    return fit(
-        {name: dataset.blocks(name) for name in ("train", "val")},
-        Pair(info.users, info.items),
-        Predictor(config.model, model.tensors, shape.low, shape.high, model.link, model.noise),
-        liked_from(shape.low, shape.high),
-        config.seed,
-        refit=config.refit == "val",
-        until=until,
-    )
 
 
 def affordable(
@@ -188,8 +157,7 @@ def affordable(
     Raises:
         MachineError: the training needs more memory or disk than there is.
     """
-    info = dataset.info
-    job = Job(info.users, info.items, info.train, info.val)
+    job = Job.of(dataset.info)
     machine = available(config, (out or RUNS).parent)
     config = settled(config, job, machine) if settle else config
     refuse(config, job, machine)
@@ -219,4 +187,12 @@ def _fit(
         scale=info.rating_scale,
         fingerprint=info.fingerprint,
     )
-    return fit(data, config, folder, progress, warm_start=start, resume=resume)
+    return fit(
+        data,
+        config,
+        folder,
+        progress,
+        warm_start=start,
+        resume=resume,
+        keeps_checkpoint=config.has_more_to_fit and config.processes.ranks == 1,
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from cfcli.core.data.info import PlainConfig
 from cfcli.core.errors import ArtifactError
@@ -57,6 +58,7 @@ class Findings:
         best: of the run in use and those in use before it.
         ndcg_difference: what the nDCG of the new run is above that of the run in use.
         note: why lists were not judged.
+        judged: whether the new run was judged, or its twin, which has not seen the rows.
     """
 
     n: int | None = None
@@ -67,6 +69,7 @@ class Findings:
     best: BestRun | None = None
     ndcg_difference: Interval | None = None
     note: str | None = None
+    judged: Literal["run", "twin"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.splits import NAMES
 from cfcli.core.errors import ArtifactError
 from cfcli.core.runs import run as runs
-from cfcli.core.runs.run import Run
+from cfcli.core.runs.run import TWIN, Run
 from cfcli.core.runs.verdict import GATE, read_gate
 from cfcli.core.storage import manifests
 from cfcli.core.storage.manifests import File
@@ -61,7 +61,7 @@ def _read_dataset(path: Path) -> dict[str, File]:
 
 
 def _read_run(path: Path) -> dict[str, File]:
-    """Reads all of a run; returns the files that it lists."""
+    """Reads all of a run and its twin; returns the files that both list."""
     found = Run.load(path)
     if runs.SEEN in found.info.files:
         found.seen_pairs()
@@ -70,7 +70,14 @@ def _read_run(path: Path) -> dict[str, File]:
         _ = found.samples
     if (path / GATE).exists():
         read_gate(path)
-    return found.info.files
+    files = dict(found.info.files)
+    if found.twin is not None:
+        twin = {f"{TWIN}/{name}": file for name, file in _read_run(found.twin.path).items()}
+        files |= {
+            f"{TWIN}/{runs.MANIFEST}": manifests.file_of(found.twin.path / runs.MANIFEST),
+            **twin,
+        }
+    return files
 
 
 def _verified(

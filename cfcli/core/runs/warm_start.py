@@ -23,21 +23,24 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
         dataset: to train on.
         config: the settings of the training.
 
+    A run that was trained on all ratings lends the vectors of its twin.
+
     Raises:
-        ConfigError: the run's model is another than the one to train.
+        ConfigError: the run's model is another than the one to train, or has seen held-out rows.
     """
     reason = mismatch(run, config)
     if reason:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
     rows = rows_of(run, dataset)
-    tensors = dict(run.tensors)
+    model = run.twin or run
+    tensors = dict(model.tensors)
     for name, index in (("user", rows.user), ("item", rows.item)):
         for key in (f"{name}_embedding.weight", f"{name}_bias"):
             if key in tensors:
                 tensors[key] = _taken(tensors[key], index)
     draw = None
-    if SAMPLES in run.info.files:
-        newest = Pair(run.samples["users"], run.samples["items"]).map(lambda sides: sides[-1])
+    if SAMPLES in model.info.files:
+        newest = Pair(model.samples["users"], model.samples["items"]).map(lambda sides: sides[-1])
         draw = Pair(
             _taken(newest.user.astype(np.float32), rows.user),
             _taken(newest.item.astype(np.float32), rows.item),
@@ -49,7 +52,7 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
         new_users=rows.user.null_count(),
         new_items=rows.item.null_count(),
     )
-    return WarmStart(tensors, draw, run.info.noise, origin)
+    return WarmStart(tensors, draw, model.info.noise, origin)
 
 
 def rows_of(run: Run, dataset: Dataset) -> Pair[pl.Series]:
@@ -73,6 +76,11 @@ def mismatch(run: Run, config: TrainConfig) -> str:
         run: the earlier run.
         config: the settings of the training.
     """
+    if "val" in (run.twin or run).trained_sides:
+        return (
+            "was trained on validation rows, by which nothing can be judged then; runs of "
+            "'--refit none' and '--refit all' can be gone on from"
+        )
     own = run.config.values() | {"link": run.info.link}
     wanted: dict[str, Value]
     if config.resolved_solver == "gibbs":

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import choice_weights
+from cfcli.core.runs.finish import Models
 from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn
 from cfcli.core.runs.run import (
     CHECKPOINT,
@@ -42,6 +44,9 @@ from cfcli.core.runs.run import (
     SAMPLES,
     SEEN,
     STEPS,
+    TEST,
+    TRACE,
+    TWIN,
     short,
 )
 from cfcli.core.storage import manifests, publishing
@@ -53,7 +58,6 @@ from cfcli.version import __version__
 if TYPE_CHECKING:
     from cfcli.core.training.epochs import Epoch
     from cfcli.core.training.interest import FittedInterest
-    from cfcli.core.training.trained import TrainedModel
 
 SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
@@ -139,8 +143,6 @@ def create_run(
 ) -> Iterator[NewRun]:
     """Make the folder of a new run, which takes its name when the block ends well.
 
-    ``runs/latest`` then points at it, if it lies in ``runs``.
-
     Args:
         out: its name; by default a new one in ``runs``.
         config: is written into it.
@@ -158,31 +160,52 @@ def create_run(
     with publishing.directory(path, keep) as folder:
         (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
         yield NewRun(path, folder)
+
+
+def point_latest(path: Path) -> None:
+    """Make ``runs/latest`` point to a run, if it lies in ``runs``.
+
+    Args:
+        path: a run that was finished: what reads the newest run is to find a whole one.
+
+    Raises:
+        MachineError: no permission, or no space.
+    """
     if path.resolve().parent == RUNS.resolve():
         publishing.point(LATEST, path)
 
 
+def write_twin(new: NewRun, dataset: Dataset, config: TrainConfig, models: Models) -> None:
+    """Write the run that :func:`write_run` will name as the twin of another.
+
+    Args:
+        new: the run that it is the twin of.
+        dataset, config, models: see :func:`write_run`.
+    """
+    folder = new.staging / TWIN
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(mode=0o775)
+    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    write_run(NewRun(new.path / TWIN, folder), dataset, config, models)
+
+
 def write_run(
-    new: NewRun,
-    dataset: Dataset,
-    config: TrainConfig,
-    model: "TrainedModel",
-    interest: "FittedInterest | str",
+    new: NewRun, dataset: Dataset, config: TrainConfig, models: Models, *, keep_test: bool = False
 ) -> RunInfo:
     """Write all files of a run.
 
     Args:
         new: where to.
-        dataset: that the model was trained on.
+        dataset: that the models were trained on.
         config: the settings of the training.
-        model: what came of it.
-        interest: the interest model, or why there is none.
+        models: what came of it.
+        keep_test: whether to keep the test rows, so that it can be judged without its dataset.
 
     Returns:
         The manifest.
     """
-    folder = new.staging
-    blocks = dataset.blocks("train")
+    folder, model, interest = new.staging, models.rating, models.interest
+    blocks = [dataset.blocks(side) for side in models.sides]
     bias = BiasModel.of(Columns(blocks), model.shape.users, model.shape.items)
     _write_entities(
         folder / "users.parquet", dataset.users, bias.user_n, bias.user_mean, bias.user_bias
@@ -191,10 +214,10 @@ def write_run(
         folder / "items.parquet", dataset.items, bias.item_n, bias.item_mean, bias.item_bias
     )
     save_tensors(model.tensors, folder / "model.safetensors")
-    _write_seen(dataset, None if isinstance(interest, str) else interest, folder / SEEN)
+    _write_seen(dataset, models, folder / SEEN)
     history = pl.DataFrame([asdict(row) for row in model.history])
     (folder / "metrics.csv").write_text(history.write_csv())
-    trace = pl.DataFrame(model.trace, {"step": pl.Int64, "train_mse": pl.Float64}, orient="row")
+    trace = pl.DataFrame(model.trace, TRACE, orient="row")
     (folder / STEPS).write_text(trace.write_csv())
     names = [*FILES, STEPS, SEEN]
     if model.samples is not None:
@@ -203,6 +226,10 @@ def write_run(
     if not isinstance(interest, str):
         save_tensors(interest.tensors, folder / INTEREST)
         names.append(INTEREST)
+    if keep_test:
+        write_table(dataset.split("test"), folder / TEST)
+        names.append(TEST)
+    twin = folder / TWIN / MANIFEST
     info = RunInfo(
         cfcli=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -219,7 +246,7 @@ def write_run(
         dataset=TrainedOn(
             path=os.path.relpath(dataset.path.resolve(), new.path.resolve()),
             fingerprint=dataset.info.fingerprint,
-            train=len(blocks),
+            train=dataset.info.train,
         ),
         train_mean=bias.mean,
         warm_start=model.warm_start,
@@ -239,7 +266,14 @@ def write_run(
         files=manifests.listing(folder, names),
         interest=_interest_info(interest),
         reading=_reading(dataset),
-        refit=Refit(len(blocks), 0 if isinstance(interest, str) else interest.rows),
+        refit=Refit(
+            rating_rows=sum(map(len, blocks)),
+            interest_rows=0 if isinstance(interest, str) else interest.rows,
+            rating_sides=[*models.sides],
+            interest_sides=[] if isinstance(interest, str) else [*interest.fitted_on],
+            reason=models.reason,
+        ),
+        twin=manifests.file_of(twin) if twin.exists() else None,
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)
     return info
@@ -260,9 +294,9 @@ def _interest_info(interest: "FittedInterest | str") -> InterestInfo:
         reason=f"no time for {interest.skipped}" if interest.skipped else None,
         dim=interest.tensors["item"].shape[1],
         seconds=round(interest.seconds, 3),
-        val=interest.val,
+        val=interest.settings.quality,
         penalty=interest.penalty,
-        weights=interest.weights,
+        weights=interest.settings.weights,
         deviation=interest.deviation,
         liked_from=interest.liked_from,
     )
@@ -308,22 +342,23 @@ def _versions() -> dict[str, str]:
 class Columns:
     """Blocks as arrays, as often as they are asked for."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: list[Blocks]) -> None:
         self.blocks = blocks
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (
             tuple(block[name].to_numpy() for name in ("user", "item", "rating"))
-            for block in self.blocks
+            for block in itertools.chain(*self.blocks)
         )
 
 
-def _write_seen(dataset: Dataset, interest: "FittedInterest | None", path: Path) -> None:
+def _write_seen(dataset: Dataset, models: Models, path: Path) -> None:
     """Who rated what on any side of the split, by user and item: whether it was trained on, and its
     weight in the interest model. The rows go to files by user first, that have no name, and each of
     which fits into memory."""
     import pyarrow.parquet as pq
 
+    interest = models.interest
     sides = {name: dataset.blocks(name) for name in SIDES}
     user_n = np.zeros(dataset.info.users, np.int64)
     for block in itertools.chain(*sides.values()):
@@ -340,8 +375,8 @@ def _write_seen(dataset: Dataset, interest: "FittedInterest | None", path: Path)
             rows = np.zeros(block.height, record)
             for column in ("user", "item"):
                 rows[column] = block[column].to_numpy()
-            rows["trained"] = name == "train"
-            if interest is not None and name in interest.fitted_on:
+            rows["trained"] = name in models.sides
+            if not isinstance(interest, str) and name in interest.fitted_on:
                 rating, mean = block["rating"].to_numpy(), interest.mean[rows["user"]]
                 rows["weight"] = choice_weights(rating, mean, interest.deviation)
             cuts = np.searchsorted(rows["user"], [*first[1:]])

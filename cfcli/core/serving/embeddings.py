@@ -1,6 +1,7 @@
 """Embeddings with their external ids, in the forms that other tools read."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.unknown import UnknownIds
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.runs.run import Run
@@ -128,6 +130,7 @@ def export(
     biases: bool = False,
     excel_safe: bool = False,
     align_to: Path | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> list[Path]:
     """Writes the embeddings of a run.
 
@@ -148,6 +151,7 @@ def export(
             :func:`cfcli.core.serving.outputs.excel_safe`.
         align_to: an earlier export of items, see :func:`alignment`; None leaves the vectors as they
             are.
+        note: is called with how many items of ``align_to`` the run does not know.
 
     Returns:
         The files that were written, those with vectors first.
@@ -189,7 +193,7 @@ def export(
     for path in paths:
         for target in _files(path, format):
             targets.check_file(target, [align_to])
-    rotation = alignment(run, align_to) if align_to else None
+    rotation = alignment(run, align_to, note) if align_to else None
     if format not in TABLES:
         layout = "list"
     # All tables are made before the first file is written, so that an error leaves none behind.
@@ -227,7 +231,7 @@ def _files(path: Path, format: Format) -> list[Path]:
     return [path, path.with_suffix(BESIDE[format])]
 
 
-def alignment(run: Run, path: Path) -> Rotation:
+def alignment(run: Run, path: Path, note: Callable[[str], object] | None = None) -> Rotation:
     """Finds the rotation that brings the item vectors of a run nearest to those of an earlier
     export.
 
@@ -240,6 +244,7 @@ def alignment(run: Run, path: Path) -> Rotation:
     Args:
         run: the trained model, an MF.
         path: Parquet file of items as :func:`export` writes it, in either layout.
+        note: is called with how many of its items the run does not know.
 
     Returns:
         A rotation, perhaps with a reflection, (D, D).
@@ -266,8 +271,15 @@ def alignment(run: Run, path: Path) -> Rotation:
             )
     own = run.items.select(name).with_row_index("index")
     both = own.join(frame, on=name, maintain_order="left")
+    counted = UnknownIds("item", run.ids.item)
+    counted.count(frame[name], run.ids.item.index(frame[name]))
+    said = counted.notes()
     if both.height == 0:
-        raise InputError(f"{path}: no item of its column '{name}' is in {run.path}")
+        what = f"{path}: no item of its column '{name}' is in {run.path}"
+        raise InputError("; ".join([what, *said]))
+    for text in said:
+        if note is not None:
+            note(f"{path}: {text}")
     before = both["embedding"].to_numpy()
     after = now[both["index"].to_numpy()].astype(np.float64)
     u, _, v = np.linalg.svd(after.T @ before)

@@ -230,5 +230,6 @@ def _find_column(role: Entity, names: list[str], form: Form, where: str) -> str:
     what = f"several may be the {role}: {', '.join(hits)}" if hits else f"no column for the {role}"
     shown = ", ".join(repr(name[:40]) for name in names[:20])
     raise InputError(
-        f"{where}: {what} among {shown}; call it '{form.own.get(role, role)}', as the run does, or name it with --{role}-col"
+        f"{where}: {what} among {shown}; call it '{form.own.get(role, role)}', as the run does, "
+        f"or name it with --{role}-col; where the first line holds no names, see --no-header"
     )

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.data.ids import are_integers
+from cfcli.core.data.ids import IdMap, are_integers
 from cfcli.core.data.unknown import UnknownIds, example_of, unknown_ids
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs import ratings as rating_files
+from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.heads import Floats
@@ -21,6 +22,7 @@ from cfcli.core.models.top import best_columns, best_places
 from cfcli.core.runs.run import Run, starts_of
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
+from cfcli.core.serving.predict import ADDED, find_pair_columns
 
 BLOCK = 8 << 20  # scores that are held at once
 
@@ -160,17 +162,17 @@ def recommend(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models; they know what they rated.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
 
     Raises:
-        ConfigError: ``ratings`` are given, and the model cannot fold users in; or the run has no
-            interest model, and it is asked for; or ``seen`` is given, and nothing is left out.
+        ConfigError: ``ratings`` are given, and the model cannot fold users in; the run has no
+            interest model, and it is asked for; or ``seen`` is given, and nothing is to be left out.
         InputError: a user or all ``items`` are unknown, or an input cannot be read.
         ArtifactError: the run keeps no record of what users rated.
     """
     if seen is not None and choice.include_seen:
-        raise ConfigError("--seen leaves out what --include-seen keeps; choose one of them")
+        raise ConfigError("--include-seen leaves nothing out, and --seen does; give one of them")
     order = Order.of(run, choice.by)
     form = form or run.form()
     notes = []
@@ -181,13 +183,15 @@ def recommend(
     if choice.why and order.interest is None:
         why = why_none(run) if run.interest is None else "; order by list or interest"
         raise ConfigError(f"--why: reasons come from the interest model alone{why}")
+    known = None if seen is None else _pairs(seen, form)
     if ratings is not None:
-        new = _read(ratings, form)
+        new, notes_on_pairs = rating_files.read_distinct(ratings, form)
         run.check_scale(new["rating"], ratings.name)
-        chosen, said = folded_users(run, order, new, users, include_seen=choice.include_seen)
-        notes += said
+        chosen, said = folded_users(
+            run, order, new, users, include_seen=choice.include_seen, seen=known
+        )
+        notes += notes_on_pairs + said
     else:
-        known = None if seen is None else _read(seen, form)
         chosen = known_users(
             run, users, include_seen=choice.include_seen, seen=known, note=notes.append
         )
@@ -219,7 +223,7 @@ def recommend_frame(
         users: their ids; by default all users of the run or, with ``ratings``, all users there.
         choice: which items.
         ratings: ratings of users who are folded into the models.
-        seen: ratings of what users know, in the place of their ratings in the dataset.
+        seen: pairs of users and what they know, in the place of their ratings in the dataset.
         form: of ``ratings`` and ``seen``; by default that of the run's own ratings.
         note: is called with what a person should know about the rows.
     """
@@ -269,7 +273,7 @@ def known_users(
             counted.item.count(seen["item_id"], item)
             said = counted.user.notes() + counted.item.notes()
             pairs = pl.DataFrame({"user": user, "item": item}).drop_nulls().sort("user")
-            if not pairs.height:
+            if seen.height and not pairs.height:
                 raise InputError(f"--seen: leaves nothing out: {'; '.join(said)}")
             for text in said:
                 if note is not None:
@@ -325,6 +329,7 @@ def folded_users(
     ids: pl.Series | None,
     *,
     include_seen: bool = False,
+    seen: pl.DataFrame | None = None,
 ) -> tuple[Users, list[str]]:
     """Users with the vectors that training would give them with the items held fast. The vectors of
     users whom the run knows are moved by their new ratings.
@@ -335,6 +340,8 @@ def folded_users(
         ratings: theirs: ``user_id``, ``item_id`` and ``rating``.
         ids: of those to recommend to; by default all of them.
         include_seen: leave out nothing.
+        seen: ``user_id`` and ``item_id`` of what they know beside ``ratings``, in the place of the
+            dataset's ratings.
 
     Returns:
         The users, and notes for a person.
@@ -360,14 +367,24 @@ def folded_users(
     counted.user.count(ratings["user_id"], user_index)
     of_ids = counted.user.notes(are_expected=True) + counted.item.notes()
     notes += of_ids
-    known = ratings.with_columns(item=item_index, user=user_index).drop_nulls("item")
-    groups = {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
+    ratings = ratings.with_columns(item=item_index, user=user_index)
+    groups = _by_user(ratings)
+    others = None
+    if seen is not None:
+        index = run.ids.item.index(seen["item_id"])
+        of_users = UnknownIds("user", IdMap(ratings["user_id"].unique()), "--ratings")
+        of_users.count(seen["user_id"], of_users.known.index(seen["user_id"]))
+        of_items = UnknownIds("item", run.ids.item)
+        of_items.count(seen["item_id"], index)
+        said = of_users.notes(are_expected=True) + of_items.notes()
+        notes += [f"--seen: {text}" for text in said]
+        others = _by_user(seen.with_columns(item=index))
     users = run.ids.user.index(wanted)
     folding, histories = _Folding(run, order, has_rating), _Histories(run, users)
     vectors, rated, parts, trained = [], [], [], 0
     left_out: list[str] = []
     for name, user in zip(wanted, users, strict=True):
-        part = groups.get(name, known.clear())
+        part = groups.get(name, ratings.clear())
         if user is None and not part.height:
             left_out.append(name)
             continue
@@ -383,7 +400,8 @@ def folded_users(
                 np.concatenate([chosen["weight"], folding.weights(to_choose)]),
             )
         )
-        parts.append(np.union1d(past["item"], part["item"]))
+        known = past if others is None else others.get(name, past.clear())
+        parts.append(np.union1d(known["item"], part["item"]))
     if trained:
         notes.append(f"ratings left out, as they were trained on already: {trained:,}")
     if left_out:
@@ -393,12 +411,12 @@ def folded_users(
         more = f" and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
         notes.append(f"user '{left_out[0]}'{more}: {unknown}; left out")
         wanted = wanted.filter(~wanted.is_in(left_out))
-    seen = None
+    out = None
     if not include_seen and parts:
-        seen = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))
+        out = Seen(np.cumsum([0, *map(len, parts)]), np.concatenate(parts).astype(np.int64))
     sides = [None if side[0] is None else np.array(side) for side in zip(*vectors, strict=True)]
-    of_users = UserVectors(*sides) if sides else UserVectors(None, None)
-    return Users(wanted, of_users, seen, rated), notes
+    them = UserVectors(*sides) if sides else UserVectors(None, None)
+    return Users(wanted, them, out, rated), notes
 
 
 class _Histories:
@@ -602,6 +620,17 @@ def _typed(ids: pl.Series) -> pl.Series:
     return ids.cast(pl.Int64) if are_integers(ids) else ids
 
 
-def _read(source: Source, form: Form) -> pl.DataFrame:
-    """The ratings of one input: ``user_id``, ``item_id`` and ``rating``."""
-    return rating_files.read([source], form)[0]
+def _by_user(ratings: pl.DataFrame) -> dict[object, pl.DataFrame]:
+    """The ratings of known items of each user, by id."""
+    known = ratings.drop_nulls("item")
+    return {key[0]: part for key, part in known.group_by("user_id", maintain_order=True)}
+
+
+def _pairs(source: Source, form: Form) -> pl.DataFrame:
+    """The pairs of a table, whatever else it holds: ``user_id`` and ``item_id``."""
+    frames = [rows.frame for rows in read_pairs(source, form, may_be_empty=True)]
+    if not frames:
+        return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
+    frame = pl.concat(frames)
+    columns = find_pair_columns(frame.drop(ADDED, strict=False).schema, form, source.name)
+    return frame.select(user_id=columns.user, item_id=columns.item).cast(pl.String)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cfcli.core.errors import ArtifactError, MachineError
-from cfcli.core.storage import publishing
+from cfcli.core.storage import publishing, trust
 from cfcli.core.storage.schema import plain
 
 NAMES = {
@@ -20,7 +20,6 @@ NAMES = {
 }  # of manifests, by what they make of a folder
 MOST_MANIFEST = 16 << 20  # bytes
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a file that a manifest may list
-TRUST = "CFCLI_ALLOW_WORLD_WRITABLE"
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,17 @@ def listing(folder: Path, files: Iterable[str]) -> dict[str, File]:
     for name in files:
         # Some writers create files for their owner alone, whatever the umask.
         os.chmod(folder / name, 0o666 & ~publishing.umask())
-        found[name] = File((folder / name).stat().st_size, sha256(folder / name))
+        found[name] = file_of(folder / name)
     return found
+
+
+def file_of(path: Path) -> File:
+    """What a manifest says of a file.
+
+    Args:
+        path: of the file.
+    """
+    return File(path.stat().st_size, sha256(path))
 
 
 def write(path: Path, content: Mapping[str, object], files: Mapping[str, File]) -> None:
@@ -83,13 +91,15 @@ def read(
         hint: what to do where there is none, for the message.
 
     Raises:
-        ArtifactError: missing, damaged, made by a version with another format, or in a folder that
-            anyone may write to.
+        ArtifactError: missing, damaged, made by a version with another format, or where anyone may
+            write.
+        ConfigError: its path is not UTF-8.
         MachineError: it cannot be read.
     """
     folder = path.parent
     try:
-        refuse_shared(folder)
+        publishing.refuse_odd(path)
+        trust.refuse_shared(folder)
         if plain_size(path) > MOST_MANIFEST:
             raise ArtifactError(f"{path}: damaged: larger than any {what}'s manifest")
         raw = path.read_bytes()
@@ -134,23 +144,6 @@ def _check_file(manifest: Path, name: str, size: object, digest: object) -> None
         raise ArtifactError(f"{path}: damaged: its checksum is not the one in {manifest.name}")
 
 
-def refuse_shared(folder: Path) -> None:
-    """Refuse a folder whose content may be anyone's.
-
-    Args:
-        folder: of an artifact.
-
-    Raises:
-        ArtifactError: anyone on this machine may change what is in it.
-    """
-    mode = folder.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and not os.environ.get(TRUST):
-        raise ArtifactError(
-            f"{folder}: anyone on this machine may change it: 'chmod o-w {folder}' if what is in "
-            f"it can be trusted (where that has no effect, set {TRUST}=1)"
-        )
-
-
 def plain_size(path: Path) -> int:
     """Bytes of a file. Pipes and devices are refused: reading one might never end.
 
@@ -158,7 +151,7 @@ def plain_size(path: Path) -> int:
         path: of the file.
 
     Raises:
-        ArtifactError: it is not a plain file.
+        ArtifactError: it is not a plain file, or anyone may write to it.
         OSError: it cannot be read, or is not there.
     """
     try:
@@ -169,6 +162,7 @@ def plain_size(path: Path) -> int:
         raise
     if not stat.S_ISREG(found.st_mode):
         raise ArtifactError(f"{path}: damaged: not a plain file")
+    trust.refuse_shared(path)
     return found.st_size
 
 

@@ -6,7 +6,9 @@ old content or the new one, never a part of it, whenever the writer dies.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
+import math
 import os
 import shutil
 import stat
@@ -18,11 +20,15 @@ from typing import IO
 
 from cfcli.core.errors import ConfigError, LockedError, LostError, MachineError, StoppedError
 
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # linux/fcntl.h, linux/fs.h
 OWN_STREAMS = ("/dev/stdout", "/dev/stderr")
 OWN_FOLDERS = ("/dev/fd", "/proc/self/fd")
 TRASH = ".trash-"
 PAUSE = 0.05  # seconds between two tries to get a lock
+
+
+class TakenError(LockedError):
+    """The name of a finished folder was taken while it was written; both folders are kept."""
 
 
 @contextlib.contextmanager
@@ -30,9 +36,10 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
     an error, and is removed otherwise.
 
-    While it is open, the folder is locked and only its owner can enter it. If a killed process left
-    such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but its
-    dot files are kept. If another process of the same work was lost, the folder always stays.
+    While it is open, the folder is locked and private, see :func:`private_mode`. If a killed process
+    left such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but
+    its dot files are kept. One that appears there meanwhile is not. If another process of the same
+    work was lost, the folder always stays.
 
     Args:
         target: the final path.
@@ -43,31 +50,79 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
         The folder to write into.
 
     Raises:
-        LockedError: another process is writing the same target.
+        ConfigError: its name is not UTF-8.
+        LockedError: another process is writing the same target, or has put a folder there.
         MachineError: no permission, or no space.
     """
     target = target.resolve()
+    refuse_odd(target)
     staging = staging_of(target)
     with machine_errors(target):
         _make(target.parent)
         lock = _lock(staging, target, keep)
+    former, names = None, set[str]()
     try:
         with machine_errors(target):
+            if target.exists():
+                former = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+                names = _names(former)
             yield staging
             (staging / "pid").unlink(missing_ok=True)
             for path in staging.rglob("*"):
+                _close_to_others(path)
                 sync(path)
-            os.chmod(staging, 0o775 & ~umask())
+            kept = staging.stat().st_mode & stat.S_ISGID  # of a folder that a group shares
+            os.chmod(staging, kept | 0o775 & ~umask())
             sync(staging)
-            _swap(staging, target)
+            _swap(staging, target, former, names)
     except BaseException as error:
         stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        resumable = isinstance(error, LostError) or (keep and stopped)
+        resumable = isinstance(error, LostError | TakenError) or (keep and stopped)
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
-        os.close(lock)
+        for handle in (lock, former):
+            if handle is not None:
+                os.close(handle)
+
+
+def refuse_odd(path: Path) -> None:
+    """Refuse a name that libraries cannot take.
+
+    Args:
+        path: of what is to be read or written.
+
+    Raises:
+        ConfigError: it holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{path}: is not a name in UTF-8; choose another") from None
+
+
+def private_mode(parent: Path) -> int:
+    """The mode of a folder that is not finished: for its owner alone, or also for the group of a
+    folder that is shared by one (setgid), who has to clear it if its owner does not.
+
+    Args:
+        parent: the folder that it lies in.
+    """
+    return 0o770 if parent.stat().st_mode & stat.S_ISGID else 0o700
+
+
+def is_own(path: Path) -> bool:
+    """Whether this process may change the mode of a file, as only its owner and root may.
+
+    Args:
+        path: of the file or folder.
+    """
+    try:
+        os.chmod(path, stat.S_IMODE(os.stat(path).st_mode))
+    except PermissionError:
+        return False
+    return True
 
 
 def staging_of(target: Path) -> Path:
@@ -166,12 +221,15 @@ def lock(path: Path, wait: float = 0) -> Iterator[None]:
         wait: seconds to wait while another process holds the lock.
 
     Raises:
+        ConfigError: that is no time to wait.
         LockedError: another process still holds it.
         MachineError: no permission, or no space.
     """
+    if not 0 <= wait < math.inf:
+        raise ConfigError(f"--wait: {wait:g} is no number of seconds; give 0 or more")
     with machine_errors(path):
         _make(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o664)
     try:
         deadline = time.monotonic() + wait
         while not _try_lock(handle):
@@ -201,7 +259,12 @@ def discard(folder: Path) -> None:
     with machine_errors(folder):
         trash = folder.with_name(f"{TRASH}{folder.name}")
         shutil.rmtree(trash, ignore_errors=True)
-        os.rename(folder, trash)
+        try:
+            os.rename(folder, trash)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            trash = folder  # overlayfs renames no folder of a lower layer
         sync(folder.parent)
         shutil.rmtree(trash)
 
@@ -263,7 +326,8 @@ def sync(path: Path) -> None:
 
 
 def umask() -> int:
-    """The bits of a mode that the process withholds from new files and folders.
+    """The bits of a mode that the process withholds from new files and folders; always the one
+    that lets everybody write.
 
     The call that reads them also sets them, which other threads would notice. Linux tells them in
     /proc as well; where it does not, new files are private for an instant rather than open to all.
@@ -271,10 +335,17 @@ def umask() -> int:
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
+                return int(line.split()[1], 8) | stat.S_IWOTH
     mask = os.umask(0o077)
     os.umask(mask)
-    return mask
+    return mask | stat.S_IWOTH
+
+
+def _close_to_others(path: Path) -> None:
+    """Takes from everybody the right to write to a file or folder."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IWOTH:
+        path.chmod(mode & ~stat.S_IWOTH)
 
 
 def _open_stream(path: str, flags: int) -> int:
@@ -295,6 +366,11 @@ def _open_folder(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
 
+def _names(folder: int) -> set[str]:
+    """What lies in an open folder, but for dot files."""
+    return {name for name in os.listdir(folder) if not name.startswith(".")}
+
+
 def _try_lock(handle: int) -> bool:
     """Locks an open file or folder, unless another process holds its lock."""
     try:
@@ -311,7 +387,8 @@ def _lock(staging: Path, target: Path, keep: bool) -> int:
         The handle that holds the lock; to close it frees the lock.
     """
     while True:
-        staging.mkdir(mode=0o700, exist_ok=True)
+        is_new = not staging.exists()
+        staging.mkdir(mode=private_mode(staging.parent), exist_ok=True)
         handle = _open_folder(staging)
         if not _try_lock(handle):
             os.close(handle)
@@ -323,7 +400,12 @@ def _lock(staging: Path, target: Path, keep: bool) -> int:
             )
         # The former holder may have renamed or removed the folder between our open and our lock.
         if staging.exists() and os.stat(staging).st_ino == os.fstat(handle).st_ino:
-            break
+            if is_new or is_own(staging):
+                break
+            if keep:
+                os.close(handle)
+                raise MachineError(f"{staging}: Permission denied: another user left it")
+            shutil.rmtree(staging)  # of another member of the group
         os.close(handle)
     if not keep:
         for leftover in staging.iterdir():
@@ -335,41 +417,78 @@ def _lock(staging: Path, target: Path, keep: bool) -> int:
     return handle
 
 
-def _swap(staging: Path, target: Path) -> None:
-    """Gives ``staging`` the name ``target``, and removes the folder that had it."""
-    if not target.is_dir():
-        os.rename(staging, target)
+def _swap(staging: Path, target: Path, former: int | None, names: set[str]) -> None:
+    """Gives ``staging`` the name ``target``, and removes the folder that had it.
+
+    Args:
+        staging: the finished folder.
+        target: its name from now on.
+        former: an open handle of the folder that had that name when the work began, and
+        names: what lay in it then.
+
+    Raises:
+        TakenError: something else is there now.
+    """
+    taken = TakenError(
+        f"{target}: changed while it was written; what is there is kept, and the new one is "
+        f"{staging}: 'mv' one of them to another name"
+    )
+    if former is None:
+        if not _rename_new(staging, target):
+            raise taken
         sync(target.parent)
         return
+    found = target.stat() if target.exists() else None
+    if not found or not os.path.samestat(found, os.fstat(former)) or _names(former) != names:
+        raise taken
     for path in target.glob(".*"):
         if stat.S_ISREG(path.lstat().st_mode):
             shutil.copy2(path, staging / path.name)
-    former = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # The former folder gets the name of the staging folder. Without a lock, another writer
-        # could take it over before it is gone.
-        _try_lock(former)
-        _exchange(staging, target)
-        sync(target.parent)
-        shutil.rmtree(staging, ignore_errors=True)
-    finally:
-        os.close(former)
+    # The former folder gets the name of the staging folder. Without a lock, another writer could
+    # take it over before it is gone.
+    _try_lock(former)
+    _exchange(staging, target)
+    sync(target.parent)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _renamed(one: Path, other: Path, flags: int) -> bool:
+    """Renames in one step as only Linux can. Returns whether it did."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
+    return bool(renameat2(*names, flags) == 0)
+
+
+def _rename_new(staging: Path, target: Path) -> bool:
+    """Gives a folder a name, unless there is something of that name."""
+    if _renamed(staging, target, RENAME_NOREPLACE):
+        return True
+    if os.path.lexists(target):
+        return False
+    os.rename(staging, target)
+    return True
 
 
 def _exchange(one: Path, other: Path) -> None:
     """Swaps the names of two folders: on Linux in one step, so that a reader always finds a
-    folder; elsewhere in three."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is not None:
-        names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
-        if renameat2(*names, RENAME_EXCHANGE) == 0:
-            return
+    folder; elsewhere in several, after which there may be no ``one``."""
+    if _renamed(one, other, RENAME_EXCHANGE):
+        return
     third = one.with_name(f"{one.name}.former")
     shutil.rmtree(third, ignore_errors=True)
-    os.rename(other, third)
+    try:
+        os.rename(other, third)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # overlayfs renames no folder of a lower layer, such as that of a Docker image.
+        shutil.copytree(other, third, symlinks=True)
+        shutil.rmtree(other)
     try:
         os.rename(one, other)
     except BaseException:
         os.rename(third, other)
         raise
-    os.rename(third, one)
+    shutil.rmtree(third, ignore_errors=True)

@@ -76,7 +76,7 @@ def check_store(path: Path) -> None:
     """
     check_folder(path)
     with publishing.machine_errors(path):
-        if not path.is_dir() or _is_store(path):
+        if not path.is_dir() or is_store(path):
             return
         others = sorted(other.name for other in path.iterdir() if not other.name.startswith("."))
     if others:
@@ -118,7 +118,7 @@ def _owner(path: Path) -> str | None:
             if _has_manifest(folder / name, is_beside=len(inside) == 1):
                 is_free = kind == "run" and inside[0] in FREE
                 return None if is_free else f"the {kind} {folder}"
-        if _is_store(folder):
+        if is_store(folder):
             return f"the store {folder}"
     return None
 
@@ -138,8 +138,12 @@ def _has_manifest(path: Path, is_beside: bool) -> bool:
         return is_beside
 
 
-def _is_store(folder: Path) -> bool:
-    """Whether a folder is one that ``retrain`` keeps runs in."""
+def is_store(folder: Path) -> bool:
+    """Whether a folder is one that ``retrain`` keeps runs in.
+
+    Args:
+        folder: to look at.
+    """
     current = folder / "current"
     if current.is_symlink() and current.readlink().parts[:1] == ("runs",):
         return True

@@ -11,8 +11,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.training import checkpoints
 from cfcli.core.training.checkpoints import State
-from cfcli.core.training.distributed import collectives
-from cfcli.core.training.signals import SIGNALS, SignalWatch
+from cfcli.core.training.distributed import collectives, ranks
+from cfcli.core.training.signals import SIGNALS, HardStop, SignalWatch
 
 VAL_ERROR = "val_mse"  # what the module logs for StopWhenSettled
 
@@ -23,31 +23,35 @@ class StopOnSignal(Callback):
     hang several.
 
     Args:
-        ranks: how many there are. With several, a signal that comes while they find each other
+        number: of ranks. With several, a signal that comes while they find each other
             waits for the training. So it does in ranks that are still to be started, which
-            inherit that.
+            inherit that. None waits for ranks that do not answer, see :class:`HardStop`.
 
     Attributes:
         received: the signal that any rank got, or 0.
         started: whether the training runs.
     """
 
-    def __init__(self, ranks: int = 1) -> None:
-        self.ranks = ranks
+    def __init__(self, number: int = 1) -> None:
+        self.ranks = number
         self.received = 0
         self.started = False
         self.watch = SignalWatch()
+        self.hard_stop = HardStop(ranks.end_the_first)
 
     def __enter__(self) -> "StopOnSignal":
         # Before Lightning sets its own handlers, which must not come back at the end.
         self.watch.remember()
         if self.ranks > 1:
             self.watch.install()
+            self.hard_stop.begin()
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.watch.restore()
+        if self.ranks > 1:
+            self.hard_stop.end()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def on_train_start(
@@ -60,7 +64,7 @@ class StopOnSignal(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: object) -> None:
         self.received = collectives.largest(self.watch.number, trainer.strategy.root_device)
         if self.received:
-            trainer.should_stop = True
+            trainer.should_stop = self.hard_stop.is_orderly = True
 
 
 class TimeLimit(Timer):
@@ -119,6 +123,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         path: for it; None on ranks but the first, which writes for all.
+        at_end: whether to save when the training ends, too.
     """
 
     # Not Lightning's ModelCheckpoint, which saved nothing in five epochs: it waits for
@@ -126,8 +131,9 @@ class Checkpoints(Checkpoint):
     # those made a step of 32 ratings 8 to 15 % slower. Its interval is also a fixed one, not a
     # share of the time, and it saves epochs that a signal cut short.
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, at_end: bool = False) -> None:
         self.path = path
+        self.at_end = at_end
         self.pace = checkpoints.Pace()
         self.batches = 0  # of the running epoch that are done
 
@@ -148,6 +154,13 @@ class Checkpoints(Checkpoint):
         with self.pace.saving():
             if self.path is not None:
                 checkpoints.make_folder(self.path)
+            self.save(trainer)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self.at_end and self.path is not None and self.batches == trainer.num_training_batches:
+            checkpoints.make_folder(self.path)
             self.save(trainer)
 
     def save(self, trainer: lightning.Trainer) -> None:

@@ -21,7 +21,7 @@ import torch
 from cfcli.core.config.fields import keys_of
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError
-from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage import manifests, publishing, trust
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training.epochs import Epoch, History, TracePoint
 
@@ -192,7 +192,7 @@ def read(path: Path) -> State:
         MachineError: it cannot be read.
     """
     with machine_errors(path):
-        manifests.refuse_shared(path.parent)
+        trust.refuse_shared(path.parent)
         manifests.plain_size(path)
         content = path.read_bytes()
     if hashlib.sha256(memoryview(content)[:-DIGEST_SIZE]).digest() != content[-DIGEST_SIZE:]:
@@ -202,7 +202,7 @@ def read(path: Path) -> State:
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder of a checkpoint, for its owner alone.
+    """Makes the folder of a checkpoint, which is private.
 
     Args:
         path: of the checkpoint.
@@ -211,7 +211,8 @@ def make_folder(path: Path) -> None:
         MachineError: no permission, no space.
     """
     with machine_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = path.parent
+        folder.mkdir(mode=publishing.private_mode(folder.parent), exist_ok=True)
 
 
 def remove(folder: Path | None) -> None:

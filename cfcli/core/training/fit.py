@@ -44,6 +44,7 @@ def fit(
     *,
     warm_start: WarmStart | None = None,
     resume: Path | None = None,
+    keeps_checkpoint: bool = False,
 ) -> TrainedModel:
     """Trains a model until the validation error stops falling, and returns its best epoch.
 
@@ -51,11 +52,12 @@ def fit(
         data: the ratings, which the solver takes over.
         config: the settings.
         folder: for checkpoints, which are removed unless a signal or ``max_time`` ended the
-            training; None on all ranks but the first.
+            training; None for none, and on all ranks but the first.
         progress: hears of each step and epoch.
         warm_start: the earlier model to begin with, or None to begin at random.
         resume: the checkpoint to go on from, made with the same data and settings; ends and device
             may differ.
+        keeps_checkpoint: leave one of the end in ``folder`` in any case, as more is to be fitted.
 
     Raises:
         InputError: ratings that hold nothing to learn.
@@ -66,7 +68,13 @@ def fit(
         LostError: another rank ended before its time.
     """
     job = job_of(
-        data, config, progress or Silent(), folder=folder, warm_start=warm_start, resume=resume
+        data,
+        config,
+        progress or Silent(),
+        folder=folder,
+        warm_start=warm_start,
+        resume=resume,
+        keeps_checkpoint=keeps_checkpoint,
     )
     solver = SOLVERS[config.resolved_solver]()
     return solver.fit(job)
@@ -80,11 +88,12 @@ def job_of(
     folder: Path | None = None,
     warm_start: WarmStart | None = None,
     resume: Path | None = None,
+    keeps_checkpoint: bool = False,
 ) -> TrainingJob:
     """Checks the ratings and brings together what a solver needs.
 
     Args:
-        data, config, progress, folder, warm_start, resume: see :func:`fit`.
+        data, config, progress, folder, warm_start, resume, keeps_checkpoint: see :func:`fit`.
 
     Raises:
         InputError: ratings that hold nothing to learn.
@@ -113,4 +122,5 @@ def job_of(
         folder=folder,
         warm_start=warm_start,
         resume=resume,
+        keeps_checkpoint=keeps_checkpoint,
     )

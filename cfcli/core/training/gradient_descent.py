@@ -35,7 +35,7 @@ from cfcli.core.training.callbacks import (
 from cfcli.core.training.cooccurrence import leading, streamed
 from cfcli.core.training.descent import Descent, Loader
 from cfcli.core.training.device import choose_device
-from cfcli.core.training.distributed import collectives, ranks, sharded
+from cfcli.core.training.distributed import collectives, local, ranks, sharded
 from cfcli.core.training.epochs import History
 from cfcli.core.training.job import Ratings, TrainingJob
 from cfcli.core.training.plan import sizing
@@ -91,7 +91,8 @@ class GradientDescent:
         if stop.received and not epochs:
             raise_stopped(stop.received)
         is_done = not stop.received and len(epochs) >= config.epochs
-        if settled.is_settled or is_done:
+        is_whole = settled.is_settled or is_done
+        if is_whole and not job.keeps_checkpoint:
             checkpoints.remove(job.folder)
         best = epochs[module.best_epoch - 1]
         with collectives.losses():
@@ -105,6 +106,7 @@ class GradientDescent:
             batch_size=module.batch_size,
             seconds=time.perf_counter() - job.begin,
             stopped_by=stop.received or None,
+            is_whole=is_whole,
             solver="adam",
             link=config.adam.link,
             noise=best.train_mse,
@@ -219,24 +221,30 @@ def _features(rows: Rows | Blocks, summary: Summary, seed: int, shard: Shard) ->
 
 def _trainer(job: TrainingJob, device: str, stops: list[Callback]) -> lightning.Trainer:
     config = job.config
-    saving: Checkpoints = Checkpoints(job.checkpoint)
+    saving: Checkpoints = Checkpoints(job.checkpoint, at_end=job.keeps_checkpoint)
     strategy: Strategy | str = "auto"
     if config.processes.shard_embeddings:
         saving = sharded.FolderCheckpoints(job.checkpoint)
         strategy = sharded.TensorParallel(config.processes.ranks)
     elif config.processes.ranks > 1:
         strategy = collectives.Replicas()
+    saved = [saving] if job.checkpoint or config.processes.ranks > 1 else []
+    nodes = config.processes.num_nodes
+    if nodes == 1 < config.processes.devices:
+        local.stay_inside()
+    files = [] if config.processes.shard_embeddings else [CheckpointFiles()]
+    launcher = [local.Launcher(nodes)] if ranks.is_own_launcher() else []
     limit = config.max_seconds()
     limits = [] if limit is None else [TimeLimit(timedelta(seconds=limit))]
     return lightning.Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=config.processes.devices,
-        num_nodes=config.processes.num_nodes,
+        num_nodes=nodes,
         strategy=strategy,
         max_epochs=config.epochs,
         min_epochs=0,  # see StopWhenSettled
-        callbacks=[*stops, *limits, saving],
-        plugins=[] if config.processes.shard_embeddings else [CheckpointFiles()],
+        callbacks=[*stops, *limits, *saved],
+        plugins=[*files, *launcher],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,15 +1,14 @@
 """Fits the interest model."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from cfcli.core.data.blocks import Blocks, in_blocks
-from cfcli.core.metrics.lists import Quality
 from cfcli.core.models.heads import Floats
-from cfcli.core.models.interest import Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Pair
 from cfcli.core.training.choices import Choices, Directions
@@ -26,27 +25,24 @@ class FittedInterest:
     Attributes:
         tensors: parameters by name, see :class:`cfcli.core.models.interest.Interest`.
         penalty: of EASE.
-        weights: of the order of the lists.
+        settings: what was chosen on validation rows, and the quality of the lists with it.
         mean: mean rating of each user, (U,),
         deviation: and standard deviation of all ratings: what the weights of choices follow from.
         liked_from: lowest rating of what a user liked.
         fitted_on: sides of the split that it was fitted on.
         rows: how many ratings these are.
-        val: quality of the lists for liked validation rows, before the last fit; None where nothing
-            was chosen by them.
         seconds: that all of it took.
         skipped: what there was no time for; empty for nothing.
     """
 
     tensors: dict[str, Floats]
     penalty: float
-    weights: Weights
+    settings: Settings
     mean: Floats
     deviation: float
     liked_from: float
     fitted_on: tuple[str, ...]
     rows: int
-    val: Quality | None
     seconds: float
     skipped: str
 
@@ -58,43 +54,47 @@ def fit(
     liked_from: float,
     seed: int,
     *,
-    refit: bool = True,
+    on: Sequence[str] = ("train", "val"),
+    settings: Settings | None = None,
     until: float | None = None,
 ) -> FittedInterest:
     """Fits the interest model on training rows, chooses the penalty and the weights of the order on
-    validation rows, and fits it anew on both.
+    validation rows, and fits it anew on these and others.
 
     Without enough validation rows it takes fixed settings.
 
     Args:
-        sides: rows of ``train`` and ``val``: columns ``user``, ``item`` and ``rating``.
+        sides: rows of each side of the split: columns ``user``, ``item`` and ``rating``.
         shape: numbers of users and of items.
-        predictor: of ratings.
+        predictor: of ratings, which has not seen the validation rows.
         liked_from: lowest rating of what a user liked.
         seed: of random numbers.
-        refit: whether to fit it anew on both.
+        on: sides that it is fitted on in the end, ``train`` first.
+        settings: chosen before; by default they are chosen here.
         until: when to be done, by ``time.perf_counter``: what cannot begin before is left out.
 
     Raises:
         ArtifactError: a file of the dataset is damaged.
     """
     begin = time.perf_counter()
-    settings: Settings | None = Settings()
-    held_out, fitted_on = _sample(sides["val"], shape.item, seed), ["train"]
-    choices, found = None, None
+    fitted_on = [name for name in on if len(sides[name])]
+    choices, found, skipped, is_late = None, None, "", False
+    held_out = None if settings else _sample(sides["val"], shape.item, seed)
     if held_out is not None:
         choices = Choices.of([sides["train"]], shape)
         found = Directions.of(choices.table, seed)
         settings = Judge(choices.table, found, held_out, predictor, liked_from).settings(until)
-    is_late = until is not None and time.perf_counter() > until
-    if choices is None or found is None or (refit and len(sides["val"]) and not is_late):
+        if settings is None:
+            skipped = "choosing its settings"
+        is_late = until is not None and time.perf_counter() > until
+    settings = settings or Settings()
+    if is_late and len(fitted_on) > 1:
+        skipped = skipped or "fitting it on held-out rows, too"
+        fitted_on = ["train"]
+    if choices is None or found is None or len(fitted_on) > 1:
         del choices, found  # to have the memory of one fit alone
-        fitted_on += ["val"] * bool(refit and len(sides["val"]))
         choices = Choices.of([sides[name] for name in fitted_on], shape)
         found = Directions.of(choices.table, seed)
-    skipped = "fitting it on validation rows, too" if is_late and refit else ""
-    if settings is None:
-        settings, skipped = Settings(), "choosing its settings"
     penalty = settings.share * float(found.energy[0])
     q, scale = found.items(penalty)
     return FittedInterest(
@@ -105,13 +105,12 @@ def fit(
             "raters": choices.table.getnnz(axis=0).astype(np.float32),
         },
         penalty=penalty,
-        weights=settings.weights,
+        settings=settings,
         mean=choices.mean,
         deviation=choices.deviation,
         liked_from=liked_from,
         fitted_on=tuple(fitted_on),
         rows=choices.table.nnz,
-        val=settings.quality,
         seconds=time.perf_counter() - begin,
         skipped=skipped,
     )

@@ -80,6 +80,7 @@ class TrainingJob:
         folder: for checkpoints; None on all ranks but the first.
         warm_start: the earlier model to begin with, if any.
         resume: the checkpoint to go on from, if any.
+        keeps_checkpoint: whether to leave a checkpoint of the end, as more is to be fitted.
     """
 
     data: TrainingData
@@ -91,6 +92,7 @@ class TrainingJob:
     folder: Path | None = None
     warm_start: WarmStart | None = None
     resume: Path | None = None
+    keeps_checkpoint: bool = False
 
     @property
     def checkpoint(self) -> Path | None:
@@ -110,7 +112,7 @@ class Solver(Protocol):
         """Trains until the validation error stops falling, a limit is reached or a signal comes.
 
         A solver tells ``job.progress`` of its steps and epochs, saves checkpoints, and removes
-        them once it has run to its end.
+        them once it has run to its end, unless ``job.keeps_checkpoint``.
 
         Args:
             job: what to train, and how.

@@ -27,6 +27,7 @@ class TrainedModel:
         batch_size: ratings of a step.
         seconds: how long the training took.
         stopped_by: number of the signal that ended it early, or None.
+        is_whole: whether it ran to its end, which a signal and ``max_time`` may prevent.
         solver: name of the solver.
         link: how a score becomes a rating, see :class:`cfcli.core.models.scoring.Predictor`.
         noise: variance of a rating around its expectation; for gradient descent, the mean squared
@@ -45,6 +46,7 @@ class TrainedModel:
     batch_size: int
     seconds: float
     stopped_by: int | None
+    is_whole: bool = True
     solver: str = "adam"
     link: Link = "sigmoid"
     noise: float = 1.0

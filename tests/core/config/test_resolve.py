@@ -56,6 +56,7 @@ def test_a_saved_configuration_is_a_configuration(config: Any, tmp_path: Path) -
         ("[trian]\ndim = 3\n", "unknown key 'trian'; did you mean 'train'"),
         ("train = 3\n", "'train' is not a table"),
         ("[train\n", "not TOML"),
+        (f"x = {'[' * 3000}{']' * 3000}\n", "c.toml: not TOML"),
         ("[train]\ndim = 2.5\n", "dim: 2.5 is not a whole number"),
         ("[train]\nbiases = 1\n", "biases: 1 is not true or false"),
         ("[train]\nhidden = ['a']\n", "hidden: .* is not a list like 64,32"),
@@ -105,6 +106,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (PrepareConfig, f"val_size={'9' * 400}", "val_size: 9+ is not a number"),
         (PrepareConfig, "spilt=time", "--set: unknown key 'spilt'; did you mean 'split'?"),
         (TrainConfig, "seed=4294967296", "seed: 4294967296 is not from 0 to 4294967295"),
+        (TrainConfig, f"dim={'[' * 3000}", r"dim: '\[\[.* is not a whole number"),
         (TrainConfig, "biases=yes", "biases: 'yes' is not true or false"),
     ],
 )

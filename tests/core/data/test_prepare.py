@@ -4,13 +4,14 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import planted
 import polars as pl
@@ -24,7 +25,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import FILES, Dataset
 from cfcli.core.data.info import Scale
-from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError, LockedError, MachineError
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import to_json
@@ -205,6 +206,17 @@ def test_titles_join_by_exact_id(tmp_path: Path) -> None:
     )
 
 
+def test_an_empty_title_is_not_laid_to_the_id(tmp_path: Path) -> None:
+    titles = source("item,title\n7,Seven\n8,\n", "m.csv")
+    _, notes = preparation.prepare(
+        [source("user,item,rating\n1,7,1\n2,8,2\n1,8,3\n")],
+        tmp_path / "d",
+        PrepareConfig(val_size=0, test_size=0),
+        items=titles,
+    )
+    assert notes[0] == "1 of 2 items have no title in m.csv"
+
+
 def test_names_that_the_tables_use_themselves(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cfcli uses the name 'score' itself"):
         prepare("user,score,rating\n1,2,3\n", tmp_path / "d", item_col="score", rating_col="rating")
@@ -359,6 +371,24 @@ def test_what_was_put_beside_a_dataset_is_never_lost(name: str, tmp_path: Path) 
             prepare(TIMED, out, test_size=0, **changes)
     assert (out / name).read_text() == "mine"
     assert Dataset.load(out).info == first.info
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_dataset_that_appears_meanwhile_is_kept(force: bool, tmp_path: Path) -> None:
+    theirs = planted.dataset(tmp_path / "theirs", planted.checkerboard(seed=1))
+    path = planted.write_csv(tmp_path / "r.csv", planted.checkerboard())
+    out = tmp_path / "data"
+
+    def opened() -> IO[bytes]:
+        if not out.exists():
+            shutil.copytree(theirs.path, out)
+        return path.open("rb")
+
+    with pytest.raises(LockedError, match="what is there is kept"):
+        preparation.prepare([Source("r.csv", opened)], out, PrepareConfig(), force=force)
+    assert Dataset.load(out).info == theirs.info
+    mine = Dataset.load(tmp_path / ".data.part").info
+    assert mine.ratings == planted.checkerboard().height
 
 
 @pytest.mark.parametrize("name", ["write_parquet", "rename"])

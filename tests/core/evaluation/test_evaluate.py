@@ -64,6 +64,19 @@ def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> Non
     assert result.cold.n == 3
 
 
+@pytest.mark.parametrize("times", [("", "", ""), (",3", ",2", ",1")])
+def test_the_last_rating_of_a_pair_is_judged(run: Run, times: tuple[str, str, str]) -> None:
+    ratings = [f"zz,1,3{times[0]}", f"a,yy,2{times[1]}", f"zz,1,5{times[2]}"]
+    head = "user,item,rating" + (",time" if times[0] else "")
+    told: list[str] = []
+    _, rows = evaluation.evaluate(
+        run, source=text_source("\n".join([head, *ratings, ""])), note=told.append
+    )
+    assert dict(rows.select("user", "rating").rows()) == {"a": 2, "zz": 3 if times[0] else 5}
+    assert rows.height == 2
+    assert any("1 ratings of pairs rated before; kept: last" in text for text in told)
+
+
 def test_a_split_without_rows(run: Run) -> None:
     with pytest.raises(InputError, match="split val: no rows"):
         evaluation.evaluate(run, split="val")

@@ -89,7 +89,8 @@ def test_choices_make_better_lists_than_ratings_and_counts(tastes: Run) -> None:
 
 
 def test_validation_rows_were_seen_by_the_interest_model(tastes: Run) -> None:
-    assert evaluation.evaluate(tastes, split="val").evaluation.lists is None
+    found = evaluation.evaluate(tastes, split="val", include_trained=True)
+    assert found.evaluation.lists is None
 
 
 def test_lists_are_judged_as_recommend_makes_them(

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import io
 import pickle
-import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -348,14 +347,6 @@ def zipped(*names: str) -> bytes:
         for name in names:
             archive.writestr(name, "content")
     return stream.getvalue()
-
-
-def database(path: Path) -> bytes:
-    connection = sqlite3.connect(path)
-    connection.execute("create table ratings (user, item, rating)")
-    connection.commit()
-    connection.close()
-    return path.read_bytes()
 
 
 def orc() -> bytes:

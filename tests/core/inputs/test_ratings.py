@@ -175,6 +175,10 @@ def test_a_bad_row_is_named_with_its_line(data: bytes, line: int, message: str) 
         (b"1,2,3\n1,3,4\n", "the first line must hold the column names"),
         (b"user,item,rating\r1,2,3\r", "CR line endings"),
         (b"just one column\nof text\n", "no separator found"),
+        (b"userId,movieId\n1,2\n", "only 2 columns, by ',', for user, item, rating in: userId"),
+        (b'"user", "item", "rating"\n1, "a, b", 3\n', "blanks stand between ',' and quotes"),
+        (b'"user","item","rating"\n"1",7,8,3\n"2",7,9,4\n', "one field more than the 3 names"),
+        (b'"user" "item" "rating"\n"1" 7 8 3\n"2" 7 9 4\n', "one field more than the 3 names"),
         (gzip.compress(CSV, mtime=0)[:-5], "damaged or cut off"),
         (b"PAR1 and no more", "damaged Parquet"),
     ],
@@ -311,6 +315,16 @@ def test_a_time_that_cannot_be_read_is_said_and_kept() -> None:
     found = read(b"user,item,rating,time\n1,2,3,964982703\n1,3,3,soon\n")
     assert found.frame["timestamp"].null_count() == 1
     assert found.notes == ["1 ratings have no readable time; they count as the oldest"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_ratings_of_a_source_without_times_are_told(order: int) -> None:
+    untimed = Source("a.csv", lambda: io.BytesIO(b"user,item,rating\n1,2,3\n1,4,3\n"))
+    timed = Source("b.csv", lambda: io.BytesIO(b"user,item,rating,time\n1,3,3,964982703\n"))
+    found = read([untimed, timed][::order])
+    assert found.frame["timestamp"].null_count() == 2
+    assert found.notes == ["2 ratings have no readable time; they count as the oldest"]
+    assert read([untimed]).notes == []
 
 
 def test_several_sources_keep_their_order_and_are_hashed(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_same_days_in_all_forms(instants: list[datetime]) -> None:
          "1 dates, such as '03/04/2020', have two readings and are left out"),
         (["2020-02-30", "2020-02-29"], [None, "2020-02-29"], "1 ratings have no readable time"),
         (["5", "2000", "1950"], ["1970-01-01 00:00:05", "1970-01-01 00:33:20",
-          "1970-01-01 00:32:30"], ""),
+          "1970-01-01 00:32:30"], "3 ratings are dated before 1980"),
         (["", "NA", "Jan 1, 2020", "2020-01-01"], [None, None, None, "2020-01-01"], "3 ratings"),
     ],
 )  # fmt: skip

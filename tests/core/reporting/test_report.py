@@ -21,6 +21,7 @@ from cfcli.core.evaluation import evaluate as evaluation
 from cfcli.core.models.base import Shape
 from cfcli.core.reporting import report
 from cfcli.core.runs import writing
+from cfcli.core.runs.finish import Models
 from cfcli.core.runs.run import Run
 from cfcli.core.training.epochs import Epoch
 from cfcli.core.training.trained import TrainedModel
@@ -223,7 +224,8 @@ def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None
         tensors, Shape(users, n, 1.0, 5.0, 3.0), [epoch], epoch, "cpu", 32, 1.0, None
     )
     with writing.create_run(tmp_path / "run", TrainConfig.of(dim=8, biases=False)) as new:
-        writing.write_run(new, dataset, TrainConfig.of(dim=8, biases=False), model, "none")
+        models = Models(model, ("train",), "none")
+        writing.write_run(new, dataset, TrainConfig.of(dim=8, biases=False), models)
     text, parts = report.report([Run.load(tmp_path / "run")])
     near = parts[0].items.near
     assert (len(near), sum(map(len, near)) / n / 2) == (n, pytest.approx(10, abs=0.5))

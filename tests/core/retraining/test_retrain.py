@@ -143,7 +143,9 @@ def test_both_are_judged_on_rows_that_neither_was_trained_on(store: Store) -> No
     assert report.n == len(fair)
     assert report.start == "full: rows are split otherwise"
     rows = test[fair]
-    predicted = champion.predictor().predict(rows["user"].to_numpy(), rows["item"].to_numpy())
+    twin = champion.twin
+    assert twin is not None
+    predicted = twin.predictor().predict(rows["user"].to_numpy(), rows["item"].to_numpy())
     assert report.champion.mse == pytest.approx(
         ((predicted - rows["rating"].to_numpy()) ** 2).mean(), rel=1e-5
     )

@@ -1,6 +1,7 @@
 """Runs on disk: what is in them, and what is noticed when they are harmed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from cfcli.core.config.resolve import resolve
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.prepare import prepare
-from cfcli.core.errors import ArtifactError, ConfigError
+from cfcli.core.errors import ArtifactError, ConfigError, LockedError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.runs import train as fitting
@@ -34,7 +35,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def whole(data: Dataset) -> Path:
-    return planted.run(data, data.path.parent / "whole", epochs=3, hidden=(8,), model="ncf")
+    keys = {"epochs": 3, "hidden": (8,), "model": "ncf", "refit": "none"}
+    return planted.run(data, data.path.parent / "whole", **keys)
 
 
 @pytest.fixture
@@ -70,7 +72,8 @@ def test_a_run_is_what_its_manifest_says(whole: Path, data: Dataset) -> None:
     assert info["val"] == pytest.approx({k: best[f"val_{k}"] for k in ("mse", "rmse", "mae")})
     assert best["val_mse"] == run.history["val_mse"].min()
     wanted = TrainConfig.of(learning_rate=0.02, epochs=3, device="cpu", hidden=(8,), model="ncf")
-    assert resolve(TrainConfig, file=whole / "config.toml") == wanted.replace(solver="adam")
+    wanted = wanted.replace(solver="adam", refit="none")
+    assert resolve(TrainConfig, file=whole / "config.toml") == wanted
     assert run.dataset().info == data.info
 
 
@@ -174,10 +177,36 @@ def test_a_run_is_never_overwritten(kind: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+class Meanwhile:
+    """Does something when a training begins."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.start = lambda *_: action()
+        self.stage = self.batch = self.epoch = lambda *_: None
+
+
+def test_a_folder_that_appears_while_a_run_is_trained_is_kept(
+    data: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def appear() -> None:
+        out.mkdir()
+        (out / "theirs").touch()
+
+    config = TrainConfig.of(epochs=2, device="cpu")
+    staging = tmp_path / ".run.part"
+    with pytest.raises(LockedError, match=f"the new one is {staging}"):
+        fitting.train(data, config, out, Meanwhile(appear))
+    assert [path.name for path in out.iterdir()] == ["theirs"]
+    assert Run.load(staging).info.epochs == 2
+
+
 def make(out: Path | None = None) -> Path:
     with writing.create_run(out, TrainConfig()) as new:
         (new.staging / "x").write_text("x")
         assert not new.path.exists()
+    writing.point_latest(new.path)
     return new.path
 
 
@@ -217,7 +246,7 @@ def test_a_failure_leaves_nothing(
 def test_a_trained_run_knows_the_tastes(tmp_path: Path) -> None:
     """Judging, neighbours and baselines of weights that were learned, not given."""
     data = planted.dataset(tmp_path, planted.checkerboard(40, 20), titles=True)
-    run = Run.load(planted.run(data, tmp_path / "run", epochs=25))
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=25, refit="none"))
     report, rows = evaluate(run)
     rating = rows["rating"].to_numpy()
     train = data.split("train")["rating"].cast(pl.Float64)
@@ -245,7 +274,9 @@ def test_the_manifest_and_evaluate_agree_on_the_validation_error(
         planted.write_csv(tmp_path / name, part)
     sources, config = [Source.of(tmp_path / "train.csv")], PrepareConfig(test_size=0)
     data, _ = prepare(sources, tmp_path / "data", config, val=Source.of(tmp_path / "val.csv"))
-    run = Run.load(planted.run(data, tmp_path / "run", epochs=3, init_scale=1.0, **keys))
+    run = Run.load(
+        planted.run(data, tmp_path / "run", epochs=3, init_scale=1.0, refit="none", **keys)
+    )
     report, _ = evaluate(run, split="val")
     assert report.cold.n == val.filter(pl.col("user") <= 5).height > 0
     for key in ("mse", "rmse", "mae"):
@@ -274,7 +305,7 @@ def test_a_signal_during_the_interest_model_keeps_the_rating_model(
     run = Run.load(tmp_path / "run")
     assert run.interest is None
     assert run.info.interest is not None
-    assert run.info.interest.reason == "a signal came while it was fitted; train again"
+    assert run.info.interest.reason == "a signal came before it was fitted"
     with pytest.raises(type(stop)):  # a night is begun again
         fitting.train(data, TrainConfig.of(epochs=2), tmp_path / "night", whole=True)
     assert not (tmp_path / "night").exists()

@@ -20,8 +20,8 @@ from cfcli.core.runs import warm_start
 from cfcli.core.runs.run import Run
 from cfcli.core.training.gibbs.sampler import Sampler, table_of
 
-GIBBS = {"solver": "gibbs", "dim": 3, "epochs": 4}
-ADAM = {"solver": "adam", "learning_rate": 0.02, "dim": 3, "epochs": 8}
+GIBBS = {"solver": "gibbs", "dim": 3, "epochs": 4, "refit": "none"}
+ADAM = {"solver": "adam", "learning_rate": 0.02, "dim": 3, "epochs": 8, "refit": "none"}
 
 
 @pytest.fixture(scope="module")

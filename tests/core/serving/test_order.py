@@ -57,15 +57,12 @@ def test_nothing_that_a_user_rated_is_recommended_whichever_side_it_is_on(run: R
 
 def test_the_gate_still_knows_what_was_trained_on(run: Run) -> None:
     pairs = run.seen_pairs()
-    assert pairs.filter("trained").height == run.info.dataset.train
-    assert pairs.height == run.dataset().info.ratings
     fitted = run.dataset().info.train + run.dataset().info.val
+    assert pairs.filter("trained").height == fitted
+    assert pairs.height == run.dataset().info.ratings
     assert (pairs["weight"] > 0).sum() == fitted
     assert run.info.refit is not None
-    assert (run.info.refit.rating_rows, run.info.refit.interest_rows) == (
-        run.info.dataset.train,
-        fitted,
-    )
+    assert (run.info.refit.rating_rows, run.info.refit.interest_rows) == (fitted, fitted)
 
 
 def test_each_order_is_by_its_own_score(run: Run) -> None:

@@ -138,3 +138,25 @@ def test_new_users_are_folded_in_from_their_ratings(tmp_path: Path) -> None:
     assert found.select("user", "item").rows() == [(9, 20), (8, 20)]
     nobody = recommendation.recommend_frame(run, pl.Series([], dtype=pl.String), ratings=new)
     assert (nobody.height, nobody.columns) == (0, found.columns)
+
+
+def test_of_a_pair_that_is_rated_again_the_last_rating_is_folded_in(tmp_path: Path) -> None:
+    ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
+    run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]])
+    head, last = "user,item,rating\n", "9,30,2\n9,10,5\n"
+    once, again = (
+        recommendation.recommend_frame(run, choice=Choice(n=3), ratings=text_source(head + rows))
+        for rows in (last, "9,10,1\n9,30,2\n" + last)
+    )
+    assert again.equals(once)
+
+
+@pytest.mark.parametrize("table", ["item,user\n20,2\n", "user,item,prediction\n2,20,3\n"])
+def test_what_was_seen_needs_no_ratings(tmp_path: Path, table: str) -> None:
+    ratings = "user,item,rating\n1,10,1\n1,20,5\n2,10,2\n2,30,3\n"
+    run = make_run(tmp_path, ratings, [[1, 0], [0, 1]], [[1, 3], [2, 2], [3, 1]])
+    found = recommendation.recommend_frame(run, pl.Series(["2"]), seen=text_source(table))
+    assert found["item"].to_list() == [10, 30]
+    for nothing in ("", "user,item\n"):
+        found = recommendation.recommend_frame(run, pl.Series(["2"]), seen=text_source(nothing))
+        assert found["item"].to_list() == [10, 20, 30]

@@ -43,25 +43,28 @@ def fit(
     by_choice: bool,
     held: float = 0.2,
     *,
-    refit: bool = True,
+    on: tuple[str, ...] = ("train", "val"),
     until: float | None = None,
     liked_from: float = 4.0,
 ) -> interest.FittedInterest:
     train, val = planted.halves(rows(by_choice), held)
     sides = {"train": train, "val": val}
-    return interest.fit(sides, SHAPE, predictor(), liked_from, 0, refit=refit, until=until)
+    return interest.fit(sides, SHAPE, predictor(), liked_from, 0, on=on, until=until)
 
 
 def test_choices_and_ratings_are_weighed_against_each_other() -> None:
     found = fit(by_choice=True)
-    assert found.weights.interest == 1
-    assert found.weights.rating > 0  # whom they choose for says nothing of what they like
-    assert found.val is not None
-    assert found.val.ndcg > 0.5
+    assert found.settings.weights.interest == 1
+    assert found.settings.weights.rating > 0  # whom they choose for says nothing of what they like
+    assert found.settings.quality is not None
+    assert found.settings.quality.ndcg > 0.5
 
 
 def test_where_choices_say_nothing_the_rating_decides() -> None:
-    assert fit(by_choice=False).weights.rating > 2 * fit(by_choice=True).weights.rating
+    assert (
+        fit(by_choice=False).settings.weights.rating
+        > 2 * fit(by_choice=True).settings.weights.rating
+    )
 
 
 def test_it_is_fitted_on_validation_rows_in_the_end() -> None:
@@ -75,16 +78,16 @@ def test_it_is_fitted_on_validation_rows_in_the_end() -> None:
 
 
 def test_without_a_refit_it_knows_the_training_rows_alone() -> None:
-    found = fit(by_choice=True, refit=False)
+    found = fit(by_choice=True, on=("train",))
     assert found.fitted_on == ("train",)
     assert found.rows == planted.halves(rows(by_choice=True), 0.2)[0].height
-    assert found.val is not None
+    assert found.settings.quality is not None
 
 
 def test_what_there_is_no_time_for_is_left_out() -> None:
     found = fit(by_choice=True, until=0.0)
-    assert found.weights == Weights()
-    assert (found.val, found.fitted_on) == (None, ("train",))
+    assert found.settings.weights == Weights()
+    assert (found.settings.quality, found.fitted_on) == (None, ("train",))
     assert "settings" in found.skipped
 
 
@@ -108,20 +111,20 @@ def test_settings_that_are_surely_worse_are_left_out() -> None:
 def test_without_validation_rows_settings_are_fixed() -> None:
     none = rows(by_choice=True)
     found = interest.fit({"train": none, "val": none.clear()}, SHAPE, predictor(), 4.0, 0)
-    assert found.val is None
-    assert found.weights == interest.Weights()
+    assert found.settings.quality is None
+    assert found.settings.weights == Weights()
 
 
 @pytest.mark.filterwarnings("error")
 def test_where_nothing_is_liked_settings_are_chosen_by_all_rows() -> None:
     found = fit(by_choice=True, liked_from=6.0)
-    assert found.val is not None
-    assert np.isnan(found.val.ndcg)
-    assert found.weights != Weights()
+    assert found.settings.quality is not None
+    assert np.isnan(found.settings.quality.ndcg)
+    assert found.settings.weights != Weights()
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
     one, two = fit(by_choice=True), fit(by_choice=True)
-    assert one.weights == two.weights
+    assert one.settings == two.settings
     for name, tensor in one.tensors.items():
         np.testing.assert_array_equal(tensor, two.tensors[name])

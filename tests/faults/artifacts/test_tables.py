@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from artifact_faults import INFINITE, NAN, Use, assert_refused, reseal
+from artifact_faults import INFINITE, NAN, Use, assert_refused, command, reseal
 
 Change = Callable[[Path], object]
 
@@ -133,6 +133,29 @@ def test_a_table_of_another_kind_is_refused(
     assert_refused(use(name), Path(place).name)
     assert "panicked" not in capfd.readouterr().err
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"a,b\n1,2\n", b"epoch,step\n1,1\n", b"\xff\xfe\x00"],
+    ids=["empty", "other columns", "too few columns", "noise"],
+)
+def test_a_table_of_errors_that_is_none_is_refused(content: bytes, name: str, copy: Path) -> None:
+    (copy / "mf" / name).write_bytes(content)
+    reseal(copy / "mf")
+    out = copy / "report.html"
+    assert_refused(command("report", copy / "mf", "--out", out), name)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
+def test_errors_that_are_no_numbers_are_refused(name: str, copy: Path) -> None:
+    path = copy / "mf" / name
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *("x" + row for row in rows)]) + "\n")
+    reseal(copy / "mf")
+    assert_refused(command("report", copy / "mf", "--out", copy / "report.html"), name)
 
 
 def test_no_two_of_these_tables_have_the_same_name() -> None:

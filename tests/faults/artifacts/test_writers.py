@@ -8,7 +8,7 @@ import pytest
 from artifact_faults import KINDS, MANIFESTS, Use, assert_refused, command, flaw, load, resume
 from shell import run_cfcli
 
-from cfcli.core.storage import manifests
+from cfcli.core.storage import trust
 from cfcli.core.training import checkpoints
 
 
@@ -16,13 +16,13 @@ from cfcli.core.training import checkpoints
 def test_what_anyone_may_change_is_not_trusted(
     kind: str, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(manifests.TRUST, raising=False)
+    monkeypatch.delenv(trust.TRUST, raising=False)
     folder = copy / KINDS[kind]
     folder.chmod(0o777)
     assert not flaw(lambda: load(copy, kind), str(folder))
-    monkeypatch.setenv(manifests.TRUST, "1")
+    monkeypatch.setenv(trust.TRUST, "1")
     load(copy, kind)
-    monkeypatch.delenv(manifests.TRUST)
+    monkeypatch.delenv(trust.TRUST)
     for mode in (0o1777, 0o775, 0o700):
         folder.chmod(mode)
         load(copy, kind)
@@ -37,7 +37,18 @@ def test_a_command_does_not_trust_what_anyone_may_change(args: list[str], copy: 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (7, "", 1)
     assert "chmod o-w" in done.stderr
     if args[0] == "evaluate":
-        assert run_cfcli(*args, cwd=copy, env={manifests.TRUST: "1"}).returncode == 0
+        assert run_cfcli(*args, cwd=copy, env={trust.TRUST: "1"}).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["run.json", "model.safetensors", "users.parquet"])
+def test_a_file_that_anyone_may_change_is_not_trusted(
+    name: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(trust.TRUST, raising=False)
+    (copy / "mf" / name).chmod(0o666)
+    assert not flaw(lambda: load(copy, "mf run"), f"mf/{name}")
+    (copy / "mf" / name).chmod(0o664)
+    load(copy, "mf run")
 
 
 @pytest.mark.parametrize("folder", ["stopped", "stopped/checkpoints"])
@@ -101,7 +112,7 @@ def test_folders_are_not_for_all_to_write_to_whatever_the_umask(
     modes = {path.relative_to(copy): path.lstat().st_mode for path in new if not path.is_symlink()}
     files = {path: stat.S_IMODE(mode) for path, mode in modes.items() if stat.S_ISREG(mode)}
     # A checkpoint lies in a folder of its owner's alone.
-    assert {mode for path, mode in files.items() if path.name != "last.ckpt"} == {0o666}
+    assert {mode for path, mode in files.items() if path.name != "last.ckpt"} == {0o664}
     assert not [
         str(path) for path, mode in modes.items() if stat.S_ISDIR(mode) and mode & stat.S_IWOTH
     ]

@@ -119,6 +119,39 @@ def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried:
     assert not lost
 
 
+def ignore_signals() -> None:
+    """As nohup and a shell's background jobs do."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("solver", ["gibbs", "adam"])
+def test_signals_that_are_ignored_stay_so_in_a_training(solver: str, here: Path) -> None:
+    args = "train", "--solver", solver, "--epochs", 9, "--patience", 9, "--out", "run"
+    with start(*args, cwd=here, preexec_fn=ignore_signals) as process:
+        assert until(process, "epoch   1/")
+        for number in SIGNALS:
+            process.send_signal(number)
+        _, err, _ = ended(process, 60)
+    assert process.returncode == 0, err
+    assert Run.load(here / "run").info.epochs == 9
+
+
+def test_signals_that_are_ignored_stay_so_while_input_is_read(here: Path) -> None:
+    with start(
+        "predict", "mf", "-", cwd=here, stdin=subprocess.PIPE, preexec_fn=ignore_signals
+    ) as process:
+        assert process.stdin
+        process.stdin.write("userId,movieId\n1,1\n")
+        process.stdin.flush()
+        until_read(process.stdin)
+        for number in SIGNALS:
+            process.send_signal(number)
+        time.sleep(0.1)
+        out, err, _ = ended(process)
+    assert (process.returncode, out.count("\n")) == (0, 2), err
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_ends_prepare_while_it_reads(
     number: signal.Signals, here: Path, tried: Tried

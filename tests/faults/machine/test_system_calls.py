@@ -114,6 +114,18 @@ IN_CI = {
 
 
 @needs_strace
+@pytest.mark.parametrize("allowed", [0, 3, 10])
+@pytest.mark.parametrize("command", ["verify mf", "prepare ratings.csv --out n", "train --out n"])
+def test_too_few_threads_are_said_to_be_so(command: str, allowed: int, here: Path) -> None:
+    """As with ``ulimit -u`` or in a container: not that a sound file is damaged."""
+    call = "clone,clone3"
+    done, hit = injected(command.split(), call, "error=EAGAIN", allowed + 1, here)
+    assert hit
+    assert flaw(done, 4, f"may start {allowed} threads", lines=1) == ""
+    assert not (here / "n").exists()
+
+
+@needs_strace
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_system_call_that_fails_leaves_the_old_dataset_or_the_new_one(
     fault: str, here: Path, new: Path, count: Count, tried: Tried

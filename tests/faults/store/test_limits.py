@@ -30,6 +30,7 @@ from cfcli.core.errors import MachineError
 from cfcli.core.models.base import Shape
 from cfcli.core.retraining.store import Store
 from cfcli.core.runs import writing
+from cfcli.core.runs.finish import Models
 from cfcli.core.training.epochs import Epoch
 from cfcli.core.training.trained import TrainedModel
 
@@ -109,7 +110,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(made: list[Path], tmp_pat
             writing.create_run(tmp_path / "run", TrainConfig()) as new,
         ):
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, former[1]))
-            writing.write_run(new, data, TrainConfig(), model, "none")
+            writing.write_run(new, data, TrainConfig(), Models(model, ("train",), "none"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert list(tmp_path.iterdir()) == []

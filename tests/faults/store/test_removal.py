@@ -90,3 +90,48 @@ def test_however_a_store_is_spelled_its_current_run_is_kept(
     assert assert_whole(Store(here / "store"), 2) == 2
     assert [number_of(run) for run in store.runs()] == [1, 2, 4]
     assert store.current() in [*store.runs()]
+
+
+@pytest.mark.parametrize("kind", ["absolute", "of a link", "by a link to the store", "runs moved"])
+def test_however_current_points_to_a_run_it_is_kept(
+    kind: str, made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("store"))
+    fill(store, made, True, True, False, False)
+    current = store.path / "current"
+    run = store.runs()[1].absolute()
+    if kind == "of a link":
+        Path("other").symlink_to(run)
+        run = tmp_path / "other"
+    elif kind == "by a link to the store":
+        Path("other").symlink_to("store")
+        run = tmp_path / "other" / "runs" / run.name
+    elif kind == "runs moved":
+        (store.path / "runs").rename("moved")
+        (store.path / "runs").symlink_to(tmp_path / "moved")
+    current.unlink()
+    current.symlink_to(run)
+    assert store.current() == store.runs()[1]
+    assert number_of(store.previous()) == 1
+    status = store.status()
+    assert (status.current, status.refused_since) == (store.runs()[1].name, 2)
+    assert [number_of(path) for path in store.prune(1)] == [3]
+    assert assert_whole(store) == 2
+    back = store.rollback()
+    assert (number_of(back.run), number_of(back.previous)) == (1, 2)
+    assert back.previous in store.runs()
+    assert store.rollback(back.previous.name).previous == back.run
+    assert assert_whole(store) == 2
+
+
+def test_what_is_no_run_of_the_store_is_left_alone(made: list[Path], tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    fill(store, made, True, True, True)
+    others = [store.path / "runs" / name for name in ("20x-backup", f"{store.runs()[0].name}.bak")]
+    for path in others:
+        path.mkdir()
+    assert [number_of(run) for run in store.runs()] == [1, 2, 3]
+    assert store.new_path("key").name == "000004-key"
+    store.prune(1)
+    assert all(path.is_dir() for path in others)

@@ -1,22 +1,38 @@
 """Which process of a training this one is: Lightning's launcher, torchrun or srun say so in the
 environment."""
 
+import contextlib
+import ctypes
 import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 
+FIRST = "CFCLI_FIRST_PROCESS"  # in the environment of the others: its number
+PR_SET_PDEATHSIG = 1  # of sys/prctl.h
 
-def launched(config: TrainConfig) -> TrainConfig:
+
+def launched(config: TrainConfig, note: Callable[[str], object] = str) -> TrainConfig:
     """The configuration with as many processes as torchrun or srun started.
 
     Args:
         config: that may ask for the same numbers, or for none.
+        note: called with what is worth knowing about a job that has room for more.
 
     Raises:
         ConfigError: it asks for other numbers.
     """
     found = _started()
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if found is None and config.processes.ranks == 1 and tasks != "1":
+        note(
+            f"SLURM_NTASKS is {tasks}, but this process trains alone, as srun did not start it; "
+            "'srun cfcli train' uses all tasks"
+        )
     if found is None or found == (config.processes.devices, config.processes.num_nodes):
         return config
     if config.processes.ranks == 1:
@@ -42,6 +58,36 @@ def rank(config: TrainConfig) -> int:
         return int(os.environ["SLURM_PROCID"])
     node, local = os.environ.get("NODE_RANK", "0"), os.environ.get("LOCAL_RANK", "0")
     return int(node) * config.processes.devices + int(local)
+
+
+def is_own_launcher() -> bool:
+    """Whether Lightning has to start the other processes, as neither torchrun nor srun did."""
+    return _started() is None
+
+
+def follow_the_first() -> None:
+    """Ends this process as soon as the first one is gone, if that started it, however it ended."""
+    first = os.environ.get(FIRST)
+    if first is None or os.environ.get("LOCAL_RANK", "0") == "0":
+        return
+    with contextlib.suppress(AttributeError):  # only Linux has it; a stopped process ends as well
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == int(first):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_the_first() -> None:
+    """Ends the process that started this one, if that has not ended itself in a second."""
+    first = int(os.environ.get(FIRST, 0))
+    if first == os.getppid():
+        time.sleep(1)
+        if first == os.getppid():
+            os.kill(first, signal.SIGKILL)
 
 
 def _started() -> tuple[int, int] | None:

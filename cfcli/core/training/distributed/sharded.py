@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from cfcli.core.errors import ArtifactError
-from cfcli.core.storage import manifests, publishing
+from cfcli.core.storage import manifests, publishing, trust
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training.callbacks import Checkpoints
 from cfcli.core.training.checkpoints import State
@@ -119,7 +119,7 @@ class _Plain(pickle.Unpickler):
 def _check(path: Path) -> None:
     """Raises an ArtifactError unless a checkpoint is as it was written and, unpickled, runs no
     code."""
-    manifests.refuse_shared(path.parent)
+    trust.refuse_shared(path.parent)
     content = manifests.read(path / MANIFEST, "checkpoint", FORMAT)
     try:
         if manifests.sha256(path / METADATA) != content.get("metadata"):

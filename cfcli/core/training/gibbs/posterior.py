@@ -46,19 +46,20 @@ class Posterior:
         self.variances = [torch.zeros_like(root[:, 0]) for root in self.roots]
         self.draws: list[list[Tensor]] = []
 
-    def add(self, users: Tensor, items: Tensor) -> None:
+    def add(self, users: Tensor, items: Tensor, times: int = 1) -> None:
         """Adds a product to the mean.
 
         Args:
             users: vectors of the users, (U, K), the bias last.
             items: vectors of the items, (I, K), the bias last.
+            times: how often it counts.
         """
         if self.sides[0].shape[1] + users.shape[1] - 1 > 2 * self.rank:
             self.sides = nearest(self.sides, self.roots, self.rank)
         for k, new in enumerate((users, items)):  # one after the other: both are large
-            self.biases[k] = self.biases[k] + new[:, -1]
-            self.sides[k] = torch.cat([self.sides[k], new[:, :-1]], 1)
-        self.n += 1
+            self.biases[k] = self.biases[k] + times * new[:, -1]
+            self.sides[k] = torch.cat([self.sides[k], new[:, :-1] * times**0.5], 1)
+        self.n += times
 
     def keep(self, vectors: list[Tensor], variances: list[Tensor], noise: float) -> None:
         """Keeps a draw, and discards the oldest where there are too many.

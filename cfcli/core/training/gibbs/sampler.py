@@ -31,6 +31,10 @@ from cfcli.core.training.plan.sizing import PADDED
 JITTER = 1e-4  # is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
 NU = 25.0  # weight of the prior of w, in ratings
+# Products that the posterior mean of a part of the rows counts for. A mean of n products is off by
+# a / n from noise, that of the part by a constant from the rows that it lacks. Chosen on validation
+# rows of MovieLens 100K, 1M and latest-small: 4 to 6 is the best for any n from 10 to 50 on each.
+PART = 5
 
 
 class Generator:
@@ -294,6 +298,24 @@ class Sampler:
             own.vectors[:, : side.shape[1]] = side.to(own.vectors) / self.scale**0.5
             own.vectors[:, -1] = bias.to(own.vectors) / self.scale
         self.alpha = self.scale**2 / max(start.noise, 1e-6 * self.scale**2)
+        if start.is_part:
+            self._count_in(start)
+
+    def _count_in(self, start: WarmStart) -> None:
+        """Counts an earlier posterior mean as some products of the new one."""
+        found = {name: torch.from_numpy(value) for name, value in start.tensors.items()}
+        offsets = {"user": (float(found["linear.bias"]) - self.mean) / self.scale, "item": 0.0}
+        users, items = (
+            torch.cat(
+                [
+                    found[f"{name}_embedding.weight"] / self.scale**0.5,
+                    found[f"{name}_bias"][:, None] / self.scale + offset,
+                ],
+                dim=1,
+            ).to(self.generator.device)
+            for name, offset in offsets.items()
+        )
+        self.posterior.add(users, items, PART)
 
     def sweep(self) -> None:
         """Draws the users, then the items, then alpha."""

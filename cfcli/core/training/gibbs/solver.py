@@ -75,8 +75,11 @@ class GibbsSampling:
                 job.progress.start(device, chain.steps, config.epochs)
                 ending = _run(job, chain, history)
             is_done = not ending.stopped_by and len(history.epochs) >= config.epochs
-            if ending.is_settled or is_done:
+            is_whole = ending.is_settled or is_done
+            if is_whole and not job.keeps_checkpoint:
                 checkpoints.remove(job.folder)
+            elif is_whole and job.checkpoint:
+                _save(job, job.checkpoint, chain, history)
             tensors = chain.tensors()
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
@@ -89,6 +92,7 @@ class GibbsSampling:
             batch_size=rows,
             seconds=time.perf_counter() - job.begin,
             stopped_by=ending.stopped_by or None,
+            is_whole=is_whole,
             solver="gibbs",
             link="identity",
             noise=posterior.noise / posterior.kept,
@@ -129,7 +133,9 @@ class Chain:
         rank = sizing.sampler_rank(config, table.nnz)
         self.steps = sizing.sweeps_per_epoch(table.nnz, rank)
         # The mean of samples gets better for ever, but by less and less.
-        self.least_gain = LEAST_GAIN if self.steps < sizing.SWEEPS else 0.0
+        # Before a refit, which draws as many again, what follows on the first fall is left to it.
+        is_long = self.steps == sizing.SWEEPS and config.refit == "none"
+        self.least_gain = 0.0 if is_long else LEAST_GAIN
         self.sampler = Sampler(table, rank, config.dim, config.seed, device)
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
@@ -260,9 +266,11 @@ def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
     limit = config.max_seconds()
     end = math.inf if limit is None else time.monotonic() + limit
     pace = checkpoints.Pace()
-    settled = False
+    settled = _is_settled(config, chain, history)  # a resumed one may be
     with SignalWatch() as signals:
         for epoch in range(len(history.epochs) + 1, config.epochs + 1):
+            if settled:
+                break
             begin = time.perf_counter()
             drawn: list[TracePoint] = []
             must_stop = False
@@ -278,12 +286,14 @@ def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
             if is_whole and job.checkpoint is not None and pace.is_due():
                 with pace.saving():
                     _save(job, job.checkpoint, chain, history)
-            settled = is_settled(
-                history.val_errors, config.min_epochs, config.patience, chain.least_gain
-            )
-            if settled or must_stop or signals.number:
+            settled = _is_settled(config, chain, history)
+            if must_stop or signals.number:
                 break
         return Ending(signals.number, settled)
+
+
+def _is_settled(config: TrainConfig, chain: Chain, history: History) -> bool:
+    return is_settled(history.val_errors, config.min_epochs, config.patience, chain.least_gain)
 
 
 def _save(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:

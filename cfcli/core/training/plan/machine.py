@@ -81,21 +81,43 @@ def left_by_groups(
         proc: the file that names the groups.
         mounted: where their files are.
     """
+    for folder, is_second in _groups("memory", proc, mounted):
+        # A group without a limit has the word max there.
+        with contextlib.suppress(OSError, ValueError):
+            yield _left_by(folder, VERSION_2 if is_second else VERSION_1)
+
+
+def processors_by_groups(
+    proc: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
+) -> Iterator[float]:
+    """How many processors each control group with a limit lets this process use at once.
+
+    Args:
+        proc: the file that names the groups.
+        mounted: where their files are.
+    """
+    for folder, is_second in _groups("cpu", proc, mounted):
+        names = ("cpu.max",) if is_second else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        with contextlib.suppress(OSError, ValueError):
+            words = " ".join((folder / name).read_text() for name in names).split()
+            quota, period = map(float, words)  # without a limit: the word max, or -1
+            if quota > 0:
+                yield quota / period
+
+
+def _groups(controller: str, proc: Path, mounted: Path) -> Iterator[tuple[Path, bool]]:
+    """The folders of the control groups of this process and of those above them, each with whether
+    it is of version 2."""
     with contextlib.suppress(OSError):
         for line in proc.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if not controllers:
-                root, names = mounted, VERSION_2
-            elif "memory" in controllers.split(","):
-                root, names = mounted / "memory", VERSION_1
-            else:
+            if controllers and controller not in controllers.split(","):
                 continue
+            root = mounted / controller if controllers else mounted
             place = root / path.lstrip("/")
             above = [parent for parent in place.parents if parent.is_relative_to(root)]
             for folder in (place, *above):
-                # A group without a limit has the word max there.
-                with contextlib.suppress(OSError, ValueError):
-                    yield _left_by(folder, names)
+                yield folder, not controllers
 
 
 def _left_by(folder: Path, names: _GroupFiles) -> int:

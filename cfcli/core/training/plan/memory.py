@@ -81,10 +81,13 @@ def plan(config: TrainConfig, job: Job, machine: Machine) -> Plan:
         machine: what is there.
     """
     by_sampling = config.resolved_solver == "gibbs"
-    parts, disk = _sampled(config, job) if by_sampling else _descended(config, job)
+    last = job.refitted(config)
+    parts, disk = _sampled(config, last) if by_sampling else _descended(config, last)
     if has_interest(config, job, machine, disk):
         parts["interest"] = max(0.0, PROCESS + interest(job) - sum(parts.values()))
         disk += interest_file(job)
+    if config.refit == "all":
+        disk *= 2  # with the twin
     held_here = {"process", "reading", "interest"} if machine.device is not None else set(parts)
     whole = {name: int(size) for name, size in parts.items()}
     return Plan(
@@ -100,7 +103,7 @@ def interest(job: Job) -> float:
         job: the size of the data.
     """
     k = sizing.interest_dim(job.users, job.items)
-    rows = (job.rows + job.val) * CHOICE
+    rows = job.all * CHOICE
     judged = min(job.users * job.items, sizing.JUDGED_SCORES) * JUDGED
     return rows + FLOAT * job.entities * (k + sizing.OVERSAMPLING) * SUBSPACES + judged
 
@@ -223,7 +226,7 @@ def _add_reading(parts: Parts, job: Job, f: int, rows: int) -> None:
 def _disk(config: TrainConfig, job: Job, model: float, checkpoint: float) -> float:
     """Bytes for checkpoints, of which the next lies beside the last, or for the run, which comes
     after them."""
-    return max(min(2, config.epochs) * checkpoint, model + (job.rows + job.val) * SEEN)
+    return max(min(2, config.epochs) * checkpoint, model + job.all * SEEN)
 
 
 def size(n: int) -> str:

@@ -5,9 +5,10 @@ Nothing heavy is imported.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.info import DatasetInfo
 
 # Gradient descent.
 DESCENT_FEATURES = 64  # of who rated what, at most: each costs time at every step
@@ -44,12 +45,39 @@ class Job:
         items: number of items (I).
         rows: ratings for training.
         val: ratings for validation.
+        test: ratings for testing.
     """
 
     users: int
     items: int
     rows: int
     val: int = 0
+    test: int = 0
+
+    @classmethod
+    def of(cls, info: DatasetInfo) -> "Job":
+        """The size of a dataset.
+
+        Args:
+            info: its manifest.
+        """
+        return cls(info.users, info.items, info.train, info.val, info.test)
+
+    def refitted(self, config: TrainConfig) -> "Job":
+        """The size of what a training ends with.
+
+        Args:
+            config: of the training.
+        """
+        if config.processes.ranks > 1 or config.adam.loader == "stream":
+            return self  # see Finish
+        more = {"none": 0, "all": self.val + self.test}.get(config.refit or "val", self.val)
+        return replace(self, rows=self.rows + more)
+
+    @property
+    def all(self) -> int:
+        """Ratings of all sides."""
+        return self.rows + self.val + self.test
 
     @property
     def entities(self) -> int:

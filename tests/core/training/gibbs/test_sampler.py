@@ -299,6 +299,8 @@ def test_the_commands_take_it_for_any_other_model(project: Path, tmp_path: Path)
         "train",
         "--solver",
         "gibbs",
+        "--refit",
+        "none",
         "--dim",
         4,
         "--epochs",

@@ -154,6 +154,20 @@ def test_a_control_group_may_leave_less_than_the_machine(tmp_path: Path) -> None
     assert list(machine.left_by_groups(tmp_path / "none", tmp_path)) == []
 
 
+def test_a_control_group_may_leave_fewer_processors_than_the_machine(tmp_path: Path) -> None:
+    two, one = tmp_path / "a" / "b", tmp_path / "cpu" / "c"
+    for folder in (two, one):
+        folder.mkdir(parents=True)
+    (two / "cpu.max").write_text("max 100000\n")
+    (two.parent / "cpu.max").write_text("150000 100000\n")
+    for name, value in (("quota", 200000), ("period", 50000)):
+        (one / f"cpu.cfs_{name}_us").write_text(f"{value}\n")
+        (one.parent / f"cpu.cfs_{name}_us").write_text("-1\n")
+    (tmp_path / "cgroup").write_text("9:cpu,cpuacct:/c\n4:memory:/c\n0::/a/b\n")
+    assert list(machine.processors_by_groups(tmp_path / "cgroup", tmp_path)) == [4, 1.5]
+    assert list(machine.processors_by_groups(tmp_path / "none", tmp_path)) == []
+
+
 def test_this_machine_has_something(tmp_path: Path) -> None:
     found = available(TrainConfig.of(device="cpu"), tmp_path / "runs" / "not-there")
     assert found.disk

@@ -1,0 +1,135 @@
+"""What a training does once early stopping has spoken: it trains on with the rows that were held
+out, and fits the interest model."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.splits import NAMES
+from cfcli.core.metrics.lists import liked_from
+from cfcli.core.pair import Pair
+from cfcli.core.training.epochs import Progress
+from cfcli.core.training.plan import memory
+from cfcli.core.training.plan.machine import available
+from cfcli.core.training.plan.sizing import Job
+
+if TYPE_CHECKING:
+    from cfcli.core.training.interest import FittedInterest
+    from cfcli.core.training.list_settings import Settings
+    from cfcli.core.training.trained import TrainedModel
+
+SIDES = {"none": ("train",), "val": ("train", "val"), "all": NAMES}  # by ``refit``
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a run.
+
+    Attributes:
+        rating: the rating model.
+        sides: of the split that it was trained on.
+        interest: the interest model, or why there is none.
+        reason: why the rating model was not trained on more sides, where that was asked for.
+    """
+
+    rating: "TrainedModel"
+    sides: tuple[str, ...]
+    interest: "FittedInterest | str"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The rest of a training.
+
+    Attributes:
+        dataset: that it is on.
+        config: its settings.
+        model: the rating model, trained on the training rows.
+        progress: hears what is done.
+        until: when to be done, by ``time.perf_counter``: what cannot be is left out.
+    """
+
+    dataset: Dataset
+    config: TrainConfig
+    model: "TrainedModel"
+    progress: Progress
+    until: float | None
+
+    def models(self) -> list[Models]:
+        """The models of the run; before them those of its twin, where it needs one.
+
+        Raises:
+            StoppedError: a signal came.
+            GateError: the training diverged.
+            MachineError: no space.
+        """
+        wanted = self._with_rows(self.config.refit or "none")
+        refitted, reason = self._refitted(wanted)
+        first = self._with_rows("none" if self.config.refit == "none" else "val")
+        interest = self._interest(self.model, first)
+        if refitted is None:
+            return [Models(self.model, ("train",), interest, reason)]
+        if "test" not in wanted:
+            return [Models(refitted, wanted, interest)]
+        last = interest
+        if not isinstance(interest, str):
+            last = self._interest(refitted, wanted, interest.settings)
+        return [Models(self.model, ("train",), interest), Models(refitted, wanted, last)]
+
+    def _with_rows(self, refit: str) -> tuple[str, ...]:
+        """The sides of the split that have rows."""
+        return tuple(side for side in SIDES[refit] if self.dataset.info.rows(side))
+
+    def _refitted(self, sides: tuple[str, ...]) -> "tuple[TrainedModel | None, str | None]":
+        """The rating model, trained on with all sides, or why not."""
+        if len(sides) == 1:
+            return None, None
+        if self.config.processes.ranks > 1:
+            return None, "several processes train together"
+        if self.config.adam.loader == "stream":
+            return None, "--loader stream holds no more rows"
+        import polars as pl
+
+        from cfcli.core.training.job import TrainingData
+        from cfcli.core.training.refit import refit
+
+        self.progress.stage(f"training on with the rows of {' and '.join(sides[1:])}")
+        rows = pl.concat([self.dataset.split(side) for side in sides])
+        info = self.dataset.info
+        data = TrainingData(rows, rows.clear(), info.users, info.items, scale=info.rating_scale)
+        del rows
+        found = refit(self.model, data, self.config, self.until)
+        return found, None if found else f"--max-time {self.config.max_time} is too short for it"
+
+    def _interest(
+        self, model: "TrainedModel", sides: tuple[str, ...], settings: "Settings | None" = None
+    ) -> "FittedInterest | str":
+        """The interest model, or why there is none."""
+        config, info = self.config, self.dataset.info
+        if config.interest is False:
+            return "--no-interest"
+        if self.until is not None and time.perf_counter() >= self.until and settings is None:
+            return f"--max-time {config.max_time} was over"
+        job = Job.of(info)
+        machine = available(config, self.dataset.path)
+        if not memory.has_interest(config, job, machine):
+            needed, free = memory.size(int(memory.interest(job))), memory.size(machine.memory or 0)
+            return f"it needs {needed} of memory where {free} are free, or more disk than there is"
+        from cfcli.core.models.scoring import Predictor
+        from cfcli.core.training.interest import fit
+
+        self.progress.stage("fitting the interest model")
+        shape = model.shape
+        return fit(
+            {name: self.dataset.blocks(name) for name in NAMES},
+            Pair(info.users, info.items),
+            Predictor(config.model, model.tensors, shape.low, shape.high, model.link, model.noise),
+            liked_from(shape.low, shape.high),
+            config.seed,
+            on=sides,
+            settings=settings,
+            until=self.until,
+        )
