@@ -286,7 +286,7 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     ]
     twice = run_cfcli("bench", *small, "--out", "x.csv", "--plot", "./x.csv", cwd=project)
     assert (twice.returncode, (project / "x.csv").exists()) == (2, False)
-    assert "--out, --plot and --write-config: two name one file" in twice.stderr
+    assert "x.csv: the name must end in .png" in twice.stderr
     done = run_cfcli("bench", *small, *files, "--json", cwd=project)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
