@@ -57,10 +57,10 @@ def run_cfcli(
     )
 
 
-def on_terminal(*args: object, cwd: Path) -> str:
-    """What ``cfcli`` prints on a terminal, 100 columns wide."""
+def on_terminal(*args: object, cwd: Path, columns: int = 100) -> str:
+    """What ``cfcli`` prints on a terminal."""
     ours, its = os.openpty()
-    env = os.environ | {"COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1"}
+    env = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
     done = subprocess.Popen([str(CFCLI), *map(str, args)], cwd=cwd, env=env, stdout=its)
     os.close(its)
     parts = []

@@ -1,6 +1,5 @@
 """``cfcli bench``."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,11 +80,9 @@ def bench(
 
     if out:
         options.rows_file(str(out))
-    files = [path for path in (out, plot, write_config) if path]
-    for path in files:
-        targets.check_file(path)
-    if len({os.path.realpath(path) for path in files}) < len(files):
-        raise ConfigError("--out, --plot and --write-config: two name one file; give each its own")
+    for path, suffix in ((plot, ".png"), (write_config, ".toml")):
+        if path:
+            targets.check_file(path, suffixes=[suffix])
     dataset = Dataset.load(data)
     console = Out(json, quiet)
 

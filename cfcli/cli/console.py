@@ -2,9 +2,10 @@
 
 import json as jsonlib
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cfcli.core.reporting.charts import Chart
 
 DIRECTIONS = "\u061c\u200e\u200f"  # printable, says Python, but they change the direction
@@ -58,6 +61,22 @@ def _without_lines(renderable: RenderableType) -> RenderableType:
     if isinstance(renderable, Table):
         renderable.box = None
     return renderable
+
+
+def add_ids(table: "Table", name: str, ids: Iterable[object]) -> None:
+    """Adds a column of what people copy: up to half of the terminal's width other columns make room
+    for it, and what is longer is folded and not cut.
+
+    Args:
+        table: that gets the column.
+        name: of the column.
+        ids: its cells.
+    """
+    from rich.cells import cell_len
+
+    wanted = max(cell_len(safe(text)) for text in (name, *ids))
+    most = shutil.get_terminal_size().columns // 2
+    table.add_column(safe(name), width=min(wanted, most), overflow="fold")
 
 
 class Out:

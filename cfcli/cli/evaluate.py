@@ -156,10 +156,9 @@ def _table(found: "Evaluation") -> "Group":
     table.add_row("model", *_cells(model), _shown(model.r2, ""), f"{found.n:,}", style="bold")
     for text, group in (("  warm rows", found.warm), ("  cold rows", found.cold)):
         table.add_row(text, *_cells(group), "", f"{group.n:,}")
-    difference = found.mse_difference_to_bias
     parts: list[Table | str] = [
         table,
-        f"MSE against damped biases: {_shown_interval(difference)}: {_verdict(difference)})",
+        f"MSE against damped biases: {_shown_interval(found.mse_difference_to_bias)}",
     ]
     if found.lists is not None:
         parts += _lists(found.lists)
@@ -190,15 +189,18 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
     difference = found.ndcg_difference_to_popular
     if math.isnan(difference.value):
         return [table, f"no held-out row was rated {found.liked_from:g} or more"]
-    verdict = _verdict(difference, higher_is_better=True)
-    return [
-        table,
-        f"nDCG liked, less that of most rated: {_shown_interval(difference)}: {verdict})",
-    ]
+    shown = _shown_interval(difference, higher_is_better=True)
+    return [table, f"nDCG liked, less that of most rated: {shown}"]
 
 
-def _shown_interval(found: "Interval") -> str:
-    return f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}"
+def _shown_interval(found: "Interval", *, higher_is_better: bool = False) -> str:
+    """A difference, its interval and what they say."""
+    if math.isnan(found.low):
+        return f"{found.value:+.4f} (too few users to tell)"
+    verdict = "no clear difference"
+    if not found.low <= 0 <= found.high:
+        verdict = "better" if (found.low > 0) == higher_is_better else "worse"
+    return f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}: {verdict})"
 
 
 def _cells(errors: "Errors") -> list[str]:
@@ -208,9 +210,3 @@ def _cells(errors: "Errors") -> list[str]:
 def _shown(value: float, nothing: str) -> str:
     """A number with four digits; other text where there is none."""
     return nothing if math.isnan(value) else f"{value:.4f}"
-
-
-def _verdict(difference: "Interval", *, higher_is_better: bool = False) -> str:
-    if difference.low <= 0 <= difference.high:
-        return "no clear difference"
-    return "better" if (difference.low > 0) == higher_is_better else "worse"

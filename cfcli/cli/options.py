@@ -47,7 +47,8 @@ Items = Annotated[
 ]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
 OUT_HELP = (
-    "File to write: .csv, .tsv or .jsonl (.gz or .zst may follow), .parquet or .arrow; - is stdout."
+    "File to write: .csv (so is a name without an ending), .tsv or .jsonl (.gz or .zst may follow), "
+    ".parquet, .arrow or .feather; - is stdout."
 )
 NoPlots = Annotated[bool, typer.Option("--no-plots", help="Do not draw pictures.")]
 ExcelSafe = Annotated[
@@ -189,6 +190,8 @@ def rows_file(out: str, inputs: Iterable[str | None] = ()) -> str:
     from cfcli.core.serving.outputs import form_of
     from cfcli.core.storage import targets
 
+    if out == "-":
+        return out
     targets.check_file(out, inputs)
     form_of(out)
     return "-" if out in STDOUT else out

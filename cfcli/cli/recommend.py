@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, safe
+from cfcli.cli.console import Out, add_ids, safe
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ def recommend(
     ways = sum([bool(user), bool(users), all_users])
     if ways > 1 or (ways == 0 and not ratings):
         raise ConfigError("choose users by one of --user ID, --users FILE, --all or --ratings FILE")
+    if all_users and ratings:
+        raise ConfigError(
+            "--all means all users of the run; leave it out for all users in --ratings"
+        )
 
     import polars as pl
 
@@ -119,7 +123,12 @@ def recommend(
     columns, form = loaded.info.columns, loaded.form(flags)
     ids = pl.Series(user, dtype=pl.String) if user else None
     if users:
-        ids = read_ids(Source.of(users), "user", form)
+        source = Source.of(users)
+        ids = read_ids(source, "user", form)
+        if not ratings:  # which may be of users whom the run does not know
+            ids, unknown = recommending.known_alone(loaded, ids)
+            for note in unknown:
+                console.note(f"{source.name}: {note}; left out")
     choice = recommending.Choice(
         n=n,
         by=by,
@@ -157,7 +166,7 @@ def recommend(
             "to choose from"
         )
     if out != "-":
-        console.say(f"{rows:,} rows for {found.users:,} users")
+        console.say(f"rows: {rows:,}, users: {found.users:,}")
         console.result(out, {"file": out, "rows": rows, "users": found.users})
 
 
@@ -174,8 +183,10 @@ def _table(user: object, rows: "pl.DataFrame", titles: dict[str, str]) -> "Table
     from rich.table import Table
 
     table = Table(title=f"recommendations for user {safe(user)}", title_justify="left")
-    for name in rows.columns:
-        table.add_column(safe(name), justify="right" if name in NUMBERS else "left")
+    add_ids(table, rows.columns[0], rows.to_series(0))
+    for name in rows.columns[1:]:
+        justify: Literal["right", "left"] = "right" if name in NUMBERS else "left"
+        table.add_column(safe(name), justify=justify, overflow="fold")
     for row in rows.iter_rows(named=True):
         rating = None if row["prediction"] is None else f"{row['prediction']:.2f}"
         cells = row | {"score": f"{row['score']:.3f}", "prediction": rating}

@@ -46,7 +46,7 @@ def report(
     from cfcli.core.storage import publishing, targets
 
     console = Out(json, quiet)
-    targets.check_file(out)
+    targets.check_file(out, suffixes=(".html", ".htm"))
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
     page, parts = reports.report(loaded, data=data, most=items)
     content = page.encode("utf-8", "backslashreplace")

@@ -103,8 +103,9 @@ def retrain(
     from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
 
+    targets.check_store(store)
     if metrics_file:
-        targets.check_file(metrics_file, [*ratings, items, config])
+        targets.check_file(metrics_file, [*ratings, items, config], [".prom"])
     leave_no_compiler_cache()
     place = Store(store)
     policy = Policy(tolerance, min_gain_over, keep, full_every, tolerance_lists)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, safe
+from cfcli.cli.console import Out, add_ids, safe
 from cfcli.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def similar(
     blocks = []
     for item in items:
         query = loaded.items.row(item, named=True)
-        label = query.get("title") or query[name]
+        label = query[name]
+        if query.get("title"):
+            label = f"{query['title']}, {name} {label}"
         if query["n_ratings"] < FEW:
             console.note(
                 f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
@@ -140,10 +142,12 @@ def _table(head: str, id_column: str, rows: list[dict[str, Any]]) -> "Table":
 
     table = Table(title=head, title_justify="left")
     titles = bool(rows) and "title" in rows[0]
-    columns = ["rank", "score", id_column, *["title"] * titles, "ratings"]
-    for column in columns:
-        is_text = column in (id_column, "title")
-        table.add_column(safe(column), justify="left" if is_text else "right")
+    for name in ("rank", "score"):
+        table.add_column(name, justify="right")
+    add_ids(table, id_column, [row[id_column] for row in rows])
+    if titles:
+        table.add_column("title", overflow="fold")
+    table.add_column("ratings", justify="right")
     for row in rows:
         cells = [str(row["rank"]), f"{row['score']:.3f}", safe(row[id_column])]
         if titles:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, safe
+from cfcli.cli.console import Out, add_ids, safe
 from cfcli.core.config.fields import seconds_of
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ def _table(status: "StoreStatus") -> "Table":
     age = hours(status.age_seconds)
     title = f"{safe(status.store)}: {safe(status.current)} in use, {age} old"
     table = Table(title=title, title_justify="left")
-    for name in ("run", "decided"):
-        table.add_column(name)
+    add_ids(table, "run", [row.run for row in status.runs])
+    table.add_column("decided", no_wrap=True)
     for name in ("RMSE", "in use", "biases"):
         table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", overflow="fold")
     for row in reversed(status.runs):
         style = "bold" if row.run == status.current else ""
         table.add_row(safe(row.run), *_cells(row.verdict), style=style)

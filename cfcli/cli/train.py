@@ -142,6 +142,8 @@ def _say_interest(console: Out, info: "RunInfo") -> None:
         chosen = "fixed settings"
     if found.val:
         chosen = f"val nDCG@10 {found.val.ndcg:.4f} for liked rows"
+        if isnan(found.val.ndcg):
+            chosen = "settings chosen by all validation rows, as none of them is liked"
     console.say(f"interest model of dimension {found.dim}: {chosen}, {found.seconds:.1f} s")
 
 
@@ -222,6 +224,6 @@ class Progress:
             self.bar.update(
                 self.task,
                 completed=0,
-                description=f"epoch {row.epoch + 1}/{self.epochs}",
+                description=f"epoch {min(row.epoch + 1, self.epochs)}/{self.epochs}",
                 last=rate,
             )

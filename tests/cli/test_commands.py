@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -139,6 +140,38 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     )
 
 
+def test_two_rows_of_one_user_give_no_verdict(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("userId,movieId,rating\n1,1,4.5\n1,2,1\n")
+    args = (
+        "evaluate",
+        "base",
+        "--ratings",
+        tmp_path / "few.csv",
+        "--include-trained",
+        "--no-plots",
+    )
+    shown = run_cfcli(*args, cwd=project).stdout
+    assert re.search(r"MSE against damped biases: [+-]\d\.\d+ \(too few users to tell\)\n", shown)
+    assert re.search(r"nDCG liked, less .*: [+-]\d\.\d+ \(too few users to tell\)\n", shown)
+    found = json.loads(run_cfcli(*args, "--json", cwd=project).stdout)["mse_difference_to_bias"]
+    assert (found["low"], found["high"]) == (None, None)
+
+
+def test_a_training_without_liked_validation_rows_warns_of_nothing(tmp_path: Path) -> None:
+    head, *lines = write_ratings(tmp_path / "all.csv").read_text().splitlines()
+    # A single 9 stretches the scale, and 7 or more is liked.
+    for name, rows in (
+        ("r.csv", [lines[k] for k in range(len(lines)) if k % 7] + ["1,99,9,1"]),
+        ("val.csv", lines[::7]),
+    ):
+        (tmp_path / name).write_text("\n".join([head, *rows]) + "\n")
+    run_cfcli("prepare", "r.csv", "--val-file", "val.csv", cwd=tmp_path)
+    args = ("train", "--epochs", "2", "--no-plots", "--out")
+    done = run_cfcli(*args, "one", cwd=tmp_path)
+    assert "settings chosen by all validation rows, as none of them is liked" in done.stderr
+    assert run_cfcli(*args, "two", "-q", cwd=tmp_path).stderr == ""
+
+
 def test_a_run_without_an_interest_model_says_so(project: Path) -> None:
     done = run_cfcli(
         "train", "--epochs", "2", "--no-interest", "--json", "--out", "plain", cwd=project
@@ -253,7 +286,7 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     ]
     twice = run_cfcli("bench", *small, "--out", "x.csv", "--plot", "./x.csv", cwd=project)
     assert (twice.returncode, (project / "x.csv").exists()) == (2, False)
-    assert "--out, --plot and --write-config: two name one file" in twice.stderr
+    assert "x.csv: the name must end in .png" in twice.stderr
     done = run_cfcli("bench", *small, *files, "--json", cwd=project)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

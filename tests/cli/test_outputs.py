@@ -49,12 +49,14 @@ READS = {
     "--data", "--config", "--resume", "--warm-start", "--items", "--users", "--ratings", "--seen",
     "--test-file", "--val-file", "--align-to", "--store", "--title-col",
 }  # fmt: skip
+SUFFIXES = {"--plot": ".png", "--write-config": ".toml", "--metrics-file": ".prom"}
 READS_HERE = {("plan", "--out")}
 VICTIMS = (
     "base", "base/run.json", "base/model.safetensors", "base/plots/loss.png", "base/link",
     "data/dataset.json", "data/train.parquet", "S/current", "S/current/model.safetensors",
     "S/current/new.csv", "S/data/train.parquet", "S/data", "S/runs", "S/.lock", "weights.link",
-    "base/items.parquet",
+    "base/items.parquet", "base/own.csv", "base/plots/own.html", "base/sub/own.png", "data/own.csv",
+    "S/own.csv",
 )  # fmt: skip
 INPUTS = {
     "evaluate": ("new.csv",),
@@ -153,7 +155,41 @@ def test_both_tables_of_embeddings_keep_off_a_run(place: Path) -> None:
         "export-embeddings", "S/current", "--format", "npy", "--out", "S/data/x.npy", cwd=place
     )
     assert done.returncode == 2
-    assert "belongs to the store " in done.stderr
+    assert "S/data/x.npy: belongs to the dataset " in done.stderr
+    assert state(place) == before
+
+
+@pytest.mark.parametrize(
+    "flag", [("report", "--out"), *((name, flag) for name, flag in WRITES if flag in SUFFIXES)]
+)
+def test_what_has_one_form_is_not_written_under_the_name_of_another(
+    flag: tuple[str, str], place: Path
+) -> None:
+    before = state(place)
+    for name in ("ratings.csv", "new", "-"):
+        done = run_cfcli(*WRITES[flag], flag[1], name, cwd=place)
+        assert done.returncode == 2, done.stderr
+        assert state(place) == before
+
+
+def test_an_export_does_not_make_a_file_called_dash(place: Path) -> None:
+    done = run_cfcli("export-embeddings", "base", "--out", "-", cwd=place)
+    assert done.returncode == 2
+    assert not (place / "-").exists()
+
+
+def test_an_input_that_comes_by_stdin_is_not_written_over(place: Path) -> None:
+    before = state(place)
+    for args in (
+        ("predict", "base", "-"),
+        ("recommend", "base", "--ratings", "-"),
+        ("evaluate", "base", "--ratings", "-"),
+    ):
+        flag = "--per-row" if args[0] == "evaluate" else "--out"
+        with open(place / "new.csv") as stream:
+            done = run_cfcli(*args, flag, "new.csv", cwd=place, stdin=stream)
+        assert done.returncode == 2, done.stderr
+        assert "new.csv: is an input of this command" in done.stderr
     assert state(place) == before
 
 
@@ -200,10 +236,11 @@ def test_what_needs_two_files_is_not_written_into_a_pipe(place: Path, tmp_path: 
 @pytest.mark.parametrize(("command", "flag"), sorted(set(WRITES) - FOLDERS))
 def test_other_places_are_free(command: str, flag: str, place: Path, tmp_path: Path) -> None:
     """A file of before is replaced; so is one in the folder of a run that is for the user's."""
-    suffix = {"report": ".html"}.get(command, ".csv" if flag in ("--out", "--per-row") else ".x")
+    suffix = ".html" if command == "report" else SUFFIXES.get(flag, ".csv")
     there = tmp_path / "copy"
     shutil.copytree(place, there, symlinks=True)
-    for name in (f"own{suffix}", f"base/embeddings/own{suffix}"):
+    names = [f"own{suffix}", f"base/embeddings/own{suffix}"]
+    for name in [*names, "base/report.html"] if command == "report" else names:
         (there / name).parent.mkdir(exist_ok=True)
         (there / name).write_text("before")
         done = run_cfcli(*WRITES[command, flag], flag, name, cwd=there)
@@ -228,6 +265,7 @@ def rows(path: Path) -> pl.DataFrame:
         ".jsonl": pl.read_ndjson,
         ".parquet": pl.read_parquet,
         ".arrow": pl.read_ipc,
+        ".feather": pl.read_ipc,
     }[path.suffix or ".csv"]
     return read(io.BytesIO(content))  # type: ignore[operator, no-any-return]
 
@@ -246,10 +284,13 @@ def test_the_name_decides_the_form(command: str, place: Path, tmp_path: Path) ->
         f"x.{form}{packed}" for form in ("csv", "tsv", "jsonl") for packed in ("", ".gz", ".zst")
     ]
     found = {}
-    for name in (*texts, "x.parquet", "x.arrow"):
+    for name in (*texts, "x.parquet", "x.arrow", "x.feather", "x.CSV", "x.Jsonl.GZ", "x.PARQUET"):
         done = run_cfcli(*ROWS[command], tmp_path / name, cwd=place)
         assert done.returncode == 0, done.stderr
-        frame = rows(tmp_path / name)
+        (tmp_path / name).rename(tmp_path / name.lower())
+        frame = rows(tmp_path / name.lower())
+        if "jsonl" in name.lower():
+            assert frame.dtypes[0] == pl.String  # the id
         found[name] = (frame.columns, frame.height, frame.to_series(0).cast(pl.String).to_list())
     first = found.pop("x.csv")
     assert first[1] > 0
@@ -263,7 +304,7 @@ def test_a_name_of_no_form_is_refused(command: str, name: str, place: Path, tmp_
     args = (*BENCH, "--out") if command == "bench" else ROWS[command]
     done = run_cfcli(*args, tmp_path / name, cwd=place)
     assert done.returncode == 2
-    assert ".parquet or .arrow" in done.stderr
+    assert ".parquet, .arrow or .feather" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -316,6 +316,7 @@ def test_a_new_user_is_folded_in_from_their_ratings(run: Run, project: Path) -> 
     [
         ([], 2, "choose users by one of"),
         (["--user", "1", "--all"], 2, "choose users by one of"),
+        (["--ratings", "mine.csv", "--all"], 2, "--all means all users of the run"),
         (["--user", "nobody"], 3, "user 'nobody' is not in"),
         (["--user", "1", "--items", "items.txt"], 3, "no item to choose from"),
         (["--ratings", "mine.csv"], 3, "no rating of an item that"),

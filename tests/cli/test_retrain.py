@@ -7,7 +7,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from shell import run_cfcli, write_ratings
+from shell import on_terminal, run_cfcli, write_ratings
 
 from cfcli.core.retraining.store import Store
 from cfcli.core.storage import manifests
@@ -337,3 +337,21 @@ def test_a_title_cannot_paint_the_log(place: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("where", [".", "run", "run/models"])
+def test_a_store_needs_a_folder_of_its_own(where: str, place: Path, tmp_path: Path) -> None:
+    shutil.copytree((place / "models" / "current").resolve(), tmp_path / "run")
+    planted.write_csv(tmp_path / "r.csv", planted.checkerboard(20, 12))
+    before = sorted(tmp_path.rglob("*"))
+    done = run_cfcli("retrain", "r.csv", "--store", where, "--epochs", "2", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    said = "belongs to the run" if where == "run/models" else "needs a folder of its own: --store"
+    assert said in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_names_of_runs_are_shown_whole_on_a_terminal(place: Path) -> None:
+    shown = on_terminal("status", "--store", "models", cwd=place, columns=60)
+    for run in Store(place / "models").runs():
+        assert run.name in shown

@@ -6,9 +6,11 @@ import json
 import math
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from planted import checkerboard, dataset, run, write_csv
 from shell import on_terminal, run_cfcli
@@ -150,9 +152,41 @@ def test_the_exact_title_wins_and_one_hit_needs_no_note(place: Path) -> None:
 
 def test_the_table_names_its_columns(place: Path) -> None:
     shown = on_terminal("similar", "100", "-n", "2", cwd=place)
-    assert "nearest to Film 100, Even" in shown
+    assert "nearest to Film 100, Even, movieId 100" in shown
     assert all(word in shown for word in ("rank", "score", "movieId", "title", "ratings"))
     assert "title" not in on_terminal("similar", "other", "i 003", cwd=place)
+
+
+def cells(shown: str, place: int) -> str:
+    """All that a table on the terminal shows in a column, its folded lines joined."""
+    rows = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
+    return "".join(row[place + 1].strip() for row in rows)
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_ids_and_titles_are_folded_and_not_cut(columns: int, tmp_path: Path) -> None:
+    ids = {str(100 - k): str(uuid.UUID(int=k * 7**40)) for k in range(12)}
+    title = "千と千尋の神隠し" * 8
+    path = write_csv(tmp_path / "plain.csv", checkerboard(40, 12))
+    rows = pl.read_csv(path, infer_schema=False).with_columns(pl.col("movieId").replace(ids))
+    rows.write_csv(tmp_path / "r.csv")
+    names = pl.DataFrame({"movieId": list(ids.values()), "title": title})
+    names.write_csv(tmp_path / "movies.csv")
+    for args in (
+        ["prepare", "r.csv", "--items", "movies.csv"],
+        ["train", "--epochs", "2", "--dim", "2", "--no-interest", "--no-plots", "--out", "run"],
+    ):
+        assert run_cfcli(*args, cwd=tmp_path).returncode == 0
+    for id, name, args in (
+        (2, 3, ["similar", "run", ids["100"]]),
+        (0, 5, ["recommend", "run", "--user", "100", "--include-seen"]),
+    ):
+        done = run_cfcli(*args, "-n", "3", "--json", cwd=tmp_path)
+        expected = [json.loads(line) for line in done.stdout.splitlines()]
+        shown = on_terminal(*args, "-n", "3", cwd=tmp_path, columns=columns)
+        assert len(expected) == 3
+        assert cells(shown, id) == "".join(row["movieId"] for row in expected)
+        assert cells(shown, name) == title * 3
 
 
 def test_a_pipe_gets_csv(place: Path) -> None:

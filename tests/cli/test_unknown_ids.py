@@ -108,6 +108,18 @@ def test_recommend_explains_unknown_users(run: Run) -> None:
     assert f"user '1.0' {DECIMAL} (+1 more) is not in" in err
 
 
+def test_unknown_users_of_a_file_are_counted_and_the_others_are_answered(run: Run) -> None:
+    Path("u.txt").write_text("1\n2.0\nnobody\n3\n")
+    code, out, err = call("recommend", run.path, "--users", "u.txt", "-n", 1)
+    assert code == 0
+    assert [row["userId"] for row in rows_of(out)] == ["1", "3"]
+    assert (
+        "note: u.txt: 2 of 4 rows: user not in the run, such as '2.0' (the run has '2': written as "
+        "a decimal?); left out\n"
+    ) in err
+    assert call("recommend", run.path, "--user", "1", "--user", "nobody")[:2] == (3, "")
+
+
 def test_recommend_counts_unknown_items(run: Run) -> None:
     args = ("recommend", run.path, "--user", "1", "--include-seen", "--items", "-")
     code, out, err = call(*args, stdin=b"1\n2.0\n3.0\n")

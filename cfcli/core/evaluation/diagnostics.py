@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.evaluation.evaluate import BASELINES, group_of
-from cfcli.core.metrics.intervals import Interval, mean_with_interval
+from cfcli.core.metrics.intervals import Interval, paired_bootstrap
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import SAMPLES, Run
 from cfcli.core.serving.fallback import standard_deviation
@@ -131,8 +131,9 @@ def intervals(run: Run, table: pl.DataFrame) -> dict[str, Interval]:
     found = {}
     for name in (*BASELINES, "model"):
         prediction = table["prediction" if name == "model" else name].to_numpy()
-        mse = mean_with_interval((rating - prediction) ** 2, group)
-        found[name] = Interval(mse.value**0.5, mse.low**0.5, mse.high**0.5)
+        squares = (rating - prediction) ** 2
+        low, high = paired_bootstrap(squares, group)
+        found[name] = Interval(float(squares.mean()) ** 0.5, low**0.5, high**0.5)
     return found
 
 

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from cfcli.core.metrics.ratings import Floats
 from cfcli.core.storage.schema import Measure
 
+FEW_USERS = 10  # below which an interval says more than it knows
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -15,8 +17,8 @@ class Interval:
 
     Attributes:
         value: the value.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low: lower end of the interval; not a number where there are too few users.
+        high: upper end of the interval; not a number where there are too few users.
     """
 
     value: Measure
@@ -25,13 +27,16 @@ class Interval:
 
 
 def mean_with_interval(values: Floats, group: NDArray[np.uint32]) -> Interval:
-    """The mean of values with the interval of :func:`paired_bootstrap`.
+    """The mean of values with the interval of :func:`paired_bootstrap`, which fewer than
+    :data:`FEW_USERS` users do not have: resamples of so few are too much alike.
 
     Args:
         values: one per row, such as differences of squared errors, (N,).
         group: the user of each row, (N,).
     """
-    low, high = paired_bootstrap(values, group)
+    low = high = float("nan")
+    if len(np.unique(group)) >= FEW_USERS:
+        low, high = paired_bootstrap(values, group)
     return Interval(float(values.mean()), low, high)
 
 

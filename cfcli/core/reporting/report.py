@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import numpy as np
 import polars as pl
 from markupsafe import Markup
 
@@ -19,7 +18,7 @@ from cfcli.core.errors import ArtifactError, InputError
 from cfcli.core.evaluation.diagnostics import Diagnosis, diagnose, intervals
 from cfcli.core.evaluation.evaluate import BASELINES, Evaluation, evaluate
 from cfcli.core.evaluation.lists import ORDERS
-from cfcli.core.metrics.intervals import Interval, paired_bootstrap
+from cfcli.core.metrics.intervals import Interval, mean_with_interval
 from cfcli.core.reporting import charts, svg
 from cfcli.core.reporting.charts import Chart, Series
 from cfcli.core.reporting.itemmap import ItemMap, item_map
@@ -242,12 +241,7 @@ def _differences(parts: Sequence[Part]) -> list[Interval]:
     users = tables[0][parts[0].run.info.columns.user]
     group = users.cast(pl.Categorical).to_physical().to_numpy()
     squares = [((table["rating"] - table["prediction"]) ** 2).to_numpy() for table in tables]
-    found = []
-    for other in squares[1:]:
-        difference = other - squares[0]
-        low, high = paired_bootstrap(difference, group)
-        found.append(Interval(float(np.mean(difference)), low, high))
-    return found
+    return [mean_with_interval(other - squares[0], group) for other in squares[1:]]
 
 
 def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool, bool]]:

@@ -215,8 +215,8 @@ def export(
 
 def _named(path: Path) -> Format | None:
     """The format that the name of a file asks for; None where it has no suffix."""
-    if path.suffix in NAMED:
-        return NAMED[path.suffix]
+    if path.suffix.lower() in NAMED:
+        return NAMED[path.suffix.lower()]
     try:
         return outputs.form_of(str(path))
     except ConfigError as error:
@@ -339,6 +339,8 @@ def _write(frame: pl.DataFrame, path: Path, format: Format) -> list[Path]:
     """Writes one table, which has the layout ``list`` in a format that is no table."""
     paths = _files(path, format)
     if format in TABLES:
+        if format == "jsonl":
+            frame = outputs.with_texts(frame, frame.columns[:1])
         outputs.write([frame], str(path), form=format)
         return paths
     vectors = frame["embedding"].to_numpy()

@@ -25,11 +25,12 @@ SUFFIXES: dict[str, Form] = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".arrow": "arrow",
+    ".feather": "arrow",
 }
 TEXTS = ("csv", "tsv", "jsonl")
 PACKED = (".gz", ".zst")
 PACKING = 6  # gzip's own default; Python's is 9, the slowest
-ENDINGS = ".csv, .tsv or .jsonl (.gz or .zst may follow), .parquet or .arrow"
+ENDINGS = ".csv, .tsv or .jsonl (.gz or .zst may follow), .parquet, .arrow or .feather"
 # What could move a terminal's cursor or turn the order of its text around; line breaks and tabs may
 # stay.
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -69,8 +70,8 @@ def with_texts(block: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
 
 
 def form_of(name: str) -> Form | None:
-    """The form that the name of a file asks for: one of those in :data:`SUFFIXES`, where texts may
-    have ``.gz`` or ``.zst`` behind it.
+    """The form that the name of a file asks for: one of those in :data:`SUFFIXES`, in either case,
+    where texts may have ``.gz`` or ``.zst`` behind it.
 
     Args:
         name: of the file, with or without its folder; ``-`` for stdout.
@@ -81,12 +82,14 @@ def form_of(name: str) -> Form | None:
     Raises:
         ConfigError: the suffix is none of these.
     """
-    path = Path(name)
+    path = Path(name.lower())
     inner = Path(path.stem) if path.suffix in PACKED else path
     form = SUFFIXES.get(inner.suffix)
     if form in TEXTS or (form and inner == path) or not path.suffix:
         return form
-    raise ConfigError(f"{name}: no form is called '{path.suffix}'; the name may end in {ENDINGS}")
+    raise ConfigError(
+        f"{name}: no form is called '{Path(name).suffix}'; the name may end in {ENDINGS}"
+    )
 
 
 def write(
@@ -119,7 +122,7 @@ def write(
     is_terminal = out == "-" and sys.stdout.isatty()
     form = form_of(out) or form or ("jsonl" if json else "csv")
     with _opened(out) as raw, contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_packed(raw, Path(out).suffix))
+        stream = stack.enter_context(_packed(raw, Path(out).suffix.lower()))
         writer: Any = None
         for k, block in enumerate(blocks):
             rows += block.height

@@ -294,6 +294,25 @@ def _rated(run: Run, users: NDArray[np.int64]) -> list[Rated]:
     return [Rated(items[part], weights[part]) for part in parts]
 
 
+def known_alone(run: Run, ids: pl.Series) -> tuple[pl.Series, list[str]]:
+    """The users whom the run knows, and notes for a person on those whom it does not.
+
+    Args:
+        run: that knows them.
+        ids: texts, (N,).
+
+    Raises:
+        InputError: it knows none of them.
+    """
+    index = run.ids.user.index(ids)
+    known = ids.filter(index.is_not_null())
+    if not len(known):
+        raise _unknown_users(run, ids)
+    counted = UnknownIds("user", run.ids.user)
+    counted.count(ids, index)
+    return known, counted.notes()
+
+
 def _unknown_users(run: Run, ids: pl.Series) -> InputError:
     """The error for users whom the run does not know."""
     more = f" (+{len(ids) - 1:,} more)" if len(ids) > 1 else ""

@@ -3,41 +3,45 @@
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cfcli.core.errors import ConfigError, MachineError
 from cfcli.core.storage import manifests, publishing
 
-EXPORTS = "embeddings"  # the folder of a run that is for files of the user
-# What commands put into a run beside the files that its manifest lists.
-BESIDE = {"run": {"plots", "checkpoints", "gate.json"}, "dataset": {"rejects.csv"}}
+# What is free in a run: the folder for files of the user, and what 'report' writes by default.
+FREE = ("embeddings", "report.html")
 PARTS = (".parquet", ".parq", ".pq")  # what is read of a folder
-STORE = {"current", "runs", "data"}
 
 
-def check_file(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> None:
+def check_file(
+    path: str | Path, inputs: Iterable[str | Path | None] = (), suffixes: Sequence[str] = ()
+) -> None:
     """Refuse a file that no command may write, before the work for it begins.
 
     Args:
-        path: that the user named; ``-`` for stdout.
+        path: that the user named.
         inputs: what the command reads; None for what was not given, ``-`` for stdin.
+        suffixes: of which its name must have one, as its form is not chosen by the name; any by
+            default.
 
     Raises:
-        ConfigError: it belongs to a run, a dataset or a store, is an input of the command, or is
-            not what can be written as a file.
+        ConfigError: it lies in a run, a dataset or a store, is an input of the command, or is not
+            what can be written as a file.
         MachineError: its folder cannot be written.
     """
-    if str(path) == "-":
-        return
     path = Path(path)
+    if str(path) == "-":
+        raise ConfigError("-: this does not go to stdout; name a file to write")
     with publishing.machine_errors(path):
         _refuse_owned(path)
         mode = path.stat().st_mode if path.exists() else None
         if mode is None or stat.S_ISREG(mode):
             _check_folder_of(Path(os.path.realpath(path)))
+            if suffixes and path.suffix.lower() not in suffixes and not publishing.is_stream(path):
+                raise ConfigError(f"{path}: the name must end in {' or '.join(suffixes)}")
             for name in inputs:
-                if name is not None and str(name) != "-" and _is_same(path, Path(name)):
+                if name is not None and _is_same(path, Path(name)):
                     raise ConfigError(
                         f"{path}: is an input of this command; choose another file to write"
                     )
@@ -48,17 +52,38 @@ def check_file(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> No
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that no command may make or replace, as it belongs to a store or is a part of
-    a run or a dataset.
+    """Refuse a folder that no command may make or replace, as it lies in a store, a run or a
+    dataset.
 
     Args:
         path: that the user named for a run, a dataset or files.
 
     Raises:
-        ConfigError: it belongs to one of them.
+        ConfigError: it lies in one of them.
     """
     with publishing.machine_errors(path):
         _refuse_owned(path)
+
+
+def check_store(path: Path) -> None:
+    """Refuse a folder that cannot become a store, as it lies in an artifact or holds other files.
+
+    Args:
+        path: that the user named; a store that is there already is well.
+
+    Raises:
+        ConfigError: it lies in an artifact, or holds other files.
+    """
+    check_folder(path)
+    with publishing.machine_errors(path):
+        if not path.is_dir() or is_store(path):
+            return
+        others = sorted(other.name for other in path.iterdir() if not other.name.startswith("."))
+    if others:
+        raise ConfigError(
+            f"{path}: holds other files ({others[0]}); a store needs a folder of its own: "
+            f"--store {path / 'models'}"
+        )
 
 
 def check_plain(path: Path, what: str) -> None:
@@ -89,34 +114,28 @@ def _owner(path: Path) -> str | None:
         inside = path.relative_to(folder).parts
         if folder.name.startswith(".") and folder.name.endswith(".part"):
             return f"{folder}, which a command is writing"
-        for kind, manifest in manifests.NAMES.items():
-            listed = _listed(folder / manifest, path)
-            if kind == "run" and listed and inside[0] == EXPORTS:
-                return None
-            if listed and (inside[0] in listed | BESIDE[kind] or inside[0].startswith(".")):
-                return f"the {kind} {folder}"
-        if is_store(folder) and (inside[0] in STORE or inside[0].startswith(".")):
+        for kind, name in manifests.NAMES.items():
+            if _has_manifest(folder / name, is_beside=len(inside) == 1):
+                is_free = kind == "run" and inside[0] in FREE
+                return None if is_free else f"the {kind} {folder}"
+        if is_store(folder):
             return f"the store {folder}"
     return None
 
 
-def _listed(manifest: Path, path: Path) -> set[str]:
-    """The names that a manifest lists, with its own; of a damaged one all that lies beside it.
-    Nothing where there is no manifest, or it is that of another program."""
+def _has_manifest(path: Path, is_beside: bool) -> bool:
+    """Whether a manifest is there, and not the file of another program. A damaged one may be
+    either; it counts for what lies beside it."""
     try:
-        found = manifest.stat()
+        found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > manifests.MOST_MANIFEST:
-            return set()
-        raw = manifest.read_bytes()
+            return False
+        content = json.loads(path.read_bytes())
+        return "format" in content and "files" in content
     except OSError:
-        return set()
-    try:
-        content = json.loads(raw)
-        if "format" not in content or "files" not in content:
-            return set()
-        return {manifest.name, *content["files"]}
+        return False
     except (ValueError, TypeError, RecursionError):
-        return {manifest.name, path.name}
+        return is_beside
 
 
 def is_store(folder: Path) -> bool:
@@ -125,8 +144,11 @@ def is_store(folder: Path) -> bool:
     Args:
         folder: to look at.
     """
-    marked = (folder / "current").is_symlink() or (folder / ".lock").is_file()
-    return marked and any((folder / name).is_dir() for name in ("runs", "data"))
+    current = folder / "current"
+    if current.is_symlink() and current.readlink().parts[:1] == ("runs",):
+        return True
+    is_used = (folder / ".lock").is_file()
+    return is_used and any((folder / name).is_dir() for name in ("runs", "data"))
 
 
 def _check_folder_of(path: Path) -> None:
@@ -145,6 +167,7 @@ def _is_same(path: Path, other: Path) -> bool:
     if other.is_dir() and path.suffix in PARTS and path.exists():
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(other))
     try:
-        return os.path.samefile(path, other)
+        of_other = os.fstat(0) if str(other) == "-" else other.stat()
+        return os.path.samestat(path.stat(), of_other)
     except OSError:
         return False

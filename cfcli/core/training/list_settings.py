@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from cfcli.core.metrics.lists import K, Quality, judged
+from cfcli.core.metrics.lists import K, Quality, judged, mean_quality
 from cfcli.core.models.interest import FLAT, Interest, Weights, popularity, standardised
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.top import best_columns
@@ -102,8 +102,8 @@ class Judge:
         if not tried:
             return None
         share, weights = middle(tried, found)
-        _, _, ndcg, recall = np.nanmean(self._qualities(share, [weights])[0], axis=1)
-        return Settings(share, weights, Quality(float(ndcg), float(recall)))
+        _, _, ndcgs, recalls = self._qualities(share, [weights])[0]
+        return Settings(share, weights, mean_quality(ndcgs, recalls))
 
     def _tried(
         self, shares: NDArray[np.float64], grid: list[Weights], until: float | None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cfcli.core.metrics.intervals import paired_bootstrap
+from cfcli.core.metrics.intervals import mean_with_interval, paired_bootstrap
 from cfcli.core.metrics.ratings import errors, model_errors
 
 NAN = float("nan")
@@ -66,3 +66,11 @@ def test_users_weigh_by_their_ratings() -> None:
 
 def test_a_single_user_has_no_spread() -> None:
     assert paired_bootstrap(np.array([1.0, 3.0]), np.zeros(2, dtype=np.uint32)) == (2.0, 2.0)
+
+
+def test_an_interval_needs_ten_users() -> None:
+    values, users = np.arange(12.0), np.arange(12, dtype=np.uint32)
+    few, enough = mean_with_interval(values, users // 2), mean_with_interval(values, users)
+    assert few.value == enough.value == 5.5
+    assert np.isnan([few.low, few.high]).all()
+    assert enough.low < 5.5 < enough.high

@@ -53,7 +53,7 @@ def test_a_new_model_may_be_worse_by_the_tolerance(
     assert found.model.rmse == pytest.approx(new, rel=1e-5)
     assert found.champion.mse == pytest.approx(old**2, rel=1e-5)
     assert found.mse_difference.value == pytest.approx(new**2 - old**2, abs=1e-6)
-    assert found.mse_difference.low <= found.mse_difference.value + 1e-9
+    assert math.isnan(found.mse_difference.low)  # so few users give no interval
     assert found.best == BestRun("run-1", found.champion.rmse)
 
 

@@ -45,10 +45,11 @@ def fit(
     *,
     on: tuple[str, ...] = ("train", "val"),
     until: float | None = None,
+    liked_from: float = 4.0,
 ) -> interest.FittedInterest:
     train, val = planted.halves(rows(by_choice), held)
     sides = {"train": train, "val": val}
-    return interest.fit(sides, SHAPE, predictor(), 4.0, 0, on=on, until=until)
+    return interest.fit(sides, SHAPE, predictor(), liked_from, 0, on=on, until=until)
 
 
 def test_choices_and_ratings_are_weighed_against_each_other() -> None:
@@ -112,6 +113,14 @@ def test_without_validation_rows_settings_are_fixed() -> None:
     found = interest.fit({"train": none, "val": none.clear()}, SHAPE, predictor(), 4.0, 0)
     assert found.settings.quality is None
     assert found.settings.weights == Weights()
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_is_liked_settings_are_chosen_by_all_rows() -> None:
+    found = fit(by_choice=True, liked_from=6.0)
+    assert found.settings.quality is not None
+    assert np.isnan(found.settings.quality.ndcg)
+    assert found.settings.weights != Weights()
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
