@@ -97,7 +97,7 @@ def _why_no_table(lines: Sequence[str], roles: Sequence[str]) -> str:
         fields = Counter(map(len, rows)).most_common(1)[0][0] if rows else len(names)
         if any(f'{separator} "' in line for line in lines):
             return f"blanks stand between {separator!r} and quotes; take them out"
-        if fields == len(names) + 1:
+        if fields == len(names) + 1 and any(row[-1] for row in rows):
             return (
                 f"lines have one field more than the {len(names)} names (R's names of rows? write "
                 "them with row.names = FALSE)"
