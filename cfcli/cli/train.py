@@ -114,7 +114,7 @@ def train(
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
             f"then trained on with the rows of {' and '.join(info.refit.rating_sides[1:])}: "
-            f"{info.refit.rating_rows:,} ratings; the errors above are from before that"
+            f"{info.refit.rating_rows:,} ratings; the numbers above are from before that"
         )
     if info.refit and info.refit.reason:
         console.note(f"not trained on held-out rows, too: {info.refit.reason}")

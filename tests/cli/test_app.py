@@ -245,6 +245,7 @@ INTO_A_PIPE = {
     "rollback": STORE,
     "status": STORE,
     "verify": "base",
+    "doctor": "base",
 }
 
 

@@ -798,15 +798,16 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
     taken(prepare(CSV))
     Path("data/r.csv").write_text(CSV)
     before = sorted(Path("data").iterdir())
-    for arguments in (
-        ("data/r.csv",),
-        ("r.csv", "--out", "r.csv"),
-        ("data", "--out", "data/inner"),
-        ("data",),
+    around = "lies in or around the output"
+    for arguments, said in (
+        (("data/r.csv",), around),
+        (("r.csv", "--out", "r.csv"), around),
+        (("data", "--out", "data/inner"), "belongs to the dataset"),
+        (("data",), around),
     ):
         done = prepare(None, *arguments)
         assert done.code == 2, arguments
-        assert "lies in or around the output" in done.err
+        assert said in done.err
     assert sorted(Path("data").iterdir()) == before
     assert Path("r.csv").read_text() == CSV
 

@@ -266,6 +266,7 @@ def test_the_old_store_has_its_next_night_and_goes_back_across_it(tmp_path: Path
     state = told(cfcli(place, "status", *store, "--json"))
     assert (state["current"], state["refused_since"]) == (old, 1)
     cfcli(place, "verify", "store/current", "--expect-sha256", SAID["verify"]["store/current"])
+    cfcli(place, "doctor", "--store", "store")
 
 
 def test_every_command_is_run_here() -> None:

@@ -150,9 +150,9 @@ def test_rows_that_the_run_was_trained_on_are_left_out(german: Path) -> None:
     info = json.loads((german / "data" / "dataset.json").read_text())
     done = run_cfcli("evaluate", "r", "--ratings", "a.csv", "--json", cwd=german)
     found = json.loads(done.stdout)
-    assert found["n"] == info["val"] + info["test"]
-    assert found["trained_rows"] == info["train"]
-    assert f"{info['train']:,} rows left out" in done.stderr
+    assert found["n"] == info["test"]
+    assert found["trained_rows"] == info["train"] + info["val"]
+    assert f"{found['trained_rows']:,} rows left out" in done.stderr
     whole = json.loads(
         output(german, "evaluate", "r", "--ratings", "a.csv", "--json", "--include-trained")
     )

@@ -348,9 +348,10 @@ class TrainConfig(Settings):
 
     @property
     def has_more_to_fit(self) -> bool:
-        """Whether something follows on the training that stops early: a refit or the interest
-        model."""
-        return self.refit != "none" or self.interest is not False
+        """Whether something follows on the training that stops early and can be resumed: a refit or
+        the interest model."""
+        follows = self.refit != "none" or self.interest is not False
+        return follows and self.processes.ranks == 1 and not self.processes.shard_embeddings
 
     def refuse_ranks(self, command: str) -> None:
         """Raises a ConfigError where a command of one process is asked for several.

@@ -54,13 +54,17 @@ class Dataset:
         """
         hint = f"; make one with 'cfcli prepare RATINGS.csv --out {path}'"
         manifest = path / MANIFEST
-        stamp = stamp_of(manifest)
+        stamp = _stamp(manifest)
         content = manifests.read(manifest, "dataset", FORMAT, FILES, hint)
         info = read_as(DatasetInfo, manifest, content)
         check_columns(manifest, info.columns)
         found = cls(path, info, stamp=stamp)
         found._check_unchanged()
         return found
+
+    def stamped(self) -> "Dataset":
+        """The same, once its files are in their place: :meth:`unchanged` can tell them from others."""
+        return replace(self, stamp=_stamp(self.path / MANIFEST))
 
     def pinned(self, folder: Path) -> "Dataset":
         """The same dataset by links to its files, which stay as they are whatever takes its place.
@@ -100,7 +104,7 @@ class Dataset:
         self._check_unchanged()
 
     def _check_unchanged(self) -> None:
-        if self.stamp is not None and stamp_of(self.path / MANIFEST) != self.stamp:
+        if self.stamp is not None and _stamp(self.path / MANIFEST) != self.stamp:
             raise ReplacedError(f"{self.path}: was replaced by another dataset while it was in use")
 
     @cached_property
@@ -163,15 +167,8 @@ class Dataset:
         return found
 
 
-def stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from one that takes its place: its device, number and time.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        None where it is not there.
-    """
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Device, number and time of a file; None where it is not there."""
     try:
         found = path.stat()
     except OSError:

@@ -13,7 +13,7 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
-from cfcli.core.data.dataset import FILES, MANIFEST, Dataset, stamp_of
+from cfcli.core.data.dataset import FILES, MANIFEST, Dataset
 from cfcli.core.data.entities import RESERVED
 from cfcli.core.data.ids import IdMap, are_integers
 from cfcli.core.data.info import FORMAT, Columns, DatasetInfo, InputFile, Inputs, Scale
@@ -177,7 +177,7 @@ def prepare(
                 f"{out}: holds another dataset; replace it with --force, or choose another --out"
             )
         manifests.write(folder / MANIFEST, to_json(info), listed)
-    return Dataset(out, info, stamp=stamp_of(out / MANIFEST)), notes
+    return Dataset(out, info).stamped(), notes
 
 
 HINT = "if that is right, replace it with --accept-shrink"

@@ -200,5 +200,5 @@ def _fit(
         progress,
         warm_start=start,
         resume=resume,
-        keeps_checkpoint=config.has_more_to_fit and config.processes.ranks == 1,
+        keeps_checkpoint=config.has_more_to_fit,
     )

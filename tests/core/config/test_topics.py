@@ -45,7 +45,7 @@ def test_the_facts_of_a_key_come_from_its_field() -> None:
     changeable = {key.name for key in keys.values() if key.facts.may_change}
     assert changeable == {
         "epochs", "min_epochs", "patience", "max_time", "device", "devices", "num_nodes", "threads",
-        "interest",
+        "interest", "refit",
     }  # fmt: skip
     same = {key.name for key in keys.values() if key.facts.same_for_warm_start}
     assert same == {"model", "dim", "hidden", "biases", "link", "inner_product_weight"}

@@ -135,6 +135,8 @@ def test_a_new_kind_takes_changes_in_the_four_files_that_are_named(tmp_path: Pat
         "0.02",
         "--dim",
         "2",
+        "--refit",
+        "none",
         "--out",
         "run",
         "--quiet",

@@ -171,6 +171,20 @@ def test_what_there_is_no_time_for_is_said(data: Dataset, tmp_path: Path) -> Non
     assert (models.sides, models.reason) == (("train",), "--max-time 1h is too short for it")
 
 
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [({"devices": 2}, "several processes"), ({"loader": "stream"}, "--loader stream")],
+)
+def test_what_cannot_be_refitted_says_why(
+    keys: dict[str, object], reason: str, data: Dataset, tmp_path: Path
+) -> None:
+    config = TrainConfig.of(interest=False, dim=3, **keys).with_solver_named()
+    [models] = finish.Finish(data, config, _judged(data, tmp_path), Quiet(), None).models()
+    assert models.sides == ("train",)
+    assert models.reason is not None
+    assert models.reason.startswith(reason)
+
+
 def test_a_stopped_refit_is_made_up_for_by_resuming(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,8 @@ class Job:
         Args:
             config: of the training.
         """
-        if config.processes.ranks > 1 or config.adam.loader == "stream":
+        processes = config.processes
+        if processes.ranks > 1 or processes.shard_embeddings or config.adam.loader == "stream":
             return self  # see Finish
         more = {"none": 0, "all": self.val + self.test}.get(config.refit or "val", self.val)
         return replace(self, rows=self.rows + more)
