@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+T = TypeVar("T")
 CFCLI = str(Path(sys.executable).with_name("cfcli"))
 ROWS_PER_USER, ROWS_PER_ITEM = 154, 423  # of MovieLens-25M
 MOST_ITEMS = 60_000  # its catalogue is not made larger
@@ -76,9 +77,9 @@ def megabytes(maxrss: int) -> float:
     return maxrss / (1 << (20 if sys.platform == "darwin" else 10))
 
 
-def in_turn(repeats: int, *ways: Callable[[], Cost]) -> list[list[Cost]]:
-    """The costs of each way, measured in turn, so that a busy moment harms them alike."""
-    found: list[list[Cost]] = [[] for _ in ways]
+def in_turn(repeats: int, *ways: Callable[[], T]) -> list[list[T]]:
+    """The results of each way, measured in turn, so that a busy moment harms them alike."""
+    found: list[list[T]] = [[] for _ in ways]
     for _ in range(repeats):
         for costs, way in zip(found, ways, strict=True):
             costs.append(way())

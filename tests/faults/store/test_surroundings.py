@@ -29,7 +29,7 @@ from cfcli.core.runs.verdict import read_gate
 MADE = (
     "config.toml", "model.safetensors", "interest.safetensors", "samples.safetensors", "users.parquet", "items.parquet",
     "seen.parquet",
-    "steps.csv",
+    "steps.csv", "test.parquet",
 )  # fmt: skip
 
 
