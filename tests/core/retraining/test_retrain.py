@@ -12,6 +12,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError, MachineError, StaleError
+from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.retraining import retrain as retraining
@@ -149,6 +150,37 @@ def test_both_are_judged_on_rows_that_neither_was_trained_on(store: Store) -> No
     assert report.champion.mse == pytest.approx(
         ((predicted - rows["rating"].to_numpy()) ** 2).mean(), rel=1e-5
     )
+
+
+def test_what_is_published_knows_all_ratings(store: Store) -> None:
+    report = night(store, ROWS)
+    run, data = Run.load(report.run), Dataset.load(store.data)
+    assert report.judged == "twin"
+    assert run.seen_pairs()["trained"].all()
+    assert run.users["n_ratings"].sum() == data.info.ratings
+    assert run.twin is not None
+    assert run.twin.seen_pairs()["trained"].sum() == data.info.train
+    test = data.split("test")
+    predicted = run.twin.predictor().predict(test["user"].to_numpy(), test["item"].to_numpy())
+    squares = (predicted - test["rating"].to_numpy()) ** 2
+    assert report.model.mse == pytest.approx(squares.mean(), rel=1e-5)
+    own = night(store, FEWER, GOOD.replace(refit="none"), accept_shrink=True)
+    assert (own.judged, Run.load(own.run).twin) == ("run", None)
+
+
+@pytest.mark.parametrize("outcome", ["published", "refused"])
+def test_the_run_in_use_can_be_judged_whatever_became_of_its_dataset(
+    outcome: str, store: Store
+) -> None:
+    first = night(store, ROWS)
+    before = evaluate(Run.load(first.run)).evaluation
+    again = night(store, ROWS.filter(pl.col("user") > 0), GOOD if outcome == "published" else BAD)
+    assert again.status == outcome
+    for run in (first.run, again.run):
+        found = evaluate(Run.load(run)).evaluation
+        assert found.judged == "twin"
+    after = evaluate(Run.load(first.run)).evaluation
+    assert (after.n, after.model, after.lists) == (before.n, before.model, before.lists)
 
 
 def test_no_rows_to_judge_by_is_no_reason_to_publish(store: Store) -> None:
