@@ -151,7 +151,9 @@ def retrain(
         for note in night.notes:
             console.note(note)
     console.say(safe(night.line()))
-    console.result(str(place.current()), to_json(night))
+    current = place.current()
+    if current or json:  # a first model that was refused leaves nothing to print
+        console.result(str(current), to_json(night))
     if unwritten:
         raise unwritten
     if code:

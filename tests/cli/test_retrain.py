@@ -117,6 +117,9 @@ def test_a_refused_model_is_exit_6_and_changes_nothing(place: Path) -> None:
     assert done.returncode == 6
     assert done.stderr.startswith("error: models/runs/")
     assert "not published: RMSE" in done.stderr
+    done = run_cfcli(*args[:2], "--store", "new", *args[4:], "--epochs", "1", cwd=place)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert not (place / "new" / "current").exists()
 
 
 def test_prometheus_is_told_of_success_and_of_failure(place: Path) -> None:
