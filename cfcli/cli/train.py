@@ -113,7 +113,7 @@ def train(
     console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
-            f"then trained on with the rows of {' and '.join(info.refit.rating_sides[1:])}: "
+            f"then continued with the {' and '.join(info.refit.rating_sides[1:])} rows: "
             f"{info.refit.rating_rows:,} ratings; the numbers above are from before that"
         )
     if info.refit and info.refit.reason:

@@ -96,7 +96,7 @@ class Finish:
         from cfcli.core.training.job import TrainingData
         from cfcli.core.training.refit import refit
 
-        self.progress.stage(f"training on with the rows of {' and '.join(sides[1:])}")
+        self.progress.stage(f"continuing with the {' and '.join(sides[1:])} rows")
         rows = pl.concat([self.dataset.split(side) for side in sides])
         info = self.dataset.info
         data = TrainingData(rows, rows.clear(), info.users, info.items, scale=info.rating_scale)
