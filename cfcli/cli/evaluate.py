@@ -114,7 +114,12 @@ def evaluate(
         from cfcli.core.serving import outputs
 
         outputs.write([rows], str(per_row))
-    if evaluated.trained_rows:
+    if evaluated.trained_rows and include_trained:
+        console.note(
+            f"the run was trained on {evaluated.trained_rows:,} of these rows: errors on them say "
+            "little"
+        )
+    elif evaluated.trained_rows:
         console.note(
             f"{evaluated.trained_rows:,} rows left out: the run was trained on them "
             "(--include-trained judges them, too)"

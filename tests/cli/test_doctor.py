@@ -81,7 +81,7 @@ def test_a_run_that_is_missing_or_damaged_is_exit_7_after_all_else(
     assert ("no run there" if named == ("none",) else "model.safetensors: damaged") in reason
     found = json.loads(done.stdout)
     topic = "store" if "store" in named else "run"
-    assert found[topic]["whole"] is None
+    assert found[topic]["whole"] is False
     assert found["problems"] == {f"{topic} whole": reason}
     assert found["files"]["locks"] is True
 

@@ -52,7 +52,8 @@ class Evaluation:
         mse_gain_over_mean: what the MSE of the training mean is above that of the model.
         mse_difference_to_bias: what the MSE of the model is above that of damped biases.
         lists: quality of the lists; None where they are not judged.
-        trained_rows: rows that were left out, as the model was trained on them.
+        trained_rows: rows that the model was trained on; they were left out, unless it was asked to
+            judge them, too.
         judged: whether it is the run that was judged, or its twin, which has not seen the rows.
     """
 
@@ -161,20 +162,21 @@ def evaluate(
             if note is not None:
                 note(text)
         run.check_scale(rows["rating"], where)
-    left_out = 0
-    if is_trained and not include_trained:
+    trained_rows = 0
+    if is_trained:
         new = unseen(run, rows)
-        left_out = rows.height - int(new.sum())
-        if left_out and left_out == rows.height:
-            raise InputError(
-                f"{where}: {run.path} was trained on all {left_out:,} rows; --include-trained "
-                "judges them, but their errors say little"
-            )
-        rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
+        trained_rows = rows.height - int(new.sum())
+        if not include_trained:
+            if trained_rows and trained_rows == rows.height:
+                raise InputError(
+                    f"{where}: {run.path} was trained on all {trained_rows:,} rows; "
+                    "--include-trained judges them, but their errors say little"
+                )
+            rows, ids = rows.filter(new), ids.map(lambda side: side.filter(new))
     if rows.height == 0:
         raise InputError(f"{where}: no rows to evaluate on; choose another --split")
     evaluation, judged_rows = judge(run, rows, ids, name)
-    evaluation = replace(evaluation, run=shown, trained_rows=left_out, judged=judged_by)
+    evaluation = replace(evaluation, run=shown, trained_rows=trained_rows, judged=judged_by)
     is_fitted = source is None and split in run.fitted_sides
     if lists is None or is_fitted or SEEN not in run.info.files:
         return Evaluated(evaluation, judged_rows)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
-from cfcli.core.evaluation.diagnostics import Diagnosis, diagnose, intervals
+from cfcli.core.evaluation.diagnostics import diagnose, intervals
 from cfcli.core.evaluation.evaluate import BASELINES, Evaluation, evaluate
 from cfcli.core.evaluation.lists import ORDERS
 from cfcli.core.metrics.intervals import Interval, mean_with_interval
@@ -39,14 +39,14 @@ class Judgement:
     Attributes:
         result: its errors, as ``cfcli evaluate --json`` prints them.
         rows: the test rows (:func:`cfcli.core.evaluation.evaluate.evaluate`).
+        run: that was judged: the run, or its twin.
         rungs: the RMSE of each baseline and of ``model``, with intervals.
-        diagnosis: where the run is right and where it errs.
     """
 
     result: Evaluation
     rows: pl.DataFrame
+    run: Run
     rungs: dict[str, Interval]
-    diagnosis: Diagnosis
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,7 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
         dataset = run.dataset(data)
         result, rows = evaluate(run, data=data)
         judged = (run.twin or run) if result.judged == "twin" else run
-        rungs, diagnosis = intervals(judged, rows), diagnose(judged, rows)
-        judgement = Judgement(result, rows, rungs, diagnosis)
+        judgement = Judgement(result, rows, judged, intervals(judged, rows))
     except (ArtifactError, InputError) as error:
         missing = str(error)
     return Part(name, run, dataset, judgement, missing, item_map(run, most))
@@ -194,7 +193,9 @@ def _figures(groups: Sequence[Sequence[Part]], single: bool) -> list[Chart]:
         baselines = {name: next(iter(of.values())).rungs[name] for name in BASELINES}
         rungs = {name: judgement.rungs["model"] for name, judgement in of.items()}
         found.append(charts.ladder(baselines, rungs))
-        diagnoses = {name: judgement.diagnosis for name, judgement in of.items()}
+        # Groups of users and items are those of one run: others may have seen more ratings.
+        first = next(iter(of.values())).run
+        diagnoses = {name: diagnose(first, judgement.rows) for name, judgement in of.items()}
         by_rating = {name: diagnosis.by_rating for name, diagnosis in diagnoses.items()}
         by_user = {name: diagnosis.by_user for name, diagnosis in diagnoses.items()}
         by_item = {name: diagnosis.by_item for name, diagnosis in diagnoses.items()}

@@ -119,7 +119,7 @@ def _ask(topic: str, probes: Probes, problems: Facts) -> Facts:
         except Exception as error:
             kind = "" if isinstance(error, CfcliError) else f"{type(error).__name__}: "
             problems[f"{topic} {name}"] = _public(kind + " ".join(str(error).split()))
-            value = None
+            value = False if isinstance(error, ArtifactError) else None
         found |= value if isinstance(value, dict) else {name: value}
     return {name: _public(value) for name, value in found.items()}
 

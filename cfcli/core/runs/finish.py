@@ -50,6 +50,7 @@ class Finish:
         model: the rating model, trained on the training rows.
         progress: hears what is done.
         until: when to be done, by ``time.perf_counter``: what cannot be is left out.
+        keeps_twin: whether each refit keeps a twin, and not only one on all rows.
     """
 
     dataset: Dataset
@@ -57,6 +58,7 @@ class Finish:
     model: "TrainedModel"
     progress: Progress
     until: float | None
+    keeps_twin: bool = False
 
     def models(self) -> list[Models]:
         """The models of the run; before them those of its twin, where it needs one.
@@ -68,16 +70,16 @@ class Finish:
         """
         wanted = self._with_rows(self.config.refit or "none")
         refitted, reason = self._refitted(wanted)
-        first = self._with_rows("none" if self.config.refit == "none" else "val")
-        interest = self._interest(self.model, first)
+        if refitted is not None and (self.keeps_twin or "test" in wanted):
+            first = last = self._interest(self.model, ("train",))
+            if not isinstance(first, str):
+                last = self._interest(refitted, wanted, first.settings)
+            return [Models(self.model, ("train",), first), Models(refitted, wanted, last)]
+        sides = self._with_rows("none" if self.config.refit == "none" else "val")
+        interest = self._interest(self.model, sides)
         if refitted is None:
             return [Models(self.model, ("train",), interest, reason)]
-        if "test" not in wanted:
-            return [Models(refitted, wanted, interest)]
-        last = interest
-        if not isinstance(interest, str):
-            last = self._interest(refitted, wanted, interest.settings)
-        return [Models(self.model, ("train",), interest), Models(refitted, wanted, last)]
+        return [Models(refitted, wanted, interest)]
 
     def _with_rows(self, refit: str) -> tuple[str, ...]:
         """The sides of the split that have rows."""

@@ -318,6 +318,8 @@ class Run:
         wanted = self.info.twin
         if wanted is None:
             return None
+        if not (self.path / TWIN / MANIFEST).exists():
+            raise ArtifactError(f"{self.path / TWIN}: missing: it belongs to the run")
         twin = Run.load(self.path / TWIN)
         if manifests.file_of(twin.path / MANIFEST) != wanted:
             raise ArtifactError(f"{twin.path}: is not the twin that {self.path / MANIFEST} names")

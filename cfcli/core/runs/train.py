@@ -66,7 +66,8 @@ def train(
         keep: take over the folder that a killed process left for ``out``.
         replace: the stopped run at ``out``, which goes on.
         whole: write no run that a signal stopped early, but leave what is there to be resumed;
-            keep no checkpoint in one that was ended by ``max_time``.
+            keep no checkpoint in one that was ended by ``max_time``; keep a twin of each refit and
+            the test rows, so that it can be judged beside others in any night.
 
     Returns:
         What came of it; None in processes but the first, which writes the run.
@@ -128,7 +129,9 @@ def train(
         try:
             with dataset.unchanged():
                 if not stopped_by:
-                    models = Finish(dataset, config, model, progress or Silent(), until).models()
+                    models = Finish(
+                        dataset, config, model, progress or Silent(), until, keeps_twin=whole
+                    ).models()
         except (KeyboardInterrupt, SystemExit, StoppedError) as signal:  # the model is whole
             if whole:
                 raise

@@ -164,8 +164,19 @@ def test_what_is_published_knows_all_ratings(store: Store) -> None:
     predicted = run.twin.predictor().predict(test["user"].to_numpy(), test["item"].to_numpy())
     squares = (predicted - test["rating"].to_numpy()) ** 2
     assert report.model.mse == pytest.approx(squares.mean(), rel=1e-5)
-    own = night(store, FEWER, GOOD.replace(refit="none"), accept_shrink=True)
-    assert (own.judged, Run.load(own.run).twin) == ("run", None)
+
+
+@pytest.mark.parametrize("refits", [("val", "all"), ("all", "none"), ("none", "val")])
+def test_nights_are_comparable_whatever_is_trained_on_in_the_end(
+    refits: tuple[str, str], store: Store
+) -> None:
+    """Judged is always a model of the training rows alone."""
+    for refit, rows in zip(refits, (FEWER, ROWS), strict=True):
+        report = night(store, rows, GOOD.replace(refit=refit))
+        assert report.status == "published", report.reason
+        run = Run.load(report.run)
+        assert report.judged == ("run" if refit == "none" else "twin")
+        assert set((run.twin or run).fitted_sides) == {"train"}
 
 
 @pytest.mark.parametrize("outcome", ["published", "refused"])

@@ -13,6 +13,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.evaluation import evaluate as evaluation
+from cfcli.core.reporting.report import report
 from cfcli.core.runs import finish, warm_start
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs.run import CHECKPOINT, DATASET, TWIN, Run
@@ -88,7 +89,7 @@ def test_validation_errors_are_those_of_the_model_that_has_not_seen_the_rows(
 def test_a_run_of_all_ratings_is_judged_by_its_twin(data: Dataset, runs: dict[str, Run]) -> None:
     run, twin = runs["all"], runs["all"].twin
     assert twin is not None
-    assert twin.trained_sides == ("train",)
+    assert set(twin.fitted_sides) == {"train"}
     found = evaluation.evaluate(run).evaluation
     assert (found.judged, found.run) == ("twin", str(run.path))
     assert found.model.rmse == pytest.approx(rmse(twin, data.split("test")), abs=1e-6)
@@ -101,6 +102,7 @@ def test_a_run_of_all_ratings_is_judged_by_its_twin(data: Dataset, runs: dict[st
     own = evaluation.evaluate(run, include_trained=True).evaluation
     assert (own.judged, own.lists) == ("run", None)
     assert own.model.rmse == pytest.approx(rmse(run, data.split("test")), abs=1e-6)
+    assert own.trained_rows == own.n
     assert evaluation.evaluate(run, split="train").evaluation.judged == "run"
 
 
@@ -111,6 +113,13 @@ def test_without_a_twin_nothing_is_judged_by_what_was_trained_on(runs: dict[str,
         evaluation.evaluate(runs["val"], split="val")
     found = evaluation.evaluate(runs["val"], split="val", include_trained=True).evaluation
     assert (found.n, found.judged) == (runs["val"].dataset().info.val, "run")
+
+
+def test_runs_that_have_seen_more_or_less_stand_in_one_report(runs: dict[str, Run]) -> None:
+    made = report([runs["all"], runs["val"], runs["none"]])
+    said = "Judged is its twin, the same model without them."
+    assert made.page.count(said) == 1
+    assert all(part.judgement for part in made.parts)
 
 
 def test_new_ratings_judge_the_run_itself(data: Dataset, runs: dict[str, Run]) -> None:
@@ -140,6 +149,8 @@ def test_a_twin_is_a_part_of_its_run(runs: dict[str, Run], tmp_path: Path) -> No
         verify(copy)
     assert Run.load(copy).info == runs["all"].info  # what it serves is whole
     shutil.rmtree(copy / TWIN)
+    with pytest.raises(ArtifactError, match="twin: missing: it belongs to the run"):
+        verify(copy)
     shutil.copytree(runs["val"].path, copy / TWIN)
     with pytest.raises(ArtifactError, match="is not the twin"):
         verify(copy)
