@@ -131,7 +131,10 @@ def evaluate(
             "them"
         )
     if evaluated.lists is None and lists is not None:
-        console.note("lists are not judged by rows that a model was fitted on or does not know")
+        console.note(
+            "lists are not judged by rows that a model was fitted on or does not know, nor, with "
+            "--ratings, by rows of its dataset"
+        )
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:
         judged = (loaded.twin or loaded) if evaluated.judged == "twin" else loaded

@@ -111,14 +111,14 @@ def train(
         console.note("there are no validation rows: no early stopping, and the last epoch was kept")
         best = "done"
     console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
+    if info.refit and info.refit.reason:
+        console.note(f"not trained on held-out rows, too: {info.refit.reason}")
+    _say_interest(console, info)
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
             f"then continued with the {' and '.join(info.refit.rating_sides[1:])} rows: "
             f"{info.refit.rating_rows:,} ratings; the numbers above are from before that"
         )
-    if info.refit and info.refit.reason:
-        console.note(f"not trained on held-out rows, too: {info.refit.reason}")
-    _say_interest(console, info)
     _draw(console, runs.Run(path, info), no_plots)
     content = to_json(info)
     console.result(str(path), {"run": str(path), **{key: content[key] for key in KEYS}})

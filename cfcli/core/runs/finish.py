@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfcli.core.training.list_settings import Settings
     from cfcli.core.training.trained import TrainedModel
 
+MAX_TIME = "--max-time"
 SIDES = {"none": ("train",), "val": ("train", "val"), "all": NAMES}  # by ``refit``
 
 
@@ -38,6 +39,12 @@ class Models:
     sides: tuple[str, ...]
     interest: "FittedInterest | str"
     reason: str | None = None
+
+    @property
+    def lacks_time(self) -> bool:
+        """Whether something was left out that more time would allow."""
+        said = (self.reason, self.interest)
+        return any(isinstance(text, str) and text.startswith(MAX_TIME) for text in said)
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Finish:
         data = TrainingData(rows, rows.clear(), info.users, info.items, scale=info.rating_scale)
         del rows
         found = refit(self.model, data, self.config, self.until)
-        return found, None if found else f"--max-time {self.config.max_time} is too short for it"
+        return found, None if found else f"{MAX_TIME} {self.config.max_time} is too short for it"
 
     def _interest(
         self, model: "TrainedModel", sides: tuple[str, ...], settings: "Settings | None" = None
@@ -114,7 +121,7 @@ class Finish:
         if config.interest is False:
             return "--no-interest"
         if self.until is not None and time.perf_counter() >= self.until and settings is None:
-            return f"--max-time {config.max_time} was over"
+            return f"{MAX_TIME} {config.max_time} was over"
         job = Job.of(info)
         machine = available(config, self.dataset.path)
         if not memory.has_interest(config, job, machine):

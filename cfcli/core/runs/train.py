@@ -138,7 +138,8 @@ def train(
             stopped_by = number_of(signal)
             stopped = dataclasses.replace(model, stopped_by=stopped_by)
             models = [Models(stopped, ("train",), "a signal came before it was fitted")]
-        if whole or (model.is_whole and not stopped_by):
+        is_complete = model.is_whole and not stopped_by and not models[-1].lacks_time
+        if whole or is_complete:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
         if not checkpoint.exists():
             (new.staging / DATASET).unlink()

@@ -11,7 +11,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models.warm_start import WarmStart, WarmStartInfo
 from cfcli.core.pair import Pair
-from cfcli.core.runs.run import SAMPLES, Run
+from cfcli.core.runs.run import SAMPLES, SEEN, Run
 
 
 def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
@@ -33,6 +33,13 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
     rows = rows_of(run, dataset)
     model = run.twin or run
+    known = _held_out_rows_of(model, dataset, rows)
+    if known:
+        raise ConfigError(
+            f"--warm-start: {run.path} was trained on {known:,} of the validation and test rows, so "
+            "errors on them would say nothing; start from a run of --refit none or all, prepared "
+            "with the same split and seed"
+        )
     tensors = dict(model.tensors)
     for name, index in (("user", rows.user), ("item", rows.item)):
         for key in (f"{name}_embedding.weight", f"{name}_bias"):
@@ -53,6 +60,16 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
         new_items=rows.item.null_count(),
     )
     return WarmStart(tensors, draw, model.info.noise, origin)
+
+
+def _held_out_rows_of(model: Run, dataset: Dataset, rows: Pair[pl.Series]) -> int:
+    """How many held-out rows of the dataset a model was trained on."""
+    if SEEN not in model.info.files:
+        return 0
+    held_out = pl.concat([dataset.split(side).select("user", "item") for side in ("val", "test")])
+    pairs = pl.DataFrame({name: side.gather(held_out[name]) for name, side in rows.named()})
+    trained = model.seen_pairs().filter("trained")
+    return pairs.drop_nulls().join(trained, on=["user", "item"], how="semi").height
 
 
 def rows_of(run: Run, dataset: Dataset) -> Pair[pl.Series]:
@@ -77,10 +94,7 @@ def mismatch(run: Run, config: TrainConfig) -> str:
         config: the settings of the training.
     """
     if "val" in (run.twin or run).trained_sides:
-        return (
-            "was trained on validation rows, by which nothing can be judged then; runs of "
-            "'--refit none' and '--refit all' can be gone on from"
-        )
+        return "was trained on validation rows, too"
     own = run.config.values() | {"link": run.info.link}
     wanted: dict[str, Value]
     if config.resolved_solver == "gibbs":

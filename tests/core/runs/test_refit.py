@@ -168,6 +168,17 @@ def test_a_warm_start_goes_on_from_the_twin(data: Dataset, runs: dict[str, Run])
         warm_start.start(runs["val"], data, config)
 
 
+def test_what_an_earlier_run_was_trained_on_is_not_held_out_again(
+    runs: dict[str, Run], tmp_path: Path
+) -> None:
+    """Another split puts some of its training rows into validation and test."""
+    rows = planted.checkerboard(60, 30, share=0.5)
+    other = planted.dataset(tmp_path, rows, val_size=0.3, seed=7)
+    for name in ("none", "all"):
+        with pytest.raises(ConfigError, match=r"trained on \d+ of the validation and test rows"):
+            warm_start.start(runs[name], other, TrainConfig.of(dim=3))
+
+
 def test_without_held_out_rows_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard(12, 10), val_size=0)
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2))

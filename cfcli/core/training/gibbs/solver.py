@@ -286,7 +286,7 @@ def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
             if is_whole and job.checkpoint is not None and pace.is_due():
                 with pace.saving():
                     _save(job, job.checkpoint, chain, history)
-            settled = _is_settled(config, chain, history)
+            settled = is_whole and _is_settled(config, chain, history)
             if must_stop or signals.number:
                 break
         return Ending(signals.number, settled)
