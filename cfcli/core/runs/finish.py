@@ -72,7 +72,7 @@ class Finish:
         interest = self._interest(self.model, first)
         if refitted is None:
             return [Models(self.model, ("train",), interest, reason)]
-        if "test" not in wanted:
+        if self.config.refit != "all":
             return [Models(refitted, wanted, interest)]
         last = interest
         if not isinstance(interest, str):

@@ -1,6 +1,7 @@
 """A training that goes on with the rows that were held out, and the twin that has not seen them."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.evaluation import evaluate as evaluation
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import finish, warm_start
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs.run import CHECKPOINT, DATASET, TWIN, Run
 from cfcli.core.runs.verify import verify
 from cfcli.core.runs.writing import resumable
 from cfcli.core.training import refit
+from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
 
 SOLVERS = {
     "gibbs": {"dim": 3, "epochs": 12},
@@ -161,6 +165,40 @@ def test_without_held_out_rows_there_is_nothing_to_go_on_with(tmp_path: Path) ->
     data = planted.dataset(tmp_path, planted.checkerboard(12, 10), val_size=0)
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2))
     assert (run.trained_sides, run.twin) == (("train",), None)
+
+
+def test_a_run_of_all_ratings_has_a_twin_even_without_test_rows(tmp_path: Path) -> None:
+    data = planted.dataset(tmp_path, planted.checkerboard(20, 15), val_size=0.3, test_size=0)
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=2, refit="all"))
+    assert run.trained_sides == ("train", "val")
+    assert evaluation.evaluate(run, split="val").evaluation.judged == "twin"
+    assert warm_start.start(run, data, run.config).origin is not None
+
+
+def test_a_signal_in_the_first_sweeps_of_a_refit_stops_it(data: Dataset) -> None:
+    class Stop(Quiet):
+        def batch(self, done: int) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    users, items = data.info.counts
+    start = WarmStart(
+        {
+            "user_embedding.weight": np.ones((users, 3), np.float32),
+            "item_embedding.weight": np.ones((items, 3), np.float32),
+            "user_bias": np.zeros(users, np.float32),
+            "item_bias": np.zeros(items, np.float32),
+            "linear.bias": np.zeros(1, np.float32),
+        },
+        None,
+        1.0,
+        None,
+        is_part=True,
+    )
+    rows = TrainingData(data.split("train"), data.split("val"), users, items)
+    config = TrainConfig.of(device="cpu", **SOLVERS["gibbs"]).with_solver_named()
+    found = fit(rows, config, progress=Stop(), warm_start=start)
+    assert (found.stopped_by, len(found.history)) == (signal.SIGTERM, 1)
+    assert np.isfinite(found.noise)
 
 
 def test_what_there_is_no_time_for_is_said(data: Dataset, tmp_path: Path) -> None:
