@@ -118,8 +118,13 @@ class Store:
 
     def current(self) -> Path | None:
         """The run that is in use, by its own name: the pointer may move while it is read. However
-        it points there, the path is the one that :meth:`runs` has."""
+        it points there, the path is the one that :meth:`runs` has.
+
+        Raises:
+            ArtifactError: something else has the name of the pointer.
+        """
         link = self.path / "current"
+        publishing.refuse_other(link)
         if not link.is_symlink():
             return None
         target = os.path.realpath(link)

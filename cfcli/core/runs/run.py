@@ -313,11 +313,16 @@ class Run:
         where it was not.
 
         Raises:
-            ArtifactError: it is damaged.
+            ArtifactError: it is damaged or missing.
         """
         wanted = self.info.twin
         if wanted is None:
             return None
+        if not (self.path / TWIN / MANIFEST).exists():
+            raise ArtifactError(
+                f"{self.path / TWIN}: missing, though {self.path / MANIFEST} names it; copy the whole "
+                "folder of the run, or train again"
+            )
         twin = Run.load(self.path / TWIN)
         if manifests.file_of(twin.path / MANIFEST) != wanted:
             raise ArtifactError(f"{twin.path}: is not the twin that {self.path / MANIFEST} names")

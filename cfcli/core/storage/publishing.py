@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from cfcli.core.errors import (
+    ArtifactError,
     ConfigError,
     LockedError,
     LostError,
@@ -201,6 +202,19 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (own and stat.S_ISREG(mode))
 
 
+def refuse_other(link: Path) -> None:
+    """Refuses what :func:`point` must not replace, such as the copy that ``cp -rL`` makes of a link.
+
+    Args:
+        link: the path of a link that may be there.
+
+    Raises:
+        ArtifactError: something else is there.
+    """
+    if link.exists() and not link.is_symlink():
+        raise ArtifactError(f"{link}: is no link, as it is to be; move it away")
+
+
 def point(link: Path, target: Path) -> None:
     """Makes a symbolic link, or moves it, in one step for every reader.
 
@@ -209,8 +223,10 @@ def point(link: Path, target: Path) -> None:
         target: what it points to; the link stores the path relative to its own folder.
 
     Raises:
+        ArtifactError: something that is no link is there.
         MachineError: no permission, or no space.
     """
+    refuse_other(link)
     with machine_errors(link):
         temporary = link.with_name(f".{link.name}.{os.getpid()}.part")
         temporary.unlink(missing_ok=True)
