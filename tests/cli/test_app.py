@@ -383,6 +383,22 @@ def test_a_locale_that_knows_no_letters_is_no_error(project: Path) -> None:
 
 @pytest.mark.parametrize(
     "args",
+    [
+        ("evaluate", "base", "--max-mse", "nan"),
+        ("evaluate", "base", "--liked", "inf"),
+        ("train", "--batch-size", "9" * 20),
+        ("train", "--num-nodes", "9" * 20),
+        ("train", "--set", f"threads={'9' * 20}"),
+    ],
+)
+def test_numbers_that_nobody_can_count_to_are_refused(args: tuple[str, ...], project: Path) -> None:
+    done = run_cfcli(*args, cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: [a-z_-]+: \w+ is not .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "args",
     [("verify", "loop"), ("retrain", "r.csv", "--store", "loop"), ("train", "--resume", "loop")],
 )
 def test_a_link_that_leads_to_itself_is_one_line(args: tuple[str, ...], tmp_path: Path) -> None:

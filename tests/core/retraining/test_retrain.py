@@ -427,6 +427,15 @@ def test_the_age_of_what_is_in_use(store: Store) -> None:
     planted.reseal(Path(report.run) / "run.json", created="2020-01-01T00:00:00+00:00")
     with pytest.raises(StaleError, match=r"is \d+\.\d h old, more than 36\.0 h"):
         check_age(store.status(), 36 * 3600)
+    planted.reseal(Path(report.run) / "run.json", created="2999-01-01T00:00:00+00:00")
+    with pytest.raises(
+        StaleError, match=r"is from \d+\.\d h ahead of the clock, more than 36\.0 h"
+    ):
+        check_age(store.status(), 36 * 3600)
+    for odd in ("yesterday", "2020-01-01T00:00:00"):  # without an offset
+        planted.reseal(Path(report.run) / "run.json", created=odd)
+        with pytest.raises(ArtifactError, match=f"damaged: 'created' is '{odd}', not a time"):
+            store.status()
 
 
 @pytest.mark.parametrize(
