@@ -26,6 +26,7 @@ from cfcli.core.errors import (
     MachineError,
     ReplacedError,
     StoppedError,
+    UnwrittenError,
 )
 
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # linux/fcntl.h, linux/fs.h
@@ -39,6 +40,10 @@ class TakenError(LockedError):
     """The name of a finished folder was taken while it was written; both folders are kept."""
 
 
+# What ends the work on a folder and yet leaves it to be gone on from.
+KEPT = LostError, TakenError, ReplacedError, UnwrittenError
+
+
 @contextlib.contextmanager
 def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
@@ -47,7 +52,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     While it is open, the folder is locked and private, see :func:`private_mode`. If a killed process
     left such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but
     its dot files are kept. One that appears there meanwhile is not. If another process of the same
-    work was lost, or the dataset was replaced, the folder always stays.
+    work was lost, the dataset was replaced, or a signal came while all was written, the folder
+    always stays.
 
     Args:
         target: the final path.
@@ -85,7 +91,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _swap(staging, target, former, names)
     except BaseException as error:
         stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        resumable = isinstance(error, LostError | TakenError | ReplacedError) or (keep and stopped)
+        resumable = isinstance(error, KEPT) or (keep and stopped)
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fake_run import text_source
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
-from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError, StoppedError
 from cfcli.core.evaluation import evaluate as evaluation
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import finish, warm_start
@@ -20,9 +21,15 @@ from cfcli.core.runs import train as fitting
 from cfcli.core.runs.run import CHECKPOINT, DATASET, TWIN, Run
 from cfcli.core.runs.verify import verify
 from cfcli.core.runs.writing import resumable
+from cfcli.core.storage.publishing import staging_of
 from cfcli.core.training import refit
 from cfcli.core.training.fit import fit
 from cfcli.core.training.job import TrainingData
+
+
+class Killed(BaseException):
+    """The end of a process that can do nothing any more."""
+
 
 SOLVERS = {
     "gibbs": {"dim": 3, "epochs": 12},
@@ -245,6 +252,35 @@ def test_a_stopped_refit_is_made_up_for_by_resuming(
     assert run.trained_sides == ("train", "val")
     assert run.interest is not None
     assert run.info.val == stopped.info.val
+    assert not (out / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("end", [SystemExit(143), Killed()])
+def test_a_run_that_was_not_written_to_its_end_can_be_resumed(
+    end: BaseException, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was left of its twin counts no more."""
+
+    def stop(*args: object, **keys: object) -> None:
+        if isinstance(end, Killed):  # as the system leaves it
+            shutil.copytree(staging_of(out), tmp_path / "left")
+        raise end
+
+    out = tmp_path / "run"
+    config = TrainConfig.of(device="cpu", refit="all", **SOLVERS["gibbs"])
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "write_run", stop)
+        with pytest.raises(Killed if isinstance(end, Killed) else StoppedError):
+            fitting.train(data, config, out)
+    if isinstance(end, Killed):
+        (tmp_path / "left").rename(staging_of(out))
+    begun = resumable(out)
+    assert (begun.folder / TWIN).exists()
+    config = replace(config, refit="val")
+    fitting.train(data, config, begun.out, resume=begun.folder / CHECKPOINT, keep=begun.was_killed)
+    run = Run.load(out)
+    assert (run.trained_sides, run.twin) == (("train", "val"), None)
+    assert not (out / TWIN).exists()
     assert not (out / CHECKPOINT).exists()
 
 
