@@ -22,6 +22,7 @@ from cfcli.core.runs.finish import Finish, Models
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import CHECKPOINT, DATASET, PINNED, RUNS, TWIN, Run
 from cfcli.core.runs.writing import create_run, point_latest, write_run, write_twin
+from cfcli.core.storage import publishing
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress, Silent
 from cfcli.core.training.plan.advice import refuse, settled
@@ -142,14 +143,17 @@ def train(
             stopped_by = number_of(signal)
             stopped = dataclasses.replace(model, stopped_by=stopped_by)
             models = [Models(stopped, ("train",), "a signal came before it was fitted")]
-        shutil.rmtree(new.staging / TWIN, ignore_errors=True)  # of a process that was killed
+        # Of a process that was killed.
+        publishing.sweep(new.staging)
+        shutil.rmtree(new.staging / TWIN, ignore_errors=True)
         try:
             with dataset.unchanged():
                 if len(models) > 1:
                     write_twin(new, dataset, config, models[0])
                 info = write_run(new, dataset, config, models[-1], keep_test=whole)
         except (KeyboardInterrupt, SystemExit) as signal:
-            hint = f"'cfcli train --resume {new.path}' goes on from its checkpoint"
+            who = "the next training" if whole else f"'cfcli train --resume {new.path}'"
+            hint = f"{who} goes on from its checkpoint"
             raise UnwrittenError(
                 f"stopped before it was written; {hint}", number_of(signal)
             ) from None

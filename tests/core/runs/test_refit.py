@@ -273,6 +273,7 @@ def test_a_run_that_was_not_written_to_its_end_can_be_resumed(
         with pytest.raises(Killed if isinstance(end, Killed) else StoppedError):
             fitting.train(data, config, out)
     if isinstance(end, Killed):
+        (tmp_path / "left" / ".run.json.1.part").touch()
         (tmp_path / "left").rename(staging_of(out))
     begun = resumable(out)
     assert (begun.folder / TWIN).exists()
@@ -281,6 +282,7 @@ def test_a_run_that_was_not_written_to_its_end_can_be_resumed(
     run = Run.load(out)
     assert (run.trained_sides, run.twin) == (("train", "val"), None)
     assert not (out / TWIN).exists()
+    assert list(out.glob(".*")) == []
     assert not (out / CHECKPOINT).exists()
 
 
