@@ -104,6 +104,11 @@ class Group(TyperGroup):
             return _silence(141)  # Rich and Typer end with 1 then
         except MemoryError:
             return _fail("not enough memory on this machine for so many rows", 4)
+        except RuntimeError as error:
+            # What Path.resolve() of Python 3.12 and older says of a link that leads to itself.
+            if not str(error).startswith("Symlink loop"):
+                raise
+            return _fail(f"{error}; name a file or folder that is there", 4)
         except OSError as error:
             if error.errno not in FULL:
                 raise

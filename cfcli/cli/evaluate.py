@@ -86,6 +86,9 @@ def evaluate(
     """
     if no_lists and min_ndcg_over != "none":
         raise ConfigError("--min-ndcg-over cannot be combined with --no-lists")
+    for name, number in (("--max-mse", max_mse), ("--liked", liked)):
+        if number is not None and not math.isfinite(number):
+            raise ConfigError(f"{name}: {number} is not a number")
     if per_row:
         options.rows_file(str(per_row), [ratings])
 

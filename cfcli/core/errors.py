@@ -81,6 +81,10 @@ class StoppedError(CfcliError):
         self.exit_code = 128 + signal_number
 
 
+class UnwrittenError(StoppedError):
+    """A signal came while a finished training was written. Its checkpoint can be resumed."""
+
+
 def refuse_few_addresses(least: int, text: str) -> None:
     """Checks the limit of the address space (``ulimit -v``), as libraries were seen to wait forever
     for memory that they cannot get.

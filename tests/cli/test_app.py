@@ -379,3 +379,31 @@ def test_a_locale_that_knows_no_letters_is_no_error(project: Path) -> None:
     done = run_cfcli("evaluate", "base", cwd=project, env=env)
     assert done.returncode == 0
     assert "damped biases" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("evaluate", "base", "--max-mse", "nan"),
+        ("evaluate", "base", "--liked", "inf"),
+        ("train", "--batch-size", "9" * 20),
+        ("train", "--num-nodes", "9" * 20),
+        ("train", "--set", f"threads={'9' * 20}"),
+    ],
+)
+def test_numbers_that_nobody_can_count_to_are_refused(args: tuple[str, ...], project: Path) -> None:
+    done = run_cfcli(*args, cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: [a-z_-]+: \w+ is not .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("verify", "loop"), ("retrain", "r.csv", "--store", "loop"), ("train", "--resume", "loop")],
+)
+def test_a_link_that_leads_to_itself_is_one_line(args: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    write_ratings(tmp_path / "r.csv", users=4, items=4, share=0.9)
+    done = run_cfcli(*args, cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert re.fullmatch(r"error: .*/loop.*\n", done.stderr)

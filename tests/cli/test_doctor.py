@@ -86,6 +86,15 @@ def test_a_run_that_is_missing_or_damaged_is_exit_7_after_all_else(
     assert found["files"]["locks"] is True
 
 
+def test_a_store_is_whole_if_all_its_runs_are(place: Path) -> None:
+    store = Store(place / "store")
+    other = next(run for run in store.runs() if run != store.current())
+    flip(other / "model.safetensors")
+    done = run_cfcli("doctor", "--store", "store", cwd=place)
+    assert done.returncode == 7
+    assert f"{other.name}/model.safetensors: damaged" in done.stderr
+
+
 def refused(*args: object) -> None:
     raise OSError(errno.ENOLCK, "No locks available")
 

@@ -361,7 +361,7 @@ def test_a_job_of_slurm_without_srun_starts_its_own_processes(devices: int, plac
     ("flags", "says"),
     [
         (("--devices", "2", "--solver", "gibbs"), "solver gibbs does not use devices"),
-        (("--devices", "0"), "devices: 0 is below 1"),
+        (("--devices", "0"), "devices: 0 is not from 1 to"),
         (("--devices", "2", "--loader", "dataloader"), "dataloader"),
     ],
 )

@@ -25,6 +25,7 @@ Refit = Literal["none", "val", "all"]
 Optimizer = Literal["auto", "adam", "sparse-adam", "rowwise-adagrad"]
 
 ADAM_RATE = 2e-3
+MANY = 1 << 31  # more than PyTorch can count of processes and threads
 DEFAULT_RATES = {"rowwise-adagrad": 0.05}  # measured; all others have Adam's
 ADAM_PANEL = "Gradient descent (solver adam)"
 NCF_PANEL = "Network (model ncf)"
@@ -39,6 +40,7 @@ class AdamConfig(Settings):
         "auto",
         "Ratings per step; auto depends on the number of rows.",
         least=1,
+        below=MANY,
         metavar="auto|N",
         panel=ADAM_PANEL,
     )
@@ -160,6 +162,7 @@ class ProcessesConfig(Settings):
         1,
         "Processes on each machine that train one model; on CUDA, one per GPU.",
         least=1,
+        below=MANY,
         panel=PROCESSES_PANEL,
         may_change=True,
     )
@@ -167,6 +170,7 @@ class ProcessesConfig(Settings):
         1,
         "Number of machines, each with that many processes.",
         least=1,
+        below=MANY,
         panel=PROCESSES_PANEL,
         may_change=True,
     )
@@ -220,6 +224,7 @@ class TrainConfig(Settings):
         "auto",
         "CPU threads; auto: all of them, but one if the steps of adam are small.",
         least=1,
+        below=MANY,
         flag=False,
         may_change=True,
     )

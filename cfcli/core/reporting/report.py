@@ -172,18 +172,22 @@ def _same_rows(parts: Sequence[Part]) -> bool:
 
 
 def _groups(parts: Sequence[Part]) -> list[list[Part]]:
-    """The runs that have a judgement, in groups that were judged by the same rows."""
-    judged = [part for part in parts if part.judgement]
-    if not judged:
-        return []
-    return [judged] if _same_rows(parts) else [[part] for part in judged]
+    """The runs that have a judgement, in groups that were trained on the same rows, too: baselines
+    and how much a user or an item was rated come from these."""
+    groups: dict[object, list[Part]] = {}
+    for part in parts:
+        if part.judgement:
+            judged = part.run.twin or part.run
+            key = judged.info.dataset.fingerprint, judged.trained_sides
+            groups.setdefault(key, []).append(part)
+    return list(groups.values())
 
 
 def _figures(groups: Sequence[Sequence[Part]], single: bool) -> list[Chart]:
     """The charts about the errors of each group, the ladder first.
 
     Args:
-        groups: the runs that were judged by the same rows.
+        groups: the runs that were trained and judged by the same rows.
         single: whether the report is about one run, which the charts then call "model".
     """
     found = []

@@ -248,7 +248,7 @@ def _state(store: Path) -> Facts:
         return {}
     found = Store(store).status()
     return {
-        "whole": _whole(current),
+        "whole": all(map(_whole, {current, *Store(store).runs()})),
         "age_seconds": found.age_seconds,
         "refused_since": found.refused_since,
     }

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ class Retraining:
         train: how to train.
         policy: when to publish, and what to keep.
         dataset: to train on.
-        champion: the newest whole run of those in use and in use before.
+        champion: the newest run of those in use and in use before that is whole, with its twin.
         progress: hears of every batch and epoch.
     """
 
@@ -193,7 +194,7 @@ class Retraining:
         Args:
             path: its folder.
         """
-        earlier = itertools.islice(_in_use(self.store), 1, self.policy.keep)
+        earlier = itertools.islice(_in_use(self.store), 1, min(self.policy.keep, sys.maxsize))
         new = Run.load(path)
         compared = gate.compare(new, self.champion, earlier, self.dataset, self.policy)
         previous = self.store.current()
@@ -296,4 +297,6 @@ def _in_use(store: Store) -> Iterator[Run]:
         return
     for path in [current, *(run for run in store.published() if run != current)]:
         with contextlib.suppress(ArtifactError):
-            yield Run.load(path)
+            run = Run.load(path)
+            _ = run.twin  # by which it is judged
+            yield run

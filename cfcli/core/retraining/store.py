@@ -118,8 +118,13 @@ class Store:
 
     def current(self) -> Path | None:
         """The run that is in use, by its own name: the pointer may move while it is read. However
-        it points there, the path is the one that :meth:`runs` has."""
+        it points there, the path is the one that :meth:`runs` has.
+
+        Raises:
+            ArtifactError: something else has the name of the pointer.
+        """
         link = self.path / "current"
+        publishing.refuse_other(link)
         if not link.is_symlink():
             return None
         target = os.path.realpath(link)
@@ -254,13 +259,12 @@ def check_age(status: StoreStatus, limit: float) -> None:
         limit: the highest age, in seconds.
 
     Raises:
-        StaleError: it is older.
+        StaleError: it is older, or so far ahead of the clock, which was put back then.
     """
     age = status.age_seconds
-    if age > limit:
-        raise StaleError(
-            f"{status.store}: {status.current} is {hours(age)} old, more than {hours(limit)}"
-        )
+    if abs(age) > limit:
+        how = f"{hours(age)} old" if age > 0 else f"from {hours(-age)} ahead of the clock"
+        raise StaleError(f"{status.store}: {status.current} is {how}, more than {hours(limit)}")
 
 
 def hours(seconds: float) -> str:

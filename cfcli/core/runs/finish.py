@@ -77,7 +77,7 @@ class Finish:
         """
         wanted = self._with_rows(self.config.refit or "none")
         refitted, reason = self._refitted(wanted)
-        if refitted is not None and (self.keeps_twin or "test" in wanted):
+        if refitted is not None and (self.keeps_twin or self.config.refit == "all"):
             first = last = self._interest(self.model, ("train",))
             if not isinstance(first, str):
                 last = self._interest(refitted, wanted, first.settings)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class Run:
         low, high = info.shape.low, info.shape.high
         if not low < high:
             raise ArtifactError(f"{manifest}: damaged: ratings from {low} to {high}")
+        if not _is_moment(info.created):
+            raise ArtifactError(f"{manifest}: damaged: 'created' is '{info.created}', not a time")
         run = cls(path, info)
         run._check_tensors()
         _ = run.users, run.items  # read, and so checked
@@ -313,13 +316,16 @@ class Run:
         where it was not.
 
         Raises:
-            ArtifactError: it is damaged.
+            ArtifactError: it is damaged or missing.
         """
         wanted = self.info.twin
         if wanted is None:
             return None
         if not (self.path / TWIN / MANIFEST).exists():
-            raise ArtifactError(f"{self.path / TWIN}: missing: it belongs to the run")
+            raise ArtifactError(
+                f"{self.path / TWIN}: missing, though {self.path / MANIFEST} names it; copy the whole "
+                "folder of the run, or train again"
+            )
         twin = Run.load(self.path / TWIN)
         if manifests.file_of(twin.path / MANIFEST) != wanted:
             raise ArtifactError(f"{twin.path}: is not the twin that {self.path / MANIFEST} names")
@@ -437,6 +443,14 @@ def starts_of(user: NDArray[np.uint32], users: int) -> NDArray[np.int64]:
         Places of rows, (U + 1,).
     """
     return np.concatenate([[0], np.cumsum(np.bincount(user, minlength=users))]).astype(np.int64)
+
+
+def _is_moment(text: str) -> bool:
+    """Whether a text is a time with its offset from UTC, as ISO 8601 has it."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def short(path: Path) -> Path:

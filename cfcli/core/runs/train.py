@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
-from cfcli.core.errors import CfcliError, LostError, StoppedError, refuse_few_addresses
+from cfcli.core.errors import (
+    CfcliError,
+    LostError,
+    StoppedError,
+    UnwrittenError,
+    refuse_few_addresses,
+)
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
 from cfcli.core.runs.finish import Finish, Models
 from cfcli.core.runs.info import RunInfo
-from cfcli.core.runs.run import CHECKPOINT, DATASET, PINNED, RUNS, Run
+from cfcli.core.runs.run import CHECKPOINT, DATASET, PINNED, RUNS, TWIN, Run
 from cfcli.core.runs.writing import create_run, point_latest, write_run, write_twin
+from cfcli.core.storage import publishing
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress, Silent
 from cfcli.core.training.plan.advice import refuse, settled
@@ -80,7 +87,8 @@ def train(
         ArtifactError: a checkpoint that is damaged, or of other data; the dataset was replaced where
             its files cannot be held.
         GateError: the loss diverged.
-        StoppedError: a signal came and the run was to be ``whole``, or before its first epoch.
+        StoppedError: a signal came and the run was to be ``whole``, or before its first epoch, or
+            while the run was written.
         LostError: another process of the training ended before its time.
     """
     refuse_few_addresses(
@@ -138,15 +146,25 @@ def train(
             stopped_by = number_of(signal)
             stopped = dataclasses.replace(model, stopped_by=stopped_by)
             models = [Models(stopped, ("train",), "a signal came before it was fitted")]
+        # Of a process that was killed.
+        publishing.sweep(new.staging)
+        shutil.rmtree(new.staging / TWIN, ignore_errors=True)
+        try:
+            with dataset.unchanged():
+                if len(models) > 1:
+                    write_twin(new, dataset, config, models[0])
+                info = write_run(new, dataset, config, models[-1], keep_test=whole)
+        except (KeyboardInterrupt, SystemExit) as signal:
+            who = "the next training" if whole else f"'cfcli train --resume {new.path}'"
+            hint = f"{who} goes on from its checkpoint"
+            raise UnwrittenError(
+                f"stopped before it was written; {hint}", number_of(signal)
+            ) from None
         is_complete = model.is_whole and not stopped_by and not models[-1].lacks_time
         if whole or is_complete:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
         if not checkpoint.exists():
             (new.staging / DATASET).unlink()
-        with dataset.unchanged():
-            if len(models) > 1:
-                write_twin(new, dataset, config, models[0])
-            info = write_run(new, dataset, config, models[-1], keep_test=whole)
         shutil.rmtree(new.staging / PINNED, ignore_errors=True)
     if not stopped_by:
         point_latest(new.path)

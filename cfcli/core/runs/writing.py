@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import resource
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -183,7 +182,6 @@ def write_twin(new: NewRun, dataset: Dataset, config: TrainConfig, models: Model
         dataset, config, models: see :func:`write_run`.
     """
     folder = new.staging / TWIN
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir(mode=0o775)
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     write_run(NewRun(new.path / TWIN, folder), dataset, config, models)

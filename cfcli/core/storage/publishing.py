@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import IO
 
 from cfcli.core.errors import (
+    ArtifactError,
     ConfigError,
     LockedError,
     LostError,
     MachineError,
     ReplacedError,
     StoppedError,
+    UnwrittenError,
 )
 
 AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCHANGE = -100, 1, 2  # linux/fcntl.h, linux/fs.h
@@ -38,6 +40,10 @@ class TakenError(LockedError):
     """The name of a finished folder was taken while it was written; both folders are kept."""
 
 
+# What ends the work on a folder and yet leaves it to be gone on from.
+KEPT = LostError, TakenError, ReplacedError, UnwrittenError
+
+
 @contextlib.contextmanager
 def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
@@ -46,7 +52,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     While it is open, the folder is locked and private, see :func:`private_mode`. If a killed process
     left such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but
     its dot files are kept. One that appears there meanwhile is not. If another process of the same
-    work was lost, or the dataset was replaced, the folder always stays.
+    work was lost, the dataset was replaced, or a signal came while all was written, the folder
+    always stays.
 
     Args:
         target: the final path.
@@ -84,7 +91,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _swap(staging, target, former, names)
     except BaseException as error:
         stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        resumable = isinstance(error, LostError | TakenError | ReplacedError) or (keep and stopped)
+        resumable = isinstance(error, KEPT) or (keep and stopped)
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -201,6 +208,19 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (own and stat.S_ISREG(mode))
 
 
+def refuse_other(link: Path) -> None:
+    """Refuses what :func:`point` must not replace, such as the copy that ``cp -rL`` makes of a link.
+
+    Args:
+        link: the path of a link that may be there.
+
+    Raises:
+        ArtifactError: something else is there.
+    """
+    if link.exists() and not link.is_symlink():
+        raise ArtifactError(f"{link}: is no link, as it is to be; move it away")
+
+
 def point(link: Path, target: Path) -> None:
     """Makes a symbolic link, or moves it, in one step for every reader.
 
@@ -209,8 +229,10 @@ def point(link: Path, target: Path) -> None:
         target: what it points to; the link stores the path relative to its own folder.
 
     Raises:
+        ArtifactError: something that is no link is there.
         MachineError: no permission, or no space.
     """
+    refuse_other(link)
     with machine_errors(link):
         temporary = link.with_name(f".{link.name}.{os.getpid()}.part")
         temporary.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def test_keys_are_flat_in_code() -> None:
     assert other.values()["devices"] == 2
     with pytest.raises(ConfigError, match="unknown key 'batchsize'; did you mean 'batch_size'"):
         TrainConfig.of(batchsize=3)
-    with pytest.raises(ConfigError, match="batch_size: 0 is below 1"):
+    with pytest.raises(ConfigError, match="batch_size: 0 is not from 1 to"):
         config.replace(batch_size=0)
 
 

@@ -160,6 +160,21 @@ def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> No
         assert f"{lists.list.liked.ndcg:.4f}" in errors
 
 
+def test_runs_that_were_trained_on_other_rows_have_baselines_of_their_own(tmp_path: Path) -> None:
+    """The twin of one has seen the training rows alone; so few ratings that groups differ."""
+    data = planted.dataset(tmp_path, planted.checkerboard(60, 30, share=0.35), val_size=0.5)
+    runs = [
+        Run.load(planted.run(data, tmp_path / name, epochs=2, refit=name))
+        for name in ("all", "val")
+    ]
+    page = page_of(*runs)
+    titles = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
+    assert sum(title.startswith("Error by how often the item") for title in titles) == 2
+    for run in runs:
+        bias = evaluation.evaluate(run)[0].baselines["bias"]
+        assert f"{bias.rmse:.4f}" in page.sections["errors"]
+
+
 def test_runs_of_other_datasets_are_told_apart(made: dict[str, Run], tmp_path: Path) -> None:
     data = planted.dataset(tmp_path, planted.checkerboard(seed=5))
     other = Run.load(planted.run(data, tmp_path / "adam", epochs=1))

@@ -1,6 +1,7 @@
 """Night after night: what is trained, what is compared with what, what is published."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.retraining import retrain as retraining
 from cfcli.core.retraining.gate import Policy
 from cfcli.core.retraining.store import RolledBack, Store, check_age, hours
-from cfcli.core.runs.run import Run
+from cfcli.core.runs.run import TWIN, Run
 from cfcli.core.runs.verdict import Verdict, gate_of, now, read_gate, write_gate
 from cfcli.core.storage import publishing
 from cfcli.core.storage.schema import to_json
@@ -337,6 +338,36 @@ def test_a_damaged_model_in_use_is_replaced(store: Store) -> None:
     assert first in store.runs()
 
 
+def test_a_model_in_use_without_its_twin_is_replaced(store: Store) -> None:
+    first, second = (Path(night(store, rows).run) for rows in (FEWER, ROWS.head(740)))
+    shutil.rmtree(second / TWIN)
+    with pytest.raises(ArtifactError, match=r"twin: missing, though .*run\.json names it; copy"):
+        _ = Run.load(second).twin
+    report = night(store, ROWS)
+    assert (report.status, report.previous) == ("published", second)
+    assert report.champion.coverage < 1  # the first run was what the new one is compared with
+    assert first in store.runs()
+
+
+def test_what_is_no_pointer_is_found_before_the_training(store: Store) -> None:
+    """As a copy of a store has it that was made by ``cp -rL``."""
+    run = Path(night(store, FEWER).run)
+    current = store.path / "current"
+    current.unlink()
+    shutil.copytree(run, current)
+    for work in (lambda: night(store, ROWS), store.status, store.rollback):
+        with pytest.raises(ArtifactError, match="current: is no link"):
+            work()
+    assert store.runs() == [run]
+    assert (current / "run.json").exists()
+
+
+def test_as_many_runs_are_kept_as_one_likes(store: Store) -> None:
+    assert night(store, FEWER, keep=10**30).published
+    assert night(store, ROWS, keep=10**30).published
+    assert len(store.runs()) == 2
+
+
 @pytest.mark.parametrize("when", ["before the verdict", "before the pointer"])
 def test_a_night_that_was_killed_is_finished_by_the_next(
     when: str, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -407,6 +438,15 @@ def test_the_age_of_what_is_in_use(store: Store) -> None:
     planted.reseal(Path(report.run) / "run.json", created="2020-01-01T00:00:00+00:00")
     with pytest.raises(StaleError, match=r"is \d+\.\d h old, more than 36\.0 h"):
         check_age(store.status(), 36 * 3600)
+    planted.reseal(Path(report.run) / "run.json", created="2999-01-01T00:00:00+00:00")
+    with pytest.raises(
+        StaleError, match=r"is from \d+\.\d h ahead of the clock, more than 36\.0 h"
+    ):
+        check_age(store.status(), 36 * 3600)
+    for odd in ("yesterday", "2020-01-01T00:00:00"):  # without an offset
+        planted.reseal(Path(report.run) / "run.json", created=odd)
+        with pytest.raises(ArtifactError, match=f"damaged: 'created' is '{odd}', not a time"):
+            store.status()
 
 
 @pytest.mark.parametrize(

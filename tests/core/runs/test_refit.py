@@ -1,6 +1,8 @@
 """A training that goes on with the rows that were held out, and the twin that has not seen them."""
 
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,24 @@ from fake_run import text_source
 
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
-from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError, StoppedError
 from cfcli.core.evaluation import evaluate as evaluation
+from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.reporting.report import report
 from cfcli.core.runs import finish, warm_start
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs.run import CHECKPOINT, DATASET, TWIN, Run
 from cfcli.core.runs.verify import verify
 from cfcli.core.runs.writing import resumable
+from cfcli.core.storage.publishing import staging_of
 from cfcli.core.training import refit
+from cfcli.core.training.fit import fit
+from cfcli.core.training.job import TrainingData
+
+
+class Killed(BaseException):
+    """The end of a process that can do nothing any more."""
+
 
 SOLVERS = {
     "gibbs": {"dim": 3, "epochs": 12},
@@ -149,7 +160,7 @@ def test_a_twin_is_a_part_of_its_run(runs: dict[str, Run], tmp_path: Path) -> No
         verify(copy)
     assert Run.load(copy).info == runs["all"].info  # what it serves is whole
     shutil.rmtree(copy / TWIN)
-    with pytest.raises(ArtifactError, match="twin: missing: it belongs to the run"):
+    with pytest.raises(ArtifactError, match="twin: missing, though"):
         verify(copy)
     shutil.copytree(runs["val"].path, copy / TWIN)
     with pytest.raises(ArtifactError, match="is not the twin"):
@@ -183,6 +194,40 @@ def test_without_held_out_rows_there_is_nothing_to_go_on_with(tmp_path: Path) ->
     data = planted.dataset(tmp_path, planted.checkerboard(12, 10), val_size=0)
     run = Run.load(planted.run(data, tmp_path / "run", epochs=2))
     assert (run.trained_sides, run.twin) == (("train",), None)
+
+
+def test_a_run_of_all_ratings_has_a_twin_even_without_test_rows(tmp_path: Path) -> None:
+    data = planted.dataset(tmp_path, planted.checkerboard(20, 15), val_size=0.3, test_size=0)
+    run = Run.load(planted.run(data, tmp_path / "run", epochs=2, refit="all"))
+    assert run.trained_sides == ("train", "val")
+    assert evaluation.evaluate(run, split="val").evaluation.judged == "twin"
+    assert warm_start.start(run, data, run.config).origin is not None
+
+
+def test_a_signal_in_the_first_sweeps_of_a_refit_stops_it(data: Dataset) -> None:
+    class Stop(Quiet):
+        def batch(self, done: int) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    users, items = data.info.counts
+    start = WarmStart(
+        {
+            "user_embedding.weight": np.ones((users, 3), np.float32),
+            "item_embedding.weight": np.ones((items, 3), np.float32),
+            "user_bias": np.zeros(users, np.float32),
+            "item_bias": np.zeros(items, np.float32),
+            "linear.bias": np.zeros(1, np.float32),
+        },
+        None,
+        1.0,
+        None,
+        is_part=True,
+    )
+    rows = TrainingData(data.split("train"), data.split("val"), users, items)
+    config = TrainConfig.of(device="cpu", **SOLVERS["gibbs"]).with_solver_named()
+    found = fit(rows, config, progress=Stop(), warm_start=start)
+    assert (found.stopped_by, len(found.history)) == (signal.SIGTERM, 1)
+    assert np.isfinite(found.noise)
 
 
 def test_what_there_is_no_time_for_is_said(data: Dataset, tmp_path: Path) -> None:
@@ -229,6 +274,37 @@ def test_a_stopped_refit_is_made_up_for_by_resuming(
     assert run.trained_sides == ("train", "val")
     assert run.interest is not None
     assert run.info.val == stopped.info.val
+    assert not (out / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("end", [SystemExit(143), Killed()])
+def test_a_run_that_was_not_written_to_its_end_can_be_resumed(
+    end: BaseException, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was left of its twin counts no more."""
+
+    def stop(*args: object, **keys: object) -> None:
+        if isinstance(end, Killed):  # as the system leaves it
+            shutil.copytree(staging_of(out), tmp_path / "left")
+        raise end
+
+    out = tmp_path / "run"
+    config = TrainConfig.of(device="cpu", refit="all", **SOLVERS["gibbs"])
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "write_run", stop)
+        with pytest.raises(Killed if isinstance(end, Killed) else StoppedError):
+            fitting.train(data, config, out)
+    if isinstance(end, Killed):
+        (tmp_path / "left" / ".run.json.1.part").touch()
+        (tmp_path / "left").rename(staging_of(out))
+    begun = resumable(out)
+    assert (begun.folder / TWIN).exists()
+    config = replace(config, refit="val")
+    fitting.train(data, config, begun.out, resume=begun.folder / CHECKPOINT, keep=begun.was_killed)
+    run = Run.load(out)
+    assert (run.trained_sides, run.twin) == (("train", "val"), None)
+    assert not (out / TWIN).exists()
+    assert list(out.glob(".*")) == []
     assert not (out / CHECKPOINT).exists()
 
 

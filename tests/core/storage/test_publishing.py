@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cfcli.core.errors import ConfigError, LockedError, MachineError
+from cfcli.core.errors import ArtifactError, ConfigError, LockedError, MachineError
 from cfcli.core.storage import manifests, publishing
 
 
@@ -148,6 +148,15 @@ def test_a_pointer_moves_at_once(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         publishing.point(link, tmp_path / name)
         assert os.readlink(link) == name
+
+
+def test_a_pointer_replaces_nothing_but_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.write_text("mine")
+    with pytest.raises(ArtifactError, match="latest: is no link"):
+        publishing.point(link, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+    assert link.read_text() == "mine"
 
 
 def test_errors_of_the_system_name_the_path(tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ class Sampler:
             The parameters by name, float32, as :class:`cfcli.core.models.scoring.Predictor` reads
             them.
         """
-        if not self.posterior.n:
+        if not self.posterior.kept:
             self.keep()
         factors, biases = self.posterior.factors(dim)
         found = {
