@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CFCLI := $(BIN)/cfcli
 DEMO := demo
+# Tests of attacks that lie beside what they attack.
+ATTACKS := tests/cli/test_mutations.py tests/cli/test_ranks.py tests/core/runs/test_replaced.py tests/core/storage
 
 # Processes that each start a thread a core make each other 20 times slower and more; these models need one thread.
 OMP_NUM_THREADS ?= 1
@@ -59,7 +61,7 @@ test-newest:
 	.venv-newest/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 soak: .venv/.installed
-	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(ATTACKS) $(PYTEST_ARGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import planted
 import polars as pl
 import pytest
 from shell import CFCLI, run_cfcli, write_ratings
+from soak import in_a_soak
 
 TRAIN = (
     *("train", "--solver", "adam", "--dim", "4", "--no-plots", "--patience", "900"),
@@ -293,7 +294,12 @@ def test_a_killed_rank_ends_the_others_and_any_number_goes_on(place: Path, begun
 
 
 @pytest.mark.parametrize(
-    ("stopped", "signals", "seconds"), [("second", 1, 15), ("second", 2, 5), ("first", 1, 15)]
+    ("stopped", "signals", "seconds"),
+    [
+        ("second", 1, 15),
+        ("second", 2, 5),
+        pytest.param("first", 1, 15, marks=in_a_soak),  # these wait for eight seconds by design
+    ],
 )
 def test_a_rank_that_hangs_holds_up_no_signal(
     stopped: str, signals: int, seconds: float, begun: Begun
