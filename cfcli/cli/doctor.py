@@ -21,10 +21,7 @@ def doctor(
             metavar="[RUN]", help="Directory of a run or a dataset; by default runs/latest, if any."
         ),
     ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option("--store", metavar="DIR", help="Folder of 'retrain'.", envvar="CFCLI_STORE"),
-    ] = None,
+    store: Annotated[Path | None, options.STORE] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

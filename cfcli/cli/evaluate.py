@@ -140,7 +140,7 @@ def evaluate(
         )
     to_show = can_draw(sys.stdout) and not (json or quiet)
     if to_show or not no_plots:
-        judged = (loaded.twin or loaded) if evaluated.judged == "twin" else loaded
+        judged = loaded.judged if evaluated.judged == "twin" else loaded
         found = charts.of_judgement(diagnostics.diagnose(judged, rows))
         if to_show:
             console.stdout.print(chart(found[0]))

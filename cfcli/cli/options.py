@@ -24,15 +24,13 @@ Data = Annotated[
 RunArgument = Annotated[
     Path, typer.Argument(metavar="[RUN]", help="Run directory.", show_default=True)
 ]
-Store = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        metavar="DIR",
-        help="Folder that holds the runs and 'current'.",
-        envvar="CFCLI_STORE",
-    ),
-]
+STORE = typer.Option(
+    "--store",
+    metavar="DIR",
+    help="Folder that holds the runs and 'current'.",
+    envvar="CFCLI_STORE",
+)
+Store = Annotated[Path, STORE]
 Wait = Annotated[
     float,
     typer.Option(

@@ -183,6 +183,11 @@ class ProcessesConfig(Settings):
         """Processes that train one model together, on all machines."""
         return self.devices * self.num_nodes
 
+    @property
+    def are_several(self) -> bool:
+        """Whether several processes train one model, or one does as several would."""
+        return self.ranks > 1 or self.shard_embeddings
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Settings):
@@ -356,7 +361,14 @@ class TrainConfig(Settings):
         """Whether something follows on the training that stops early and can be resumed: a refit or
         the interest model."""
         follows = self.refit != "none" or self.interest is not False
-        return follows and self.processes.ranks == 1 and not self.processes.shard_embeddings
+        return follows and not self.processes.are_several
+
+    @property
+    def why_no_refit(self) -> str:
+        """Why the rating model cannot be trained on more rows afterwards, or an empty text."""
+        if self.processes.are_several:
+            return "several processes train together"
+        return "--loader stream holds no more rows" if self.adam.loader == "stream" else ""
 
     def refuse_ranks(self, command: str) -> None:
         """Raises a ConfigError where a command of one process is asked for several.
@@ -364,7 +376,7 @@ class TrainConfig(Settings):
         Args:
             command: its name, for the message.
         """
-        if self.processes.ranks > 1 or self.processes.shard_embeddings:
+        if self.processes.are_several:
             raise ConfigError(
                 f"{command} uses one process: leave out devices, num_nodes and shard_embeddings"
             )

@@ -121,8 +121,8 @@ def evaluate(
     say nothing of lists: there are none for ``train``, nor for ``val`` where the interest model has
     seen it.
 
-    Baselines, from the rows that the judged model was trained on: ``mean``; ``user_mean`` and ``item_mean`` (the mean for
-    those without ratings); ``bias``, :class:`cfcli.core.models.biases.BiasModel`. A row is cold
+    Baselines, from the rows that the judged model was trained on: ``mean``; ``user_mean`` and
+    ``item_mean`` (the mean for those without ratings); ``bias``, :class:`cfcli.core.models.biases.BiasModel`. A row is cold
     when its user or item has no training rating.
 
     Args:

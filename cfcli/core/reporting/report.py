@@ -159,7 +159,7 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
     try:
         dataset = run.dataset(data)
         result, rows = evaluate(run, data=data)
-        judged = (run.twin or run) if result.judged == "twin" else run
+        judged = run.judged if result.judged == "twin" else run
         judgement = Judgement(result, rows, judged, intervals(judged, rows))
     except (ArtifactError, InputError) as error:
         missing = str(error)
@@ -177,7 +177,7 @@ def _groups(parts: Sequence[Part]) -> list[list[Part]]:
     groups: dict[object, list[Part]] = {}
     for part in parts:
         if part.judgement:
-            judged = part.run.twin or part.run
+            judged = part.judgement.run
             key = judged.info.dataset.fingerprint, judged.trained_sides
             groups.setdefault(key, []).append(part)
     return list(groups.values())
@@ -197,9 +197,7 @@ def _figures(groups: Sequence[Sequence[Part]], single: bool) -> list[Chart]:
         baselines = {name: next(iter(of.values())).rungs[name] for name in BASELINES}
         rungs = {name: judgement.rungs["model"] for name, judgement in of.items()}
         found.append(charts.ladder(baselines, rungs))
-        # Groups of users and items are those of one run: others may have seen more ratings.
-        first = next(iter(of.values())).run
-        diagnoses = {name: diagnose(first, judgement.rows) for name, judgement in of.items()}
+        diagnoses = {name: diagnose(one.run, one.rows) for name, one in of.items()}
         by_rating = {name: diagnosis.by_rating for name, diagnosis in diagnoses.items()}
         by_user = {name: diagnosis.by_user for name, diagnosis in diagnoses.items()}
         by_item = {name: diagnosis.by_item for name, diagnosis in diagnoses.items()}

@@ -4,7 +4,6 @@ A probe that fails becomes a line of the answer. So libraries, and what needs th
 the probe that asks for them: a broken one is what people come with.
 """
 
-import ctypes
 import json
 import os
 import platform
@@ -222,10 +221,7 @@ def _one_step(folder: Path) -> bool:
     pair = folder / "one", folder / "other"
     for path in pair:
         path.mkdir()
-    here = publishing.AT_FDCWD
-    one, other = map(os.fsencode, pair)
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    return bool(renameat2 and renameat2(here, one, here, other, publishing.RENAME_EXCHANGE) == 0)
+    return publishing.renamed(*pair, publishing.RENAME_EXCHANGE)
 
 
 ONE_STEP = "one_step_exchange"  # where there is none, a reader may miss a dataset for an instant

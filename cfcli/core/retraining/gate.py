@@ -85,18 +85,18 @@ def compare(
     ids = ids_of(dataset.ids, rows)
     by_new = indexed(new, ids, rows["rating"])
     judged_model: Literal["run", "twin"] = "twin" if new.twin else "run"
-    new = new.twin or new
+    new = new.judged
     fair = unseen(new, by_new)
     if champion is None:
         alone = _judged_alone(new, by_new, ids, fair, policy)
         return replace(alone, found=replace(alone.found, judged=judged_model))
     in_use = champion.path.name
-    champion = champion.twin or champion
+    champion = champion.judged
     by_champion = indexed(champion, ids, rows["rating"])
     fair &= unseen(champion, by_champion)
     predictions = {}
     for run in earlier:  # one at a time: they may be large
-        by_run, model = indexed(run, ids, rows["rating"]), run.twin or run
+        by_run, model = indexed(run, ids, rows["rating"]), run.judged
         fair &= unseen(model, by_run)
         prediction, _ = FallbackPredictor(model)(by_run["user"], by_run["item"])
         predictions[run.path.name] = prediction

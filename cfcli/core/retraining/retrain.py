@@ -84,8 +84,7 @@ def retrain(
     if not prepare.test_size:
         raise ConfigError("test_size: 0 leaves no rows to judge by")
     begin = time.perf_counter()
-    # Rows that are not held in memory cannot be trained on again.
-    usual: Refit = "val" if train.adam.loader == "stream" else "all"
+    usual: Refit = "val" if train.why_no_refit else "all"
     train = replace(train, refit=train.refit or usual)
     with store.locked(wait):
         store.recover()

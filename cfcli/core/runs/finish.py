@@ -96,10 +96,8 @@ class Finish:
         """The rating model, trained on with all sides, or why not."""
         if len(sides) == 1:
             return None, None
-        if self.config.processes.ranks > 1 or self.config.processes.shard_embeddings:
-            return None, "several processes train together"
-        if self.config.adam.loader == "stream":
-            return None, "--loader stream holds no more rows"
+        if self.config.why_no_refit:
+            return None, self.config.why_no_refit
         import polars as pl
 
         from cfcli.core.training.job import TrainingData

@@ -350,6 +350,16 @@ class Run:
         _check_numbers(path, found)
         return Interest(found)
 
+    @property
+    def judged(self) -> "Run":
+        """What stands for the run where it is compared with others: its twin, or without one the run
+        itself.
+
+        Raises:
+            ArtifactError: the twin is damaged.
+        """
+        return self.twin or self
+
     def predictor(self) -> Predictor:
         """The model as NumPy computes it."""
         info = self.info

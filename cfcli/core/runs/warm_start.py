@@ -32,7 +32,7 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
     if reason:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
     rows = rows_of(run, dataset)
-    model = run.twin or run
+    model = run.judged
     known = _held_out_rows_of(model, dataset, rows)
     if known:
         raise ConfigError(
@@ -93,7 +93,7 @@ def mismatch(run: Run, config: TrainConfig) -> str:
         run: the earlier run.
         config: the settings of the training.
     """
-    if "val" in (run.twin or run).trained_sides:
+    if "val" in run.judged.trained_sides:
         return "was trained on validation rows, too"
     own = run.config.values() | {"link": run.info.link}
     wanted: dict[str, Value]

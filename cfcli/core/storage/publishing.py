@@ -481,8 +481,17 @@ def _swap(staging: Path, target: Path, former: int | None, names: set[str]) -> N
     shutil.rmtree(staging, ignore_errors=True)
 
 
-def _renamed(one: Path, other: Path, flags: int) -> bool:
-    """Renames in one step as only Linux can. Returns whether it did."""
+def renamed(one: Path, other: Path, flags: int) -> bool:
+    """Renames in one step as only Linux can.
+
+    Args:
+        one: the path of a file or folder.
+        other: its new name, or with ``RENAME_EXCHANGE`` what gets its old one.
+        flags: of the system call ``renameat2``.
+
+    Returns:
+        Whether it did.
+    """
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -492,7 +501,7 @@ def _renamed(one: Path, other: Path, flags: int) -> bool:
 
 def _rename_new(staging: Path, target: Path) -> bool:
     """Gives a folder a name, unless there is something of that name."""
-    if _renamed(staging, target, RENAME_NOREPLACE):
+    if renamed(staging, target, RENAME_NOREPLACE):
         return True
     if os.path.lexists(target):
         return False
@@ -503,7 +512,7 @@ def _rename_new(staging: Path, target: Path) -> bool:
 def _exchange(one: Path, other: Path) -> None:
     """Swaps the names of two folders: on Linux in one step, so that a reader always finds a
     folder; elsewhere in several, after which there may be no ``one``."""
-    if _renamed(one, other, RENAME_EXCHANGE):
+    if renamed(one, other, RENAME_EXCHANGE):
         return
     third = one.with_name(f"{one.name}.former")
     shutil.rmtree(third, ignore_errors=True)

@@ -48,6 +48,12 @@ class TrainingData:
         self.scale = scale
         self.fingerprint = fingerprint
 
+    @property
+    def n(self) -> int:
+        """How many training rows there are, before they are taken."""
+        assert self._train is not None
+        return len(self._train)
+
     def summary(self) -> Summary:
         """The summary of the training rows, before they are taken."""
         assert self._train is not None

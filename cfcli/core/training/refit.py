@@ -42,7 +42,7 @@ def refit(
         GateError: the training diverged.
         MachineError: no space.
     """
-    rows = data.summary().n
+    rows = data.n
     epochs = _epochs(model, config, rows)
     expected = epochs * rows / np.median([row.ratings_per_second for row in model.history])
     if config.resolved_solver == "gibbs":

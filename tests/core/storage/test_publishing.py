@@ -234,7 +234,7 @@ def lower_layer(monkeypatch: pytest.MonkeyPatch) -> set[int]:
             raise OSError(errno.EXDEV, "Invalid cross-device link", str(one))
         rename(one, other)
 
-    monkeypatch.setattr(publishing, "_renamed", lambda *_: False)
+    monkeypatch.setattr(publishing, "renamed", lambda *_: False)
     monkeypatch.setattr(publishing.os, "rename", refusing)
     return numbers
 

@@ -69,9 +69,8 @@ class Job:
         Args:
             config: of the training.
         """
-        processes = config.processes
-        if processes.ranks > 1 or processes.shard_embeddings or config.adam.loader == "stream":
-            return self  # see Finish
+        if config.why_no_refit:
+            return self
         more = {"none": 0, "all": self.val + self.test}.get(config.refit or "val", self.val)
         return replace(self, rows=self.rows + more)
 
