@@ -152,8 +152,9 @@ class Run:
             split: rows of the run's dataset to judge by.
             ratings: other ratings to judge by: a file, several, or a table in memory.
             data: the run's dataset, where it is not in its old place.
-            include_trained: judge also rows of ``ratings`` that the run was trained on, which are
-                left out otherwise (``.trained_rows`` says how many).
+            include_trained: judge the run itself, also by rows that it was trained on. Otherwise its
+                twin judges a split that the run was trained on (``.judged`` says so), and rows of
+                ``ratings`` are left out (``.trained_rows`` says how many).
 
         Returns:
             The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.

@@ -34,7 +34,7 @@ def evaluate(
     include_trained: Annotated[
         bool,
         typer.Option(
-            "--include-trained", help="With --ratings, judge rows that the run was trained on, too."
+            "--include-trained", help="Judge the run itself, also by rows that it was trained on."
         ),
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Dataset of the run, if it has moved.")] = None,
