@@ -23,6 +23,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.pair import Pair
 from cfcli.core.training.checkpoints import State
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
@@ -101,8 +102,8 @@ class Side:
 
     Args:
         table: standardised ratings, a row for each entity, a column for each partner, (n, n').
-        features: z, (n, F).
-        sizes: the diagonal of z'z, (F,); its other entries are 0.
+        features: z, in groups (n, F), each with a precision of its own.
+        sizes: of each group the diagonal of z'z, (F,); its other entries are 0.
         rank: number of factors, K - 1; the bias is the last of K columns.
         generator: of all random numbers.
 
@@ -110,8 +111,8 @@ class Side:
         vectors: the sample, (n, K).
         expected: the mean of the distribution that each vector was drawn from, (n, K).
         weight: w, (n,).
-        regression: B, (F, K).
-        precision: of the entries of B, in units of Lambda.
+        regression: B of each group, (F, K).
+        precision: of the entries of each B, in units of Lambda.
         degree: numbers of ratings, (n,).
         squares: sum of the squared errors of the last sweep, in standardised ratings.
         blocks: the ratings, grouped for the sweep.
@@ -120,7 +121,12 @@ class Side:
     STATE = ("vectors", "weight", "regression", "precision")  # what a checkpoint must hold
 
     def __init__(
-        self, table: csr_matrix, features: Tensor, sizes: Tensor, rank: int, generator: Generator
+        self,
+        table: csr_matrix,
+        features: list[Tensor],
+        sizes: list[Tensor],
+        rank: int,
+        generator: Generator,
     ) -> None:
         self.generator = generator
         self.features = features
@@ -130,8 +136,8 @@ class Side:
         self.vectors[:, -1] = 0
         self.expected = self.vectors.clone()
         self.weight = torch.ones_like(self.vectors[:, 0])
-        self.regression = self.vectors.new_zeros(len(sizes), rank + 1)
-        self.precision = 5.0
+        self.regression = [self.vectors.new_zeros(len(size), rank + 1) for size in sizes]
+        self.precision = [5.0] * len(features)
         self.degree = torch.from_numpy(np.diff(table.indptr)).to(generator.device)
         self.squares = float(n)
         self.blocks = [block.to(generator.device) for block in _blocks(table, rank + 1)]
@@ -186,14 +192,16 @@ class Side:
 
         The Wishart matrix is drawn by Bartlett's decomposition.
         """
-        rest = self.vectors - self.features @ self.regression
+        rest = self.vectors - self._explained()
         n, k = rest.shape
         average = rest.mean(0)
         around = rest - average
-        scatter = around.T @ around + self.precision * self.regression.T @ self.regression
+        scatter = around.T @ around
+        for regression, weight in zip(self.regression, self.precision, strict=True):
+            scatter = scatter + weight * regression.T @ regression
         scatter, average = scatter.cpu().double(), average.cpu().double()
         scatter = scatter + torch.eye(k) + n * BETA0 / (n + BETA0) * torch.outer(average, average)
-        degrees = k + n + len(self.regression)
+        degrees = k + n + sum(len(regression) for regression in self.regression)
         bartlett = torch.tril(self.generator.normal(k, k).cpu().double(), -1)
         bartlett += torch.diag((2 * self.generator.gamma((degrees - torch.arange(k)) / 2)).sqrt())
         root = _cholesky(torch.linalg.inv(scatter)) @ bartlett
@@ -203,18 +211,31 @@ class Side:
         return precision.to(self.vectors), mean.to(self.vectors)
 
     def _draw_regression(self, precision: Tensor, mean: Tensor) -> Tensor:
-        """Draws B and the precision of its entries, and returns z B, (n, K).
+        """Draws each B and the precision of its entries, and returns z B, (n, K).
 
         As z'z is diagonal, the rows of B are independent: inv(z'z + precision) is a division.
         """
-        f, k = self.regression.shape
         spread = _cholesky(torch.linalg.inv(precision.cpu().double())).to(precision)
-        weight = (self.sizes + self.precision)[:, None]
-        noise = self.generator.normal(f, k) @ spread.T
-        self.regression = self.features.T @ (self.vectors - mean) / weight + noise / weight.sqrt()
-        size = float(((self.regression @ precision) * self.regression).sum())
-        self.precision = float(self.generator.gamma(torch.tensor((f * k + 2) / 2))) / (size / 2 + 1)
-        return self.features @ self.regression
+        for g, (features, size) in enumerate(zip(self.features, self.sizes, strict=True)):
+            others = self._explained(without=g)
+            f, k = self.regression[g].shape
+            weight = (size + self.precision[g])[:, None]
+            noise = self.generator.normal(f, k) @ spread.T
+            own = features.T @ (self.vectors - mean - others) / weight + noise / weight.sqrt()
+            length = float(((own @ precision) * own).sum())
+            drawn = float(self.generator.gamma(torch.tensor((f * k + 2) / 2)))
+            self.regression[g], self.precision[g] = own, drawn / (length / 2 + 1)
+        return self._explained()
+
+    def _explained(self, without: int | None = None) -> Tensor:
+        """z B, summed over the groups but for one, (n, K)."""
+        found = torch.zeros_like(self.vectors)
+        for g, (features, regression) in enumerate(
+            zip(self.features, self.regression, strict=True)
+        ):
+            if g != without:
+                found.addmm_(features, regression)
+        return found
 
 
 def table_of(
@@ -245,6 +266,8 @@ class Sampler:
         dim: the largest dimension that :meth:`tensors` will be asked for.
         seed: of all random numbers.
         device: for the tensors.
+        attributes: of users and of items, in groups (n, F) of orthogonal columns with mean 0; see
+            :func:`cfcli.core.training.attributes.features`.
 
     Attributes:
         mean: of the ratings.
@@ -259,7 +282,13 @@ class Sampler:
     """
 
     def __init__(
-        self, table: csr_matrix, rank: int, dim: int, seed: int, device: str = "cpu"
+        self,
+        table: csr_matrix,
+        rank: int,
+        dim: int,
+        seed: int,
+        device: str = "cpu",
+        attributes: Pair[list[Tensor]] | None = None,
     ) -> None:
         self.generator = Generator(seed, device)
         self.mean = float(table.data.mean())
@@ -267,9 +296,21 @@ class Sampler:
         self.n = table.nnz
         table.data -= self.mean
         table.data /= self.scale
-        of_users, of_items, sizes = (part.to(device) for part in implicit_features(table, seed))
-        self.users = Side(table, of_users, sizes, rank, self.generator)
-        self.items = Side(table.T.tocsr(), of_items, sizes, rank, self.generator)
+        implicit = implicit_features(table, seed)
+        known = attributes or Pair[list[Tensor]]([], [])
+        self.users, self.items = (
+            Side(
+                part,
+                [z.to(device) for z in (of, *more)],
+                [size.to(device) for size in (implicit.sizes, *(z.square().sum(0) for z in more))],
+                rank,
+                self.generator,
+            )
+            for part, of, more in (
+                (table, implicit.user, known.user),
+                (table.T.tocsr(), implicit.item, known.item),
+            )
+        )
         self.alpha = 1.0
         self.mse = self.scale**2
         self.posterior = Posterior([self.users.degree, self.items.degree], dim)

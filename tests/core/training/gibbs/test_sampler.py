@@ -41,7 +41,7 @@ def planted(
 def side_of(user, item, rating, users: int, items: int, rank: int, seed: int = 0) -> Side:  # type: ignore[no-untyped-def]
     ratings = table_of(user, item, rating, users, items)
     features, _, sizes = implicit_features(ratings, 0)
-    return Side(ratings, features, sizes, rank, Generator(seed, "cpu"))
+    return Side(ratings, [features], [sizes], rank, Generator(seed, "cpu"))
 
 
 def test_implicit_features_are_the_leading_singular_vectors_of_who_rated_what() -> None:
@@ -112,23 +112,32 @@ def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression(
 
 
 def test_the_regression_is_ridge_regression() -> None:
-    """With Lambda fixed, B ~ N(inv(Z'Z + c) Z'(V - m), ...): its mean over draws."""
+    """With Lambda fixed, B ~ N(inv(Z'Z + C) Z'(V - m), ...): its mean over draws, where Z has two
+    groups of columns with precisions c of their own on the diagonal of C."""
     user, item, rating, _ = planted()
-    side = side_of(user, item, rating, 60, 45, 2)
-    gram = side.features.T @ side.features
-    torch.testing.assert_close(gram, torch.diag(side.sizes), rtol=1e-4, atol=1e-4)
-    target, mean = (
-        torch.randn(60, 3, generator=torch.Generator().manual_seed(1)),
-        torch.tensor([0.1, 0.0, -0.3]),
+    implicit, _, sizes = implicit_features(table_of(user, item, rating, 60, 45), 0)
+    numbers = torch.Generator().manual_seed(1)
+    known = torch.linalg.qr(torch.randn(60, 3, generator=numbers))[0] * torch.tensor([4.0, 3, 2])
+    groups, both = [implicit, known], torch.cat([implicit, known], dim=1)
+    side = Side(
+        table_of(user, item, rating, 60, 45),
+        groups,
+        [sizes, known.square().sum(0)],
+        2,
+        Generator(0, "cpu"),
     )
+    target, mean = torch.randn(60, 3, generator=numbers), torch.tensor([0.1, 0.0, -0.3])
     side.vectors, draws = target, []
     for _ in range(4000):
-        side.precision = 2.0
-        side._draw_regression(torch.eye(3) * 4, mean)
-        draws.append(side.regression)
-    expected = torch.linalg.inv(gram + 2 * torch.eye(len(gram))) @ side.features.T @ (target - mean)
-    error = 0.5 / (side.sizes + 2).sqrt()[:, None] / 4000**0.5
-    assert ((torch.stack(draws).mean(0) - expected).abs() < 5 * error).all()
+        side.precision = [2.0, 5.0]
+        explained = side._draw_regression(torch.eye(3) * 4, mean)
+        draws.append(torch.cat(side.regression))
+    torch.testing.assert_close(explained, both @ draws[-1])
+    ridge = torch.diag(torch.tensor([2.0] * len(sizes) + [5.0] * 3))
+    covariance = torch.linalg.inv(both.T @ both + ridge)
+    expected = covariance @ both.T @ (target - mean)
+    error = 0.5 * covariance.diagonal().sqrt()[:, None] / 4000**0.5
+    assert ((torch.stack(draws).mean(0) - expected).abs() < 6 * error).all()
 
 
 def test_blocks_hold_every_rating_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +260,7 @@ def test_features_that_tell_nothing_do_no_harm() -> None:
         sampler = Sampler(table_of(user, item, rating, 60, 45), 3, 3, 0)
         for side in (sampler.users, sampler.items):
             if features:
-                side.features = torch.zeros_like(side.features)
+                side.features = [torch.zeros_like(side.features[0])]
         for k in range(60):
             sampler.sweep()
             if k >= 20:
