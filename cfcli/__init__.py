@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cfcli.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cfcli.api import Dataset, Run, load, prepare, train
+    from cfcli.api import Dataset, Run, compare, cross_validate, load, prepare, train
     from cfcli.core.errors import (
         ArtifactError,
         CfcliError,
@@ -37,6 +37,8 @@ __all__ = [
     "MachineError",
     "Run",
     "StoppedError",
+    "compare",
+    "cross_validate",
     "load",
     "prepare",
     "train",

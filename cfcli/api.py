@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import polars as pl
 
+from cfcli.core.config.fields import keys_of
+from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.config.resolve import resolve
+from cfcli.core.config.resolve import resolve, resolve_both
 from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
@@ -27,6 +29,9 @@ from cfcli.core.runs.run import Run as StoredRun
 from cfcli.core.training.epochs import Epoch
 
 if TYPE_CHECKING:
+    from cfcli.core.evaluation.comparison import Comparison
+    from cfcli.core.evaluation.cross_validation import CrossValidation
+    from cfcli.core.evaluation.cross_validation import Progress as DoneFold
     from cfcli.core.evaluation.evaluate import Evaluation
     from cfcli.core.serving.embeddings import Layout
     from cfcli.core.serving.order import By
@@ -453,6 +458,109 @@ def load(path: StrPath = "runs/latest") -> Run:
         ArtifactError: no run is there, or it is damaged or of another version.
     """
     return Run(StoredRun.load(Path(path)))
+
+
+def cross_validate(
+    ratings: Ratings | None = None,
+    *,
+    data: Dataset | StrPath | None = None,
+    folds: int | str = 5,
+    items: StrPath | None = None,
+    out: StrPath | None = None,
+    config: StrPath | None = None,
+    quiet: bool = False,
+    **keys: Value,
+) -> "CrossValidation":
+    """Trains and evaluates a model on several folds of the ratings.
+
+    Args:
+        ratings: a file, several files, a folder of Parquet parts, or a table in memory.
+        data: in place of ``ratings``: a dataset, or its folder; all its rows are cut.
+        folds: how many, cut by a hash of user and item; ``"time:5"`` for folds that each train on
+            all that is older; or ``"u1.base:u1.test,u2.base:u2.test"`` in place of ``ratings``.
+        items: a file of titles and genres by item id.
+        out: a folder that keeps all folds, from which the same call goes on.
+        config: a TOML file with settings; ``keys`` win over it.
+        quiet: print no line per fold.
+        **keys: keys of the configuration of :func:`prepare` and :func:`train`.
+
+    Returns:
+        Mean and deviation over folds: ``.model.rmse.mean``, ``.model.rmse.std``, ``.baselines``,
+        ``.lists``, and ``.evaluations`` of each fold.
+
+    Raises:
+        ConfigError: an unknown key, bad folds, or ``out`` was begun with other settings.
+        InputError: the ratings cannot be used, or are too few.
+        ArtifactError: ``out`` was begun with other ratings, or is damaged.
+        MachineError: no such file or device, no permission, no space.
+        GateError: the loss diverged.
+        StoppedError: a signal came.
+    """
+    from cfcli.core.evaluation import cross_validation
+    from cfcli.core.evaluation.folds import Spec, check_keys, open_folds
+
+    known = {*keys_of(PrepareConfig), *keys_of(TrainConfig)}
+    for name in keys:
+        known_key(name, known, "configuration")
+    settings, training = resolve_both(_path(config), (), keys, _warn)
+    spec = Spec.of(str(folds))
+    if data is not None:
+        check_keys(name for name in keys if name in keys_of(PrepareConfig))
+        data = data.path if isinstance(data, Dataset) else Path(data)
+    notes: list[str] = []
+    opened = open_folds(
+        spec,
+        settings,
+        sources=() if ratings is None else _sources(ratings),
+        data=data,
+        items=None if items is None else Source.of(items),
+        note=notes.append,
+    )
+    for note in notes:
+        _warn(note)
+    progress = None if quiet else _say_fold
+    return cross_validation.cross_validate(opened, training, out=_path(out), progress=progress)
+
+
+def compare(
+    runs: Sequence[Run | StrPath],
+    *,
+    split: Literal["test", "val", "train"] = "test",
+    ratings: Ratings | None = None,
+) -> "Comparison":
+    """Compares runs on the same rows with the first of them.
+
+    Args:
+        runs: two or more, or their folders.
+        split: rows of their dataset to judge by.
+        ratings: other ratings to judge by, also for runs of several datasets.
+
+    Returns:
+        ``.runs``, each with its errors and, but for the first, ``.rmse_difference`` and
+        ``.ndcg_difference`` with their 95 % intervals, and a ``.verdict``.
+
+    Raises:
+        ConfigError: fewer than two runs.
+        InputError: no rows are left to judge by.
+        ArtifactError: the runs have other test rows, or a run or a dataset is missing or damaged.
+    """
+    from cfcli.core.evaluation import comparison
+
+    notes: list[str] = []
+    found = comparison.compare(
+        [run._stored if isinstance(run, Run) else StoredRun.load(Path(run)) for run in runs],
+        split=split,
+        source=None if ratings is None else _source(ratings),
+        note=notes.append,
+    )
+    for note in notes:
+        _warn(note)
+    return found
+
+
+def _say_fold(done: "DoneFold") -> None:
+    """Prints a line about a fold to stderr."""
+    print(done.line(), file=sys.stderr)
 
 
 class _Lines:

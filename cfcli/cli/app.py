@@ -36,6 +36,8 @@ COMMANDS = {
     "plan": "Make a model",
     "train": "Make a model",
     "evaluate": "Make a model",
+    "cross-validate": "Make a model",
+    "compare": "Make a model",
     "bench": "Make a model",
     "predict": "Use a model",
     "recommend": "Use a model",

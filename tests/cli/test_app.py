@@ -235,6 +235,8 @@ INTO_A_PIPE = {
     "plan": "",
     "train": "--epochs 2 --no-plots --out piped-run",
     "evaluate": "base --no-plots",
+    "cross-validate": "ratings.csv --folds 2 --epochs 2 --no-interest",
+    "compare": "base base",
     "bench": "--sweep threads --threads 1 --repeats 1",
     "predict": "base ratings.csv",
     "recommend": "base --all",

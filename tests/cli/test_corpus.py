@@ -93,6 +93,20 @@ def test_an_old_run_is_judged_as_it_was(run: str, place: Path) -> None:
     assert found["model"]["rmse"] < BAR
 
 
+def test_old_runs_are_compared(place: Path) -> None:
+    found = told(cfcli(place, "compare", *FINISHED, "--json"))["runs"]
+    for name, one in zip(FINISHED, found, strict=True):
+        assert_holds(one["model"], SAID["evaluate"][name]["model"])
+
+
+def test_the_old_dataset_is_cut_into_folds(place: Path) -> None:
+    flags = ("--dim", "4", "--epochs", "6", "--no-interest", "--json")
+    found = told(cfcli(place, "cross-validate", "--data", "data", "--folds", "2", *flags))
+    ratings = json.loads((place / "data" / "dataset.json").read_text())["ratings"]
+    assert sum(one["n"] for one in found["evaluations"]) == ratings
+    assert found["model"]["rmse"]["mean"] < BAR
+
+
 @pytest.mark.parametrize("run", FINISHED + STOPPED)
 def test_an_old_run_predicts_what_it_predicted(run: str, place: Path) -> None:
     found = rows(cfcli(place, "predict", run, "pairs.csv", "--json"))

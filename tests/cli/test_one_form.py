@@ -15,6 +15,10 @@ ROWS = {  # commands that give rows
 }
 ONE = {  # commands that say one thing
     "evaluate": ("evaluate", "r", "--no-plots"),
+    "compare": ("compare", "r", "r"),
+    "cross-validate": (
+        "cross-validate", "--data", "data", "--folds", "2", "--epochs", "1", "--no-interest",
+    ),
     "plan": ("plan", "--data", "data"),
     "status": ("status", "--store", "store"),
     "verify": ("verify", "r"),

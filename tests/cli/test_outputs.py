@@ -39,11 +39,12 @@ WRITES = {
     ("bench", "--out"): BENCH,
     ("bench", "--plot"): BENCH,
     ("bench", "--write-config"): BENCH,
+    ("cross-validate", "--out"): ("cross-validate", "ratings.csv", "--folds", "2", *QUICK),
     ("retrain", "--metrics-file"): (
         "retrain", "ratings.csv", "--store", "S", "--items", "movies.csv", *QUICK,
     ),
 }  # fmt: skip
-FOLDERS = {("prepare", "--out"), ("train", "--out")}
+FOLDERS = {("prepare", "--out"), ("train", "--out"), ("cross-validate", "--out")}
 # Flags that name what is read, or where nothing is written.
 READS = {
     "--data", "--config", "--resume", "--warm-start", "--items", "--users", "--ratings", "--seen",
@@ -64,6 +65,7 @@ INPUTS = {
     "recommend": ("users.txt", "items.txt", "new.csv"),
     "export-embeddings": ("earlier.parquet",),
     "retrain": ("ratings.csv", "movies.csv"),
+    "cross-validate": ("ratings.csv",),
 }
 
 

@@ -12,6 +12,7 @@ from cfcli.core.data.ids import hash_pairs
 TRAIN, VAL, TEST = "train", "val", "test"
 NAMES = (TRAIN, VAL, TEST)
 Sides = NDArray[np.uint8]  # one per rating: its side's place in NAMES
+FOLD_SALT = 0xF01D  # folds must not follow the split, which hashes the same ids
 
 
 def by_hash(
@@ -94,6 +95,40 @@ def by_user_last(
     if tests:
         sides[order[last[n > 1]]] = 2
     return sides
+
+
+def folds_by_hash(
+    user_hash: NDArray[np.uint64], item_hash: NDArray[np.uint64], n: int, seed: int
+) -> NDArray[np.int64]:
+    """The fold of each rating, by a hash of (user, item, seed) that has nothing to do with that of
+    :func:`by_hash`.
+
+    Args:
+        user_hash, item_hash: shape (N,), one per rating, from :func:`cfcli.core.data.ids.hash_ids`.
+        n: number of folds.
+        seed: of the hash.
+
+    Returns:
+        From 0 to n - 1, shape (N,).
+    """
+    return (hash_pairs(user_hash, item_hash, seed ^ FOLD_SALT) * n).astype(np.int64)
+
+
+def slices_by_time(timestamp: pl.Series, n: int) -> NDArray[np.int64]:
+    """The slice of time of each rating; all slices have the same number of ratings, within one. Of
+    equal times, the later row counts as newer.
+
+    Args:
+        timestamp: shape (N,), null where unknown, which counts as the oldest.
+        n: number of slices.
+
+    Returns:
+        From 0, the oldest, to n - 1, shape (N,).
+    """
+    order = np.argsort(_ticks(timestamp), kind="stable")
+    found = np.empty(len(order), np.int64)
+    found[order] = np.arange(len(order)) * n // max(len(order), 1)
+    return found
 
 
 def held_out(n: int, val_size: float, test_size: float) -> tuple[int, int]:

@@ -1,0 +1,166 @@
+"""``cfcli cross-validate``."""
+
+import contextlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfcli.cli import options
+from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
+from cfcli.core.config.resolve import resolve_both
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+    from cfcli.core.evaluation.cross_validation import (
+        CrossValidation,
+        ErrorSpread,
+        ListSpread,
+        Progress,
+        Spread,
+    )
+
+KEYS = {
+    name: key
+    for name, key in (options.PREPARE | options.TRAIN).items()
+    if name not in ("test_size", "warm_start")
+}
+
+
+@options.takes(KEYS)
+def cross_validate(
+    ratings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RATINGS...", help="Ratings files or folders of Parquet parts; - is stdin."
+        ),
+    ] = None,
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Cut all rows of this dataset instead of files.")
+    ] = None,
+    folds: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDS",
+            help="Number of folds, cut by a hash of user and item; time:N, each trained on all that "
+            "is older; or files of ratings, as BASE:TEST,...",
+        ),
+    ] = "5",
+    items: options.Items = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that keeps dataset, run and evaluation of each fold; the same command then "
+            "goes on with folds that are not finished.",
+        ),
+    ] = None,
+    flags: options.Flags = options.NO_FLAGS,
+    config: options.ConfigFile = None,
+    set: options.Sets = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train and evaluate a model on several folds.
+
+    Shows the mean and the standard deviation over folds of its errors and of
+    its lists, beside the same baselines as 'cfcli evaluate'. Each fold is
+    prepared, trained and judged as by the three commands.
+
+    Creates nothing, or with --out a folder with all folds.
+
+    Example: cfcli cross-validate ratings.csv --folds 5 --dim 16
+    """
+    console = Out(json, quiet)
+    prepare, train = resolve_both(config, set or (), flags, console.note)
+
+    from cfcli.core.evaluation import cross_validation
+    from cfcli.core.evaluation import folds as cutting
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.storage.schema import to_json
+
+    spec = cutting.Spec.of(folds)
+    if data is not None:
+        given = [name for name in options.PREPARE if flags.get(name) is not None]
+        cutting.check_keys(given)
+    if out is not None:
+        cross_validation.check_out(out)
+    leave_no_compiler_cache()
+    with contextlib.ExitStack() as stack:
+        status = None
+        if is_live() and not quiet:
+            status = stack.enter_context(console.stderr.status("reading the ratings ..."))
+        opened = cutting.open_folds(
+            spec,
+            prepare,
+            sources=[source for path in ratings or () for source in Source.all_of(path)],
+            data=data,
+            items=Source.of(items) if items else None,
+            note=console.note,
+        )
+        if status:
+            status.update(f"fold 1 of {spec.n} ...")
+
+        def report(done: "Progress") -> None:
+            console.say(done.line())
+            if status:
+                status.update(f"fold {done.fold + 1} of {done.folds} ...")
+
+        found = cross_validation.cross_validate(opened, train, out=out, progress=report)
+    console.table(_tables(found), to_json(found))
+
+
+def _tables(found: "CrossValidation") -> "Group":
+    from rich.console import Group
+    from rich.table import Table
+
+    from cfcli.core.reporting.charts import LABELS
+
+    rows = sum(one.n for one in found.evaluations)
+    title = f"{found.folds} folds, {rows:,} test rows in all"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in ("MSE", "RMSE", "MAE"):
+        table.add_column(name, justify="right")
+    for name, errors in found.baselines.items():
+        table.add_row(LABELS[name], *_cells(errors), end_section=name == "bias")
+    table.add_row("model", *_cells(found.model), style="bold")
+    parts: list[Table] = [table]
+    if found.lists is not None:
+        parts.append(_lists(found.lists))
+    return Group(*parts, "each number: mean ± standard deviation over folds")
+
+
+def _lists(found: "ListSpread") -> "Table":
+    """The second table: how good lists are."""
+    from rich.table import Table
+
+    from cfcli.core.evaluation.lists import ORDERS
+
+    table = Table(title=f"lists of {found.k} items", title_justify="left")
+    for name in ("", "nDCG liked", "nDCG all", "recall liked", "coverage"):
+        table.add_column(name, justify="right" if name else "left")
+    for key, name in ORDERS.items():
+        one = getattr(found, key)
+        if one is None:
+            continue
+        spreads = (one.liked.ndcg, one.all.ndcg, one.liked.recall, one.coverage)
+        style = "bold" if one is found.list else ""
+        table.add_row(name, *(_shown(spread) for spread in spreads), style=style)
+    return table
+
+
+def _cells(errors: "ErrorSpread") -> list[str]:
+    return [_shown(spread) for spread in (errors.mse, errors.rmse, errors.mae)]
+
+
+def _shown(spread: "Spread") -> str:
+    """A mean and a deviation, as far as there are any."""
+    if math.isnan(spread.mean):
+        return "-"
+    deviation = "" if math.isnan(spread.std) else f" ± {spread.std:.4f}"
+    return f"{spread.mean:.4f}{deviation}"
