@@ -7,10 +7,14 @@ import planted
 import polars as pl
 import pytest
 
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.blocks import Blocks
+from cfcli.core.data.prepare import prepare
 from cfcli.core.data.weights import Weighting
+from cfcli.core.inputs.sources import Source
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.runs.run import Run
 from cfcli.core.training.fit import fit
 from cfcli.core.training.job import TrainingData
 from cfcli.core.training.streaming import Stream
@@ -48,6 +52,32 @@ def test_equal_weights_change_nothing(solver: str) -> None:
     plain, same = trained(rows, solver).tensors, trained(weighed, solver).tensors
     for name, value in plain.items():
         np.testing.assert_array_equal(same[name], value)
+
+
+def test_with_a_half_life_newer_ratings_decide_also_after_a_refit(tmp_path: Path) -> None:
+    """Half of the ratings, by chance, are a year older and of the opposite taste."""
+    rows = planted.checkerboard()
+    is_old = np.random.default_rng(3).random(rows.height) < 0.5
+    truth = rows["rating"].to_numpy()
+    table = {
+        "user": rows["user"],
+        "item": rows["item"],
+        "rating": np.where(is_old, 6 - truth, truth),
+        "date": np.where(is_old, "2024-01-31", "2025-01-31"),
+    }
+    pl.DataFrame(table).write_csv(tmp_path / "ratings.csv")
+    config = PrepareConfig(val_size=0.1, test_size=0.1)
+    data, _ = prepare([Source.of(tmp_path / "ratings.csv")], tmp_path / "data", config)
+    run = Run.load(
+        planted.run(
+            data, tmp_path / "run", solver="gibbs", half_life="30d", refit="all", interest=False
+        )
+    )
+    ids = rows["user"].cast(pl.String), rows["item"].cast(pl.String)
+    for each in (run, run.judged):
+        user, item = (side.index(own) for side, own in zip(each.ids, ids, strict=True))
+        found = each.predictor().predict(user.to_numpy(), item.to_numpy())
+        assert np.corrcoef(found, truth)[0, 1] > 0.6
 
 
 def test_a_stream_brings_the_weight_of_each_rating(tmp_path: Path) -> None:
