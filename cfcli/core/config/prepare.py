@@ -52,6 +52,9 @@ class PrepareConfig(Settings):
         "Form of all times, if it is not clear: ISO, s, ms, us or ns since 1970, or such as %d/%m/%Y.",
         metavar="FORM",
     )
+    weight_col: str | None = key(
+        None, "Column of weights above 0: how much each rating counts in training."
+    )
     title_col: str | None = key(None, "Column of titles, in the file of items.")
     no_header: bool = key(
         False, "The first line is data: user, item, rating and time, called so or as said by flags."

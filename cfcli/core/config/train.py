@@ -244,6 +244,12 @@ class TrainConfig(Settings):
         metavar="20m",
         may_change=True,
     )
+    half_life: str | None = key(
+        None,
+        "Weigh old ratings down in training: by half for each such time (180d, 12h) before the "
+        "newest.",
+        metavar="180d",
+    )
     interest: bool | None = key(
         None,
         "Fit the interest model, which orders lists; by default where it fits in memory.",
@@ -272,6 +278,7 @@ class TrainConfig(Settings):
         if self.rating_range:
             check_range(*self.rating_range)
         self.max_seconds()
+        self.half_life_seconds()
         self._check_solver()
         self._check_shards()
 
@@ -386,6 +393,10 @@ class TrainConfig(Settings):
         if self.max_time is None:
             return None
         return seconds_of(self.max_time, "max_time")
+
+    def half_life_seconds(self) -> float | None:
+        """``half_life`` in seconds."""
+        return None if self.half_life is None else seconds_of(self.half_life, "half_life")
 
 
 def _listed(keys: list[Key]) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.weights import Weighting
 from cfcli.core.errors import ArtifactError
 
 COLUMNS = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
-DTYPES = {"user": np.uint32, "item": np.uint32, "rating": np.float32}
+DTYPES = {"user": np.uint32, "item": np.uint32, "rating": np.float32, "weight": np.float32}
 ROWS = 1 << 20  # rows of a block of a table in memory
 
 Arrays = dict[str, NDArray[np.generic]]  # by name of the column, as in ``DTYPES``
@@ -48,17 +49,39 @@ class Blocks:
         path: of the file.
         users: number of users; all indices of users are below it.
         items: number of items; all indices of items are below it.
+        others: further columns to read, ``weight`` or ``timestamp``.
+        weighting: makes the column ``weight`` of these; None leaves them as they are.
     """
 
     path: Path
     users: int
     items: int
+    others: tuple[str, ...] = ()
+    weighting: Weighting | None = None
 
     def __len__(self) -> int:
         return sum(self._groups)
 
+    def has(self, column: str) -> bool:
+        """Whether the file has a column.
+
+        Args:
+            column: its name.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return column in pq.read_schema(self.path).names
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from None
+
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """All rows in the order of the file: columns ``user`` u32, ``item`` u32, ``rating`` f32."""
+        """All rows in the order of the file: columns ``user`` u32, ``item`` u32, ``rating`` f32, and
+        those that were asked for."""
         return self.read(self.pieces(range(len(self))))
 
     def pieces(self, rows: range) -> list[Piece]:
@@ -103,7 +126,8 @@ class Blocks:
             pieces: what to read, in this order.
 
         Yields:
-            The columns ``user``, ``item`` and ``rating`` of each piece.
+            The columns ``user``, ``item`` and ``rating`` of each piece, and those that were asked
+            for.
 
         Raises:
             ArtifactError: the file is damaged, or has an invalid index.
@@ -114,22 +138,32 @@ class Blocks:
         try:
             with pq.ParquetFile(self.path) as file:
                 for group, start, stop, offset, every in pieces:
-                    table = file.read_row_group(group, columns=[*COLUMNS], use_threads=False)
+                    names = [*COLUMNS, *self.others]
+                    table = file.read_row_group(group, columns=names, use_threads=False)
                     table = table[start:stop]
-                    if any(column.null_count for column in table.columns):
+                    if any(table.column(name).null_count for name in names if name != "timestamp"):
                         raise ArtifactError(f"{self.path}: damaged: has missing values")
                     columns = {
                         name: np.ascontiguousarray(table.column(name).to_numpy()[offset::every])
-                        for name in COLUMNS
+                        for name in names
                     }
                     self._check(columns)
-                    yield columns
+                    yield columns if self.weighting is None else self._weighed(columns)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise self._damaged(error) from None
 
+    def _weighed(self, columns: Arrays) -> Arrays:
+        """The columns with weights in the place of what they are made of."""
+        assert self.weighting is not None
+        others = pl.DataFrame({name: columns.pop(name) for name in self.others})
+        return columns | {"weight": self.weighting.weights(others)}
+
     def _check(self, columns: Arrays) -> None:
         dtypes = {name: column.dtype for name, column in columns.items()}
-        if dtypes != DTYPES or not np.isfinite(columns["rating"]).all():
+        found = {name: kind for name, kind in dtypes.items() if name != "timestamp"}
+        numbers = [columns[name] for name in ("rating", "weight") if name in columns]
+        are_right = all(found[name] == DTYPES[name] for name in found)
+        if not are_right or not all(np.isfinite(each).all() for each in numbers):
             raise ArtifactError(f"{self.path}: damaged: not users, items and finite ratings")
         for name, n in (("user", self.users), ("item", self.items)):
             if columns[name].max(initial=0) >= max(n, 1):

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
 from cfcli.core.data.info import FORMAT, DatasetInfo
 from cfcli.core.data.splits import NAMES
+from cfcli.core.data.weights import Weighting
 from cfcli.core.errors import ArtifactError, ReplacedError
 from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests
@@ -131,25 +132,78 @@ class Dataset:
         columns = self.info.columns
         return Pair(IdMap(self.users[columns.user]), IdMap(self.items[columns.item]))
 
-    def split(self, name: str, *, times: bool = False) -> pl.DataFrame:
+    def split(self, name: str, *, times: bool = False, weights: bool = False) -> pl.DataFrame:
         """The ratings on one side of the split.
 
         Args:
             name: train, val or test.
             times: keep the column ``timestamp``, if there is one.
+            weights: keep the column ``weight``, if there is one.
 
         Returns:
-            Columns ``user`` u32, ``item`` u32, ``rating`` f32 and perhaps ``timestamp``.
+            Columns ``user`` u32, ``item`` u32, ``rating`` f32 and perhaps ``timestamp`` and
+            ``weight`` f32.
 
         Raises:
             ArtifactError: the file is damaged.
         """
         path = self.path / f"{name}.parquet"
         columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+        if weights and self.info.columns.weight is not None:
+            columns["weight"] = pl.Float32
         with self.unchanged():
             table = read_table(path, columns, self.info.rows(name), only=not times)
             check_range(path, table, self.info.users, self.info.items)
-        return table
+        return table if weights else table.drop("weight", strict=False)
+
+    def training_rows(self, sides: Sequence[str], half_life: float | None = None) -> pl.DataFrame:
+        """The ratings to train on, with weights where they have some.
+
+        Args:
+            sides: of the split: train, and perhaps val and test.
+            half_life: after which a rating counts half, in seconds; None: age does not matter.
+
+        Returns:
+            Columns ``user`` u32, ``item`` u32, ``rating`` f32 and, where there is a half-life or a
+            column of weights, ``weight`` f32, which averages 1.
+
+        Raises:
+            ArtifactError: a file is damaged.
+            ConfigError: a half-life, but no times.
+        """
+        has_times = half_life is not None
+        rows = pl.concat([self.split(side, times=has_times, weights=True) for side in sides])
+        if not self.is_weighed(half_life):
+            return rows
+        weight = Weighting.of([rows], half_life).weights(rows)
+        return rows.select("user", "item", "rating", weight=pl.Series(weight))
+
+    def training_blocks(self, half_life: float | None = None) -> Blocks:
+        """The training rows, block by block, with weights as :meth:`training_rows` has them.
+
+        Args:
+            half_life: after which a rating counts half, in seconds; None: age does not matter.
+
+        Raises:
+            ArtifactError: the file is damaged.
+            ConfigError: a half-life, but no times.
+        """
+        found = self.blocks("train")
+        if not self.is_weighed(half_life):
+            return found
+        others = ["weight"] if self.info.columns.weight is not None else []
+        if half_life is not None and found.has("timestamp"):
+            others.append("timestamp")
+        found = replace(found, others=tuple(others))
+        return replace(found, weighting=Weighting.of(found, half_life))
+
+    def is_weighed(self, half_life: float | None) -> bool:
+        """Whether training rows have weights.
+
+        Args:
+            half_life: after which a rating counts half, or None.
+        """
+        return half_life is not None or self.info.columns.weight is not None
 
     def blocks(self, name: str) -> Blocks:
         """The ratings on one side of the split, block by block.

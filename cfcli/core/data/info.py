@@ -19,12 +19,14 @@ class Columns(Pair[str]):
         item: the column of items' ids.
         rating: the column of ratings.
         time: the column of times, if there are times.
+        weight: the column of weights, if ratings have some.
     """
 
     user: str
     item: str
     rating: str
     time: str | None = left_out()
+    weight: str | None = left_out()
 
 
 @dataclass(frozen=True)

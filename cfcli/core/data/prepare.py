@@ -146,9 +146,10 @@ def prepare(
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
         # Not where the rows stood: the same rows of a CSV make the same dataset.
-        lasting = {
-            name: value for name, value in settings.items() if name not in ("table", "query")
-        }
+        passing = ["table", "query"]
+        if config.weight_col is None:  # as in datasets of before there were weights
+            passing.append("weight_col")
+        lasting = {name: value for name, value in settings.items() if name not in passing}
         key = {"files": listed, "config": lasting, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)
         info = DatasetInfo(

@@ -28,7 +28,8 @@ def settle_duplicates(spool: Spool, intake: Intake, policy: Duplicates) -> int:
     Args:
         spool: the ratings.
         intake: knows their ids.
-        policy: which row of a pair stays; ``mean`` gives it the mean of their ratings.
+        policy: which row of a pair stays, with its weight; ``mean`` gives it the mean of their
+            ratings, by weight where they have weights.
 
     Returns:
         How many rows went.
@@ -216,8 +217,11 @@ def _means(
 ) -> NDArray[np.float32]:
     """The ratings of all rows, where those that stay of repeated pairs have the mean."""
     ratings = spool.column("rating").astype(np.float32)
-    own = np.where(stays, ratings[repeats.rows], 0).astype(np.float64)
-    mean = repeats.over(np.add, own) / repeats.over(np.add, stays.astype(np.int64))
+    weight = stays.astype(np.float64)
+    if "weight" in next(spool.blocks())[2].columns:
+        weight *= spool.column("weight")[repeats.rows].astype(np.float64)
+    total = repeats.over(np.add, weight * ratings[repeats.rows])
+    mean = total / repeats.over(np.add, weight)
     ratings[repeats.rows[kept]] = mean[kept]
     return ratings
 

@@ -36,7 +36,8 @@ class Spool:
         """Adds rows that were all given for one side of the split.
 
         Args:
-            block: ``user`` and ``item`` (u32, codes), ``rating`` (f32) and perhaps ``timestamp``.
+            block: ``user`` and ``item`` (u32, codes), ``rating`` (f32) and perhaps ``timestamp``
+                and ``weight``.
             side: one of :data:`cfcli.core.data.splits.NAMES`.
         """
         self._write(len(self._heights), block)

@@ -180,7 +180,8 @@ def write_sides(
         users: those that have ratings.
         items: those that have ratings.
         has_times: write the column ``timestamp``.
-        config: ``split``, ``val_size``, ``test_size`` and ``seed``.
+        config: ``split``, ``val_size``, ``test_size`` and ``seed``; with ``weight_col`` the column
+            ``weight`` is written.
 
     Raises:
         InputError: a split by time, without times.
@@ -192,6 +193,8 @@ def write_sides(
     fields = [("user", pa.uint32()), ("item", pa.uint32()), ("rating", pa.float32())]
     if has_times:
         fields.append(("timestamp", pa.timestamp("us")))
+    if config.weight_col is not None:
+        fields.append(("weight", pa.float32()))
     schema = pa.schema(fields)
     seen_user, seen_item = np.zeros(len(users.map), bool), np.zeros(len(items.map), bool)
     n = dict.fromkeys(splits.NAMES, 0)

@@ -59,6 +59,8 @@ PROBLEMS = {
     7: Problem("rating", "not a finite number", "'{value}' is not a finite number"),
     8: Problem("rating", "outside the rating range", "{value} is outside {range}"),
     9: Problem("time", OTHER_UNIT, "{value} is not in {unit}, as the times before are"),
+    10: Problem("weight", "missing weight", "'{value}' is not a weight"),
+    11: Problem("weight", "not a weight", "'{value}' is not a finite number above 0"),
 }
 
 
@@ -84,23 +86,19 @@ class Checks:
             columns: names in it by role.
 
         Returns:
-            N rows: ``user``, ``item``, ``rating`` and, where there are times, ``timestamp``;
+            N rows: ``user``, ``item``, ``rating``, where there are times ``timestamp``, and where
+            there are weights ``weight`` (f32);
             ``problem``, a key of :data:`PROBLEMS` or 0; where ratings are text, ``trimmed``,
             whether blanks stood around the rating; and, where times have marks or second readings,
             ``mark`` and ``other``, as :class:`cfcli.core.inputs.times.Read` has them.
         """
         user = pl.col(columns["user"])
         item = pl.col(columns["item"])
-        rating = pl.col(columns["rating"])
         extra: dict[str, pl.Expr] = {}
-        is_missing = rating.is_null()
-        value = rating.cast(pl.Float64, strict=False)
+        value, is_missing = self._number(frame, columns["rating"])
         if frame.schema[columns["rating"]] == pl.String:
-            text = rating.str.strip_chars()
-            extra["trimmed"] = text.str.len_bytes() < rating.str.len_bytes()
-            is_missing = is_missing | text.str.to_lowercase().is_in(NULL_WORDS)
-            number = text.str.replace(",", ".", literal=True) if self.config.decimal_comma else text
-            value = number.cast(pl.Float64, strict=False)
+            size = pl.col(columns["rating"]).str
+            extra["trimmed"] = size.strip_chars().str.len_bytes() < size.len_bytes()
         kept = value.cast(pl.Float32)
         checks = {
             1: user.is_null() | (user.cat.len_bytes() == 0),
@@ -130,6 +128,12 @@ class Checks:
             if times.is_other is not None:
                 checks[9] = times.is_other
                 good.append(~times.is_other.fill_null(False))
+        if "weight" in columns:
+            number, is_absent = self._number(frame, columns["weight"])
+            extra["weight"] = number.cast(pl.Float32)
+            is_weight = extra["weight"].is_finite() & (extra["weight"] > 0)
+            checks |= {10: is_absent, 11: ~is_weight.fill_null(False)}
+            good.append(is_weight)
         are_good = pl.all_horizontal(is_good.fill_null(False).all() for is_good in good)
         checked = frame.select(
             user=user.to_physical(),
@@ -144,6 +148,16 @@ class Checks:
         for number_of, is_bad in reversed(checks.items()):
             problem = pl.when(is_bad).then(pl.lit(number_of, pl.UInt8)).otherwise(problem)
         return checked.with_columns(frame.select(problem=problem))
+
+    def _number(self, frame: pl.DataFrame, column: str) -> tuple[pl.Expr, pl.Expr]:
+        """A column as numbers (f64, null where it is none), and where it has no value."""
+        found = pl.col(column)
+        if frame.schema[column] != pl.String:
+            return found.cast(pl.Float64, strict=False), found.is_null()
+        text = found.str.strip_chars()
+        is_missing = found.is_null() | text.str.to_lowercase().is_in(NULL_WORDS)
+        number = text.str.replace(",", ".", literal=True) if self.config.decimal_comma else text
+        return number.cast(pl.Float64, strict=False), is_missing
 
 
 def id_notes(ids: pl.Series, column: str) -> list[str]:

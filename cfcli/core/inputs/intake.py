@@ -65,7 +65,8 @@ class Intake:
             rows.
         user_ids, item_ids: every id met so far, also in rows that were dropped; its place is its
             code.
-        columns: the first input's name for each role: user, item, rating and perhaps time.
+        columns: the first input's name for each role: user, item, rating and perhaps time and
+            weight.
         sources: what is known of each input.
         rejected: how many bad rows were dropped, by reason; they stand in ``scratch``, in
             :data:`REJECTS`.
@@ -124,7 +125,7 @@ class Intake:
             where: name of their input.
 
         Returns:
-            ``user``, ``item``, ``rating`` and perhaps ``timestamp``.
+            ``user``, ``item``, ``rating`` and perhaps ``timestamp`` and ``weight``.
 
         Raises:
             InputError: there are more rows than allowed.
@@ -276,7 +277,8 @@ class Intake:
         """What is wrong with row ``k``."""
         role, reason, detail = PROBLEMS[problem]
         low, high = self.config.rating_range or (0, 0)
-        value = str(rows.frame[columns[role]][k] or "")[:40]
+        found = rows.frame[columns[role]][k]
+        value = "" if found is None else str(found)[:40]
         detail = detail.format(value=value, range=f"{low:g} to {high:g}", unit=self.times.unit)
         line = int(rows.lines[k])
         return Reject(where, line, columns[role], reason, detail, rows.text(k)[:SHOWN])

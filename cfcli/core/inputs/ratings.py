@@ -79,9 +79,10 @@ def read_distinct(source: Source, form: Form) -> tuple[pl.DataFrame, list[str]]:
 
 
 def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
-    """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite)
-    and, where the source has times, ``timestamp`` (microseconds, UTC, null where unreadable),
-    which :meth:`Intake.settled` completes once all sources were read.
+    """The rows of a source, in order: ``user`` and ``item`` (u32, codes), ``rating`` (f32, finite),
+    where weights were asked for ``weight`` (f32, above 0) and, where the source has times,
+    ``timestamp`` (microseconds, UTC, null where unreadable), which :meth:`Intake.settled` completes
+    once all sources were read.
 
     Args:
         source: of ratings.
@@ -152,14 +153,17 @@ def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:
 def _lasting(columns: dict[str, str]) -> dict[str, str]:
     """Names that columns go by from now on: a number is no name, and embeddings have the same."""
     usual = dict(zip(("user", "item", "rating", "time"), HEADERLESS, strict=True))
+    usual["weight"] = "weight"
     return {role: usual[role] if is_place(name) else name for role, name in columns.items()}
 
 
 def _guesses(columns: dict[str, str], config: PrepareConfig) -> Types:
-    """The numbers that ratings and times mostly are."""
+    """The numbers that ratings, weights and times mostly are."""
     guesses: dict[str, pl.DataType | type[pl.DataType]] = {}
     if not config.decimal_comma:
-        guesses[columns["rating"]] = pl.Float64
+        for role in ("rating", "weight"):
+            if role in columns:
+                guesses[columns[role]] = pl.Float64
     if "time" in columns and config.time_format in (None, *TIME_UNITS):
         guesses[columns["time"]] = pl.Int64
     return guesses
@@ -181,7 +185,7 @@ def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
 
     Args:
         kind: the type of the column.
-        role: ``user``, ``item``, ``rating`` or ``time``.
+        role: ``user``, ``item``, ``rating``, ``time`` or ``weight``.
         name: of the column.
         where: name of the input, for messages.
 
@@ -192,12 +196,12 @@ def refuse_type(kind: pl.DataType, role: str, name: str, where: str) -> None:
     # decimals.
     is_good = kind in (pl.String, pl.Categorical, pl.Enum, pl.Null) or kind.is_integer()
     is_good |= isinstance(kind, pl.Decimal) and kind.scale == 0
-    if role in ("rating", "time"):
+    if role in ("rating", "time", "weight"):
         is_good |= kind.is_numeric()
     if role == "time":
         is_good |= kind in (pl.Date, pl.Datetime)
     if not is_good:
-        what = "a number" if role == "rating" else "a whole number"
+        what = "a number" if role in ("rating", "weight") else "a whole number"
         hint = ""
         readers = {".parquet": "read_parquet", ".arrow": "read_ipc", ".feather": "read_ipc"}
         if kind.is_float() and (reader := readers.get(PurePath(where).suffix)):

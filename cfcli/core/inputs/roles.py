@@ -50,7 +50,7 @@ class Form(NamedTuple):
         """The name that a flag gives to the column of a role.
 
         Args:
-            role: user, item, rating, time or title.
+            role: user, item, rating, time, weight or title.
         """
         found: str | None = getattr(self.config, f"{role}_col")
         return found
@@ -132,14 +132,16 @@ def find_columns(
         is_text: whether it may have a header, or none.
 
     Returns:
-        The name of the column by role: ``user``, ``item``, ``rating`` and perhaps ``time``.
+        The name of the column by role: ``user``, ``item``, ``rating`` and perhaps ``time`` and
+        ``weight``. Weights have no alias: they count where a flag names them.
 
     Raises:
         InputError: a role has no column or two.
         ConfigError: a column that was asked for by name is not there.
     """
     found: dict[str, str] = {}
-    for role in (*RATING_ROLES, "time"):
+    weight = ["weight"] if form.asked("weight") else []
+    for role in (*RATING_ROLES, "time", *weight):
         hits = form.with_role(names, role, where)
         if len(hits) > 1:
             raise InputError(

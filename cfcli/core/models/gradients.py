@@ -16,7 +16,13 @@ from cfcli.core.models.base import Factors, Side
 
 
 def loss(
-    model: Factors, user: Tensor, item: Tensor, rating: Tensor, l2: float, total: int | None = None
+    model: Factors,
+    user: Tensor,
+    item: Tensor,
+    rating: Tensor,
+    l2: float,
+    total: int | None = None,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The mean squared error in units of the model plus ``l2`` times the penalties, to be
     differentiated by autograd.
@@ -29,6 +35,7 @@ def loss(
         l2: weight of the penalties.
         total: ratings of the whole step, where these are a part of it. The losses of all parts sum
             up to that of the step. By default these are all.
+        weight: of each squared error in the loss, (B,); the penalties have none. None for 1.
 
     Returns:
         The loss, and the sum of the squared errors in squared ratings.
@@ -36,7 +43,8 @@ def loss(
     prediction, penalty = model(user, item)
     square = (prediction - rating).square()
     # In units of the model, loss and l2 are the same for ratings of any scale.
-    loss = square.mean() * model.unit**-2
+    weighted = square if weight is None else weight * square
+    loss = weighted.mean() * model.unit**-2
     if l2:
         loss = loss + l2 * (penalty.mean() + model.penalty())
     if total is not None:
@@ -142,6 +150,7 @@ def backward(
     l2: float,
     total: int | None = None,
     sparse: bool = False,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Sets the gradients of all parameters to those of :func:`loss`.
 
@@ -154,6 +163,7 @@ def backward(
         total: ratings of the whole step, where these are a part of it.
         sparse: make the gradients of tables sparse, of the rows that the batch is on: nothing is
             then of a table's size.
+        weight: of each squared error in the loss, (B,); None for 1.
 
     Returns:
         The sum of the squared errors, in squared ratings.
@@ -172,17 +182,19 @@ def backward(
     score = model.with_biases(head.detach(), user, item)
     error = model.ratings(score) - rating
     slope = error * (2 / (model.unit * total))
+    if weight is not None:
+        slope *= weight
     if model.link == "sigmoid":
         share = torch.sigmoid(score)
         slope *= share * (1 - share)
-    weight = model.head_backward(head, product, slope)
+    product_slope = model.head_backward(head, product, slope)
     if l2:
         with torch.enable_grad():
             penalty = l2 * (len(rating) / total) * model.penalty()
         if penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
     for own, other, row in ((users, items, p), (items, users, q)):
-        grad = own.sums_of(other, weight)
+        grad = own.sums_of(other, product_slope)
         if row.grad is not None:
             grad += own.sums(row.grad)
         of_map = own.side.map

@@ -98,13 +98,11 @@ class Finish:
             return None, None
         if self.config.why_no_refit:
             return None, self.config.why_no_refit
-        import polars as pl
-
         from cfcli.core.training.job import TrainingData
         from cfcli.core.training.refit import refit
 
         self.progress.stage(f"continuing with the {' and '.join(sides[1:])} rows")
-        rows = pl.concat([self.dataset.split(side) for side in sides])
+        rows = self.dataset.training_rows(sides, self.config.half_life_seconds())
         info = self.dataset.info
         data = TrainingData(rows, rows.clear(), info.users, info.items, scale=info.rating_scale)
         del rows

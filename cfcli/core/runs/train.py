@@ -203,13 +203,18 @@ def _fit(
     """Trains on the dataset."""
     # Imported after all that can fail fast: PyTorch takes a second.
     from cfcli.core.training.fit import fit
-    from cfcli.core.training.job import TrainingData
+    from cfcli.core.training.job import Ratings, TrainingData
 
-    rows = dataset.blocks if config.adam.loader == "stream" else dataset.split
-    info = dataset.info
+    info, half_life = dataset.info, config.half_life_seconds()
+    streams = config.adam.loader == "stream"
+    train: Ratings = (
+        dataset.training_blocks(half_life)
+        if streams
+        else dataset.training_rows(["train"], half_life)
+    )
     data = TrainingData(
-        rows("train"),
-        rows("val"),
+        train,
+        dataset.blocks("val") if streams else dataset.split("val"),
         info.users,
         info.items,
         scale=info.rating_scale,

@@ -2,14 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor, Tensor]  # users, items and ratings, each (B,)
-# And of each step that it holds, the number of its ratings on this rank, and that on all ranks.
-SharedBatch = tuple[Tensor, Tensor, Tensor, list[int], list[int]]
+# Users, items, ratings and, where rows have some, weights, each (B,).
+Batch = tuple[Tensor, ...]
+
+
+class SharedBatch(NamedTuple):
+    """A batch of which each rank has a part.
+
+    Attributes:
+        columns: this rank's part.
+        sizes: of each step, the number of its ratings on this rank.
+        totals: of each step, that on all ranks.
+    """
+
+    columns: Batch
+    sizes: list[int]
+    totals: list[int]
 
 
 @dataclass(frozen=True)
@@ -45,24 +59,35 @@ class Rows:
         user: indices of the users, int32, (N,).
         item: indices of the items, int32, (N,).
         rating: float32, (N,).
+        weight: how much each counts, float32, (N,); None where all count the same.
     """
 
     user: Tensor
     item: Tensor
     rating: Tensor
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> "Rows":
         """The ratings of a split.
 
         Args:
-            frame: columns ``user``, ``item``, ``rating``.
+            frame: columns ``user``, ``item``, ``rating`` and perhaps ``weight``.
         """
+        kinds = {"user": pl.Int32, "item": pl.Int32, "rating": pl.Float32, "weight": pl.Float32}
         return cls(
-            torch.tensor(frame["user"].cast(pl.Int32).to_numpy()),
-            torch.tensor(frame["item"].cast(pl.Int32).to_numpy()),
-            torch.tensor(frame["rating"].cast(pl.Float32).to_numpy()),
+            **{
+                name: torch.tensor(frame[name].cast(kind).to_numpy())
+                for name, kind in kinds.items()
+                if name in frame.columns
+            }
         )
+
+    @property
+    def columns(self) -> Batch:
+        """All of them as one batch."""
+        columns = (self.user, self.item, self.rating)
+        return columns if self.weight is None else (*columns, self.weight)
 
     def to(self, device: str) -> "Rows":
         """The same on a device.
@@ -70,7 +95,7 @@ class Rows:
         Args:
             device: PyTorch's name of it.
         """
-        return Rows(self.user.to(device), self.item.to(device), self.rating.to(device))
+        return Rows(*(column.to(device) for column in self.columns))
 
     def __len__(self) -> int:
         return len(self.rating)
@@ -82,7 +107,7 @@ class Rows:
             rows: their numbers.
         """
         part = slice(rows.start, rows.stop)
-        return Rows(self.user[part].clone(), self.item[part].clone(), self.rating[part].clone())
+        return Rows(*(column[part].clone() for column in self.columns))
 
 
 class Batches:
@@ -129,7 +154,7 @@ class Batches:
         return max(1, -(-n // self.batch_size))
 
     def __iter__(self) -> Iterator[Batch | SharedBatch]:
-        columns = (self.rows.user, self.rows.item, self.rows.rating)
+        columns = self.rows.columns
         if self.seed is None:
             parts = [torch.split(column, self.batch_size) for column in columns]
             yield from zip(*parts, strict=True)
@@ -141,12 +166,12 @@ class Batches:
         self.epoch += 1
         for part in torch.split(order, self.batch_size):
             if self.shard.ranks == 1:
-                yield tuple(column.index_select(0, part) for column in columns)  # type: ignore[misc]
+                yield tuple(column.index_select(0, part) for column in columns)
                 continue
             steps = torch.split(part, self.step)
             own = [self._own_rows(step) for step in steps]
-            user, item, rating = (column.index_select(0, torch.cat(own)) for column in columns)
-            yield user, item, rating, [len(step) for step in own], [len(step) for step in steps]
+            chosen = tuple(column.index_select(0, torch.cat(own)) for column in columns)
+            yield SharedBatch(chosen, [len(step) for step in own], [len(step) for step in steps])
 
     def _own_rows(self, rows: Tensor) -> Tensor:
         """Places among this rank's rows of those of some rows that are its own."""

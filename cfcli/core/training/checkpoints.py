@@ -96,11 +96,17 @@ def restore(checkpoint: State, identity: Identity, history: History) -> State:
         raise ArtifactError(f"checkpoint of format {found['format']}, not {FORMAT}")
     if found["fingerprint"] != identity.fingerprint:
         raise ArtifactError("is of another dataset; prepare that one again")
-    if found["settings"] != identity.settings:
+    if _filled(found["settings"]) != _filled(identity.settings):
         raise ArtifactError("is of another run, or config.toml was changed")
     history.epochs = [Epoch(**row) for row in found["history"]]
     history.trace = [TracePoint(int(step), float(mse)) for step, mse in found["trace"]]
     return cast(State, found["state"])
+
+
+def _filled(settings: str) -> State:
+    """Settings as :meth:`Identity.of` writes them; keys newer than the checkpoint have defaults."""
+    defaults = {name: key.default for name, key in keys_of(TrainConfig).items()}
+    return dict(json.loads(json.dumps(defaults)) | json.loads(settings))
 
 
 def refuse_fewer(epochs: int, history: History) -> None:

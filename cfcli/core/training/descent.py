@@ -99,22 +99,21 @@ class Descent(lightning.LightningModule):
 
         Args:
             optimizers: as :meth:`configure_optimizers` made them.
-            batch: users, items and ratings, each (N,); of several ranks, also the number of its
-                ratings in each step, and that of all ranks' ratings in each.
+            batch: users, items, ratings and perhaps weights, each (N,).
         """
         sizes: int | list[int] = self.batch_size
         totals: Iterable[int | None] = itertools.repeat(None)
-        if len(batch) > 3:
-            *columns, sizes, totals = batch
+        if isinstance(batch, SharedBatch):
+            columns, sizes, totals = batch
         else:
-            columns = list(batch)
+            columns = batch
         squares = torch.zeros((), device=self.device)
         steps = zip(*(torch.split(column, sizes) for column in columns), strict=True)
-        for (user, item, rating), total in zip(steps, totals, strict=False):
+        for (user, item, rating, *weight), total in zip(steps, totals, strict=False):
             for optimizer in optimizers:
                 optimizer.zero_grad()
             if len(rating):  # else no rating of this step is this rank's
-                squares += self._set_gradients(user, item, rating, total)
+                squares += self._set_gradients(user, item, rating, total, *weight)
             if self.shard.ranks > 1:
                 tables = self.model.tables() if self.config.adam.is_sparse else ()
                 collectives.sum_gradients(self.model.parameters(), tables)
@@ -125,13 +124,18 @@ class Descent(lightning.LightningModule):
         self.learned.append((n, squares))
 
     def _set_gradients(
-        self, user: Tensor, item: Tensor, rating: Tensor, total: int | None
+        self,
+        user: Tensor,
+        item: Tensor,
+        rating: Tensor,
+        total: int | None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Those of a step; returns the sum of its squared errors."""
         l2, sparse = self.config.adam.l2, self.config.adam.is_sparse
         if sparse or (self.device.type == "cpu" and not self.config.processes.shard_embeddings):
-            return gradients.backward(self.model, user, item, rating, l2, total, sparse)
-        loss, squares = gradients.loss(self.model, user, item, rating, l2, total)
+            return gradients.backward(self.model, user, item, rating, l2, total, sparse, weight)
+        loss, squares = gradients.loss(self.model, user, item, rating, l2, total, weight)
         loss.backward()  # type: ignore[no-untyped-call]
         return squares
 

@@ -15,7 +15,8 @@ from cfcli.core.training.checkpoints import FILE, Identity
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.trained import TrainedModel
 
-Ratings = pl.DataFrame | Blocks  # columns ``user``, ``item``, ``rating``: in memory or on the disk
+# Columns ``user``, ``item``, ``rating`` and perhaps ``weight``: in memory or on the disk.
+Ratings = pl.DataFrame | Blocks
 
 
 class TrainingData:
@@ -25,7 +26,8 @@ class TrainingData:
     holds the table, which may be a fifth of all memory.
 
     Args:
-        train: the training rows; on the disk only for gradient descent.
+        train: the training rows; on the disk only for gradient descent. Where they have a column
+            ``weight``, which averages 1, errors count so much in the fit.
         val: the validation rows; with none, the last epoch counts as the best.
         users, items: how many there are (U and I).
         scale: of the ratings; None for the lowest and the highest training rating.

@@ -34,7 +34,8 @@ class Reader(IterableDataset[Batch]):
         for columns in self.blocks.arrays(mine):
             user = torch.from_numpy(columns["user"].astype(np.int32))
             item = torch.from_numpy(columns["item"].astype(np.int32))
-            yield user, item, torch.from_numpy(columns["rating"].copy())
+            names = [name for name in ("rating", "weight") if name in columns]
+            yield user, item, *(torch.from_numpy(columns[name].copy()) for name in names)
 
 
 class Stream:
@@ -89,7 +90,7 @@ class Stream:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         self.epoch += 1
         found = self._pieces(generator)
-        pool, place = _empty(), 0
+        pool, place = _empty(self.blocks), 0
         for first in range(0, len(self.sizes[0]), self.steps):
             of_ranks = [sizes[first : first + self.steps] for sizes in self.sizes]
             own = of_ranks[self.shard.rank]
@@ -97,9 +98,9 @@ class Stream:
             if len(pool[0]) - place < max(self.buffer // 2, n):
                 pool = _refilled(pool, place, found, max(self.buffer, n), generator)
                 place = 0
-            user, item, rating = (column[place : place + n] for column in pool)
+            columns = tuple(column[place : place + n] for column in pool)
             place += n
-            yield user, item, rating, own, [sum(step) for step in zip(*of_ranks, strict=True)]
+            yield SharedBatch(columns, own, [sum(step) for step in zip(*of_ranks, strict=True)])
 
     def _pieces(self, generator: torch.Generator) -> Iterator[Batch]:
         """This rank's rows, piece by piece in an order by chance."""
@@ -118,10 +119,11 @@ def _even_sizes(n: int, parts: int) -> list[int]:
     return [end - begin for begin, end in itertools.pairwise(ends)]
 
 
-def _empty() -> Batch:
-    """A batch of no ratings."""
+def _empty(blocks: Blocks) -> Batch:
+    """A batch of no ratings of these rows."""
     none = torch.empty(0, dtype=torch.int32)
-    return none, none, torch.empty(0)
+    numbers = [torch.empty(0)] * (1 if blocks.weighting is None else 2)
+    return none, none, *numbers
 
 
 def _refilled(
@@ -146,10 +148,7 @@ def _refilled(
         n += len(block[0])
     # Taking rows by an index of 32 bits is 4 times as fast.
     order = torch.randperm(n, generator=generator, dtype=torch.int32)
-    user, item, rating = (
-        torch.cat(columns).index_select(0, order) for columns in zip(*parts, strict=True)
-    )
-    return user, item, rating
+    return tuple(torch.cat(columns).index_select(0, order) for columns in zip(*parts, strict=True))
 
 
 class InOrder:
@@ -171,7 +170,7 @@ class InOrder:
 
     def __iter__(self) -> Iterator[Batch]:
         if not self.pieces:  # ranks take each step together
-            yield _empty()
+            yield _empty(self.blocks)
         for columns in Reader(self.blocks, self.pieces):
             parts = [torch.split(column, self.batch_size) for column in columns]
             yield from zip(*parts, strict=True)

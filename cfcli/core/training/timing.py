@@ -98,5 +98,5 @@ class _Steps:
 
 def _on_device(batch: Batch | SharedBatch, descent: Descent) -> Batch:
     """Users, items and ratings of a batch of a training by one process."""
-    user, item, rating = batch[:3]
-    return user.to(descent.device), item.to(descent.device), rating.to(descent.device)
+    columns = batch.columns if isinstance(batch, SharedBatch) else batch
+    return tuple(column.to(descent.device) for column in columns)

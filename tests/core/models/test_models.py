@@ -184,6 +184,31 @@ def test_the_fast_gradient_is_that_of_autograd(
             torch.testing.assert_close(p.grad.to_dense(), expected[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("keys", [{"model": "mf"}, {"model": "ncf"}, {"link": "sigmoid"}], ids=str)
+@pytest.mark.parametrize("way", ["autograd", "fast", "sparse"])
+def test_a_row_of_weight_2_is_that_row_twice(keys: dict[str, object], way: str) -> None:
+    torch.manual_seed(1)
+    config = TrainConfig.of(dim=D, init_scale=0.5, solver="adam", **keys)  # type: ignore[arg-type]
+    model = build(config, Shape(4, 3, 1.0, 5.0, 3.5))
+    user, item = torch.tensor([0, 1, 3, 2]).int(), torch.tensor([1, 1, 0, 2]).int()
+    rating = torch.tensor([5.0, 1, 2, 4])
+
+    def gradient(rows: list[int], weight: torch.Tensor | None = None) -> torch.Tensor:
+        model.zero_grad()
+        columns = (user[rows], item[rows], rating[rows])
+        if way == "autograd":
+            gradients.loss(model, *columns, 0.0, weight=weight)[0].backward()
+        else:
+            gradients.backward(model, *columns, 0.0, sparse=way == "sparse", weight=weight)
+        found = [p.grad.to_dense().flatten() for p in model.parameters() if p.grad is not None]
+        return torch.cat(found)
+
+    weight = torch.tensor([1.0, 2, 1, 1]) * 4 / 5
+    twice = gradient([0, 1, 1, 2, 3])
+    torch.testing.assert_close(gradient([0, 1, 2, 3], weight), twice, rtol=1e-4, atol=1e-6)
+    assert (gradient([0, 1, 2, 3]) - twice).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     "keys", [{"model": "mf", "inner_product_weight": True}, {"model": "ncf"}], ids=str
 )

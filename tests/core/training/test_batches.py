@@ -66,8 +66,9 @@ def test_pytorchs_loader_yields_the_same_rows(rows: Rows) -> None:
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 9), st.integers(1, 4))
 @settings(deadline=None)
 def test_ranks_share_each_step_of_one(n: int, ranks: int, size: int, steps: int) -> None:
-    rows = Rows.of(pl.DataFrame({"user": range(n), "item": range(n), "rating": [0.0] * n}))
-    alone = [step for user, _, _ in Batches(rows, size * steps, 7) for step in user.split(size)]
+    frame = {"user": range(n), "item": range(n), "rating": [0.0] * n, "weight": range(n)}
+    rows = Rows.of(pl.DataFrame(frame))
+    alone = [step for user, *_ in Batches(rows, size * steps, 7) for step in user.split(size)]
     shares = [Shard(rank, ranks) for rank in range(ranks)]
     of = [share.of(n) for share in shares]
     assert [k for rows_of in of for k in rows_of] == list(range(n))
@@ -77,8 +78,10 @@ def test_ranks_share_each_step_of_one(n: int, ranks: int, size: int, steps: int)
         batches = Batches(rows.part(share.of(n)), size * steps, 7, share, n, size)
         found = []
         for batch in batches:
-            user, item, rating, *split = batch
+            columns, *split = batch if ranks > 1 else (batch,)
+            user, item, rating, weight = columns
             assert torch.equal(user, item)
+            assert torch.equal(user.float(), weight)
             assert len(user) == len(rating)
             own, all_of = (
                 split or ([len(part) for part in user.split(size)],) * 2

@@ -42,7 +42,7 @@ def counted(n: int) -> pl.DataFrame:
 def taken(stream: Stream) -> list[list[int]]:
     """The users of each step of a pass, which are the numbers of their rows."""
     found = []
-    for user, item, rating, own, _ in stream:
+    for (user, item, rating), own, _ in stream:
         assert torch.equal(user, item)
         assert torch.equal(rating, (user % 7).float())
         assert sum(own) == len(user)

@@ -1,10 +1,11 @@
 """Bayesian matrix factorisation by Gibbs sampling.
 
-    r_ui ~ N(mu + b_u + b_i + p_u . q_i, 1 / (alpha w_u w_i)),  w_u, w_i ~ Gamma(nu / 2, nu / 2)
+    r_ui ~ N(mu + b_u + b_i + p_u . q_i, 1 / (alpha w_u w_i v_ui)),  w_u, w_i ~ Gamma(nu / 2, nu / 2)
     [p_u, b_u] ~ N(m + z_u B, inv(Lambda)), Normal-Wishart on (m, Lambda), normal on B; the same for
     items
 
-z_u are features of which items u rated in the training rows. Salakhutdinov and Mnih (2008),
+v_ui are the weights of the rows, 1 by default. z_u are features of which items u rated in the
+training rows. Salakhutdinov and Mnih (2008),
 "Bayesian Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al.
 (2015), "Macau"; to use who rated what as such features follows Rendle et al. (2019), "On the
 Difficulty of Evaluating Baselines"; a noise of its own for each user and item is that of
@@ -82,11 +83,13 @@ class _Block:
         partner: indices of what they rated or who rated them, (B, L), padded with an index one
             beyond the last.
         rating: their standardised ratings, (B, L), padded with 0.
+        root: roots of the weights of these ratings, (B, L); None where all count the same.
     """
 
     entity: Tensor
     partner: Tensor
     rating: Tensor
+    root: Tensor | None = None
 
     def to(self, device: str) -> "_Block":
         """The same on a device.
@@ -94,7 +97,8 @@ class _Block:
         Args:
             device: PyTorch's name of it.
         """
-        return _Block(self.entity.to(device), self.partner.to(device), self.rating.to(device))
+        root = None if self.root is None else self.root.to(device)
+        return _Block(self.entity.to(device), self.partner.to(device), self.rating.to(device), root)
 
 
 class Side:
@@ -106,6 +110,7 @@ class Side:
         sizes: of each group the diagonal of z'z, (F,); its other entries are 0.
         rank: number of factors, K - 1; the bias is the last of K columns.
         generator: of all random numbers.
+        weights: v, with an entry for each of ``table``, (n, n'); None where all are 1.
 
     Attributes:
         vectors: the sample, (n, K).
@@ -127,6 +132,7 @@ class Side:
         sizes: list[Tensor],
         rank: int,
         generator: Generator,
+        weights: csr_matrix | None = None,
     ) -> None:
         self.generator = generator
         self.features = features
@@ -140,7 +146,7 @@ class Side:
         self.precision = [5.0] * len(features)
         self.degree = torch.from_numpy(np.diff(table.indptr)).to(generator.device)
         self.squares = float(n)
-        self.blocks = [block.to(generator.device) for block in _blocks(table, rank + 1)]
+        self.blocks = [block.to(generator.device) for block in _blocks(table, rank + 1, weights)]
 
     def sweep(self, other: "Side", alpha: float) -> Tensor:
         """Draws hyperparameters, the regression, all vectors and all w in turn.
@@ -153,13 +159,13 @@ class Side:
             alpha: precision of a standardised rating.
 
         Returns:
-            For each entity, the squared errors of its ratings, weighted by w of the partners and
-            summed, (n,).
+            For each entity, the squared errors of its ratings, weighted by v and by w of the
+            partners and summed, (n,).
         """
         precision, mean = self._draw_hyperparameters()
         pull = (self._draw_regression(precision, mean) + mean) @ precision
-        # Both sides of a rating's equation are multiplied by the root of its partner's weight. The
-        # row of zeros is for the padding.
+        # Both sides of a rating's equation are multiplied by the root of its partner's weight, and
+        # by that of its own. The row of zeros is for the padding.
         root = other.weight.sqrt()[:, None]
         design = _with_zero_row(
             torch.cat([other.vectors[:, :-1], torch.ones_like(root)], dim=1) * root
@@ -170,6 +176,8 @@ class Side:
         for block in self.blocks:
             a = torch.nn.functional.embedding(block.partner, design)  # (B, L, K)
             bias, scale = torch.nn.functional.embedding(block.partner, known).unbind(2)
+            if block.root is not None:
+                a, scale = a * block.root[..., None], scale * block.root
             target = ((block.rating - bias) * scale)[..., None]
             own = alpha * self.weight[block.entity][:, None, None]
             factor = _cholesky(torch.addcmul(precision, own, torch.bmm(a.mT, a)))
@@ -266,6 +274,7 @@ class Sampler:
         dim: the largest dimension that :meth:`tensors` will be asked for.
         seed: of all random numbers.
         device: for the tensors.
+        weights: how much each rating counts, see :func:`table_of`; None where all count the same.
         attributes: of users and of items, in groups (n, F) of orthogonal columns with mean 0; see
             :func:`cfcli.core.training.attributes.features`.
 
@@ -288,6 +297,7 @@ class Sampler:
         dim: int,
         seed: int,
         device: str = "cpu",
+        weights: csr_matrix | None = None,
         attributes: Pair[list[Tensor]] | None = None,
     ) -> None:
         self.generator = Generator(seed, device)
@@ -305,10 +315,16 @@ class Sampler:
                 [size.to(device) for size in (implicit.sizes, *(z.square().sum(0) for z in more))],
                 rank,
                 self.generator,
+                weight,
             )
-            for part, of, more in (
-                (table, implicit.user, known.user),
-                (table.T.tocsr(), implicit.item, known.item),
+            for part, of, more, weight in (
+                (table, implicit.user, known.user, weights),
+                (
+                    table.T.tocsr(),
+                    implicit.item,
+                    known.item,
+                    None if weights is None else weights.T.tocsr(),
+                ),
             )
         )
         self.alpha = 1.0
@@ -477,7 +493,7 @@ def _with_zero_row(x: Tensor) -> Tensor:
     return torch.nn.functional.pad(x, (0, 0, 0, 1))
 
 
-def _blocks(table: csr_matrix, k: int) -> Iterator[_Block]:
+def _blocks(table: csr_matrix, k: int, weights: csr_matrix | None = None) -> Iterator[_Block]:
     """Groups entities by degree into blocks, each padded to its largest degree.
 
     That is at most a quarter above its least, or 8. A block holds so many entities that neither
@@ -498,7 +514,10 @@ def _blocks(table: csr_matrix, k: int) -> Iterator[_Block]:
         place = np.minimum(table.indptr[ids][:, None] + np.arange(length), table.nnz - 1)
         partner = np.where(there, table.indices[place], table.shape[1]).astype(np.int32)
         rating = np.where(there, table.data[place], 0).astype(np.float32)
-        yield _Block(torch.from_numpy(ids), torch.from_numpy(partner), torch.from_numpy(rating))
+        block = _Block(torch.from_numpy(ids), torch.from_numpy(partner), torch.from_numpy(rating))
+        if weights is not None:
+            block.root = torch.from_numpy(weights.data[place] ** 0.5)
+        yield block
         first = last
 
 

@@ -113,6 +113,7 @@ class Chain:
         bounds: lowest and highest rating that is predicted.
         device: for the tensors.
         warm_start: the earlier model to begin with, or None to begin at random.
+        weights: how much each rating of ``table`` counts, or None where all count the same.
 
     Attributes:
         steps: sweeps of an epoch.
@@ -128,6 +129,7 @@ class Chain:
         bounds: tuple[float, float],
         device: str,
         warm_start: WarmStart | None = None,
+        weights: csr_matrix | None = None,
     ) -> None:
         self.dim, self.bounds = config.dim, bounds
         rank = sizing.sampler_rank(config, table.nnz)
@@ -136,7 +138,7 @@ class Chain:
         # Before a refit, which draws as many again, what follows on the first fall is left to it.
         is_long = self.steps == sizing.SWEEPS and config.refit == "none"
         self.least_gain = 0.0 if is_long else LEAST_GAIN
-        self.sampler = Sampler(table, rank, config.dim, config.seed, device)
+        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights)
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
         else:
@@ -240,17 +242,18 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     val = job.data.take_val()
     assert isinstance(val, pl.DataFrame)
     bounds = job.shape.low, job.shape.high
-    table = _table(job.data)
+    table, weights = _tables(job.data)
     with resources.sparing(job.config):  # features take several times their size on the way
-        return Chain(table, val, job.config, bounds, device, job.warm_start)
+        return Chain(table, val, job.config, bounds, device, job.warm_start, weights)
 
 
-def _table(data: TrainingData) -> csr_matrix:
-    """The training ratings by user and item."""
+def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None]:
+    """The training ratings by user and item, and their weights where they have some."""
     train = data.take_train()
     assert isinstance(train, pl.DataFrame)
-    user, item, rating = (train[name].to_numpy() for name in ("user", "item", "rating"))
-    return table_of(user, item, rating, data.users, data.items)
+    user, item, *values = (column.to_numpy() for column in train.get_columns())
+    found = [table_of(user, item, value, data.users, data.items) for value in values]
+    return found[0], found[1] if len(found) > 1 else None
 
 
 def _resume(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:

@@ -19,6 +19,8 @@ PROCESS = 380 << 20  # Python, PyTorch and Lightning
 FOR_RANKS = 60 << 20  # what is imported beside them for several ranks,
 FOR_SHARDS = 150 << 20  # and for tables in parts
 RATING = 12  # bytes of a user, an item and a rating
+WEIGHING = 32  # bytes of a rating while its weight is found: its time, and numbers on the way
+WEIGHED = 24  # bytes that the sampler takes for the weight of a rating, of both sides
 SEEN = 20  # bytes on the disk of a pair in the record of who rated what, while it is made
 CHOICE = 60  # bytes of a rating while the table of choices is made
 JUDGED = 26  # bytes of a score by which the settings of the interest model are chosen
@@ -148,10 +150,12 @@ def _descended(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     sharing = 1 if sharded else ranks
     batch = min(job.rows, sizing.batch_size(config, job.rows)) / sharing
     streams = config.adam.loader == "stream"
+    rating = RATING + FLOAT * _is_weighed(config, job)
     if streams:
-        rows: float = sizing.SHUFFLED * 2 * RATING
+        rows: float = sizing.SHUFFLED * 2 * rating
     else:
-        rows = (job.rows + job.val) * RATING / sharing + job.rows * FLOAT  # and the order of all
+        rows = (job.rows * rating + job.val * RATING) / sharing
+        rows += job.rows * FLOAT  # the order of all
     process = PROCESS
     if sharded:
         process += FOR_SHARDS
@@ -171,7 +175,7 @@ def _descended(config: TrainConfig, job: Job) -> tuple[Parts, float]:
         "rows": rows,
         "step": FLOAT * _numbers_of_step(config, job, batch, f),
     }
-    _add_reading(parts, job, f, 0 if streams else job.rows)
+    _add_reading(parts, config, job, f, 0 if streams else job.rows)
     return parts, _disk(config, job, whole, (2 + state) * whole + features)
 
 
@@ -199,25 +203,31 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
         "features": FLOAT * job.entities * f,
         "mean of samples": mean,
         "samples": samples,
-        "rows": job.rows * 33 + job.val * 24,
+        "rows": job.rows * (33 + WEIGHED * _is_weighed(config, job)) + job.val * 24,
         "step": 4 * FLOAT * block * (rank + 1) ** 2,
     }
-    _add_reading(parts, job, f, job.rows)
+    _add_reading(parts, config, job, f, job.rows)
     model = FLOAT * job.entities * (config.dim + 1)
     return parts, _disk(config, job, model + samples, vectors + mean + samples)
 
 
-def _add_reading(parts: Parts, job: Job, f: int, rows: int) -> None:
+def _is_weighed(config: TrainConfig, job: Job) -> bool:
+    """Whether training rows have weights."""
+    return job.is_weighed or config.half_life is not None
+
+
+def _add_reading(parts: Parts, config: TrainConfig, job: Job, f: int, rows: int) -> None:
     """Adds what is needed beyond the other parts, which are not there yet, while the rows are read
     and their features found.
 
     Args:
         parts: the others.
+        config: of the training.
         job: the size of the data.
         f: number of features.
         rows: that are read into memory.
     """
-    reading = parts["process"] + rows * 2 * RATING
+    reading = parts["process"] + rows * (2 * RATING + WEIGHING * _is_weighed(config, job))
     if f:
         reading += FLOAT * job.entities * (f + sizing.OVERSAMPLING) * SUBSPACES + rows * 20
     parts["reading"] = max(0.0, reading - sum(parts.values()))

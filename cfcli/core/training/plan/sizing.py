@@ -46,6 +46,7 @@ class Job:
         rows: ratings for training.
         val: ratings for validation.
         test: ratings for testing.
+        is_weighed: whether ratings have weights of their own.
     """
 
     users: int
@@ -53,6 +54,7 @@ class Job:
     rows: int
     val: int = 0
     test: int = 0
+    is_weighed: bool = False
 
     @classmethod
     def of(cls, info: DatasetInfo) -> "Job":
@@ -61,7 +63,8 @@ class Job:
         Args:
             info: its manifest.
         """
-        return cls(info.users, info.items, info.train, info.val, info.test)
+        is_weighed = info.columns.weight is not None
+        return cls(info.users, info.items, info.train, info.val, info.test, is_weighed)
 
     def refitted(self, config: TrainConfig) -> "Job":
         """The size of what a training ends with.

@@ -111,6 +111,32 @@ def test_with_hyperparameters_fixed_a_draw_is_that_of_bayesian_ridge_regression(
         )
 
 
+def test_a_rating_of_weight_2_is_two_ratings_of_items_that_are_alike() -> None:
+    user, item, rating, _ = planted(users=6, items=5)
+    is_last = item == 4
+    weight = np.where(is_last, 2, 1)
+    once, weights = table_of(user, item, rating, 6, 5), table_of(user, item, weight, 6, 5)
+    more = np.append(item, np.full(is_last.sum(), 5))  # item 5 is item 4 again
+    twice = table_of(np.append(user, user[is_last]), more, np.append(rating, rating[is_last]), 6, 6)
+    features, _, sizes = implicit_features(once, 0)
+    vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(3))
+    found, squares = [], []
+    for table, of, places in ((once, weights, range(5)), (twice, None, [*range(5), 4])):
+        side = Side(table, features, sizes, 2, Generator(1, "cpu"), of)
+        n = len(places)
+        other = Side(table.T.tocsr(), torch.zeros(n, 1), sizes[:1], 2, Generator(2, "cpu"))
+        other.vectors = vectors[list(places)]
+        squares.append(side.sweep(other, 1.7))
+        found.append(side)
+    torch.testing.assert_close(found[0].expected, found[1].expected)
+    drawn = found[0].vectors[user]
+    own = vectors[item]
+    error = rating - ((drawn * own)[:, :2].sum(1) + drawn[:, 2] + own[:, 2]).numpy()
+    by_hand = np.bincount(user, weight * error**2, 6)
+    np.testing.assert_allclose(squares[0], by_hand, rtol=1e-4)
+    assert found[0].squares == pytest.approx(float((error**2).sum()), rel=1e-4)  # unweighted
+
+
 def test_the_regression_is_ridge_regression() -> None:
     """With Lambda fixed, B ~ N(inv(Z'Z + C) Z'(V - m), ...): its mean over draws, where Z has two
     groups of columns with precisions c of their own on the diagonal of C."""

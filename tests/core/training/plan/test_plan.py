@@ -201,6 +201,17 @@ def test_train_takes_and_records_the_optimizer_that_fits(
     assert 'optimizer = "sparse-adam"' in (tmp_path / "run" / "config.toml").read_text()
 
 
+@pytest.mark.parametrize(("solver", "by"), [("adam", 4), ("gibbs", 24)])
+def test_a_weight_takes_memory_for_each_training_row(solver: str, by: int) -> None:
+    config = TrainConfig.of(solver=solver, refit="none")  # type: ignore[arg-type]
+    plain = plan(config, Job(100, 100, 10**6, 10**5), ROOMY).parts["rows"]
+    for weighed, job in (
+        (config.replace(half_life="9d"), Job(100, 100, 10**6, 10**5)),
+        (config, Job(100, 100, 10**6, 10**5, is_weighed=True)),
+    ):
+        assert plan(weighed, job, ROOMY).parts["rows"] == plain + by * 10**6
+
+
 def test_what_an_estimate_cannot_tell_for_sure_is_not_refused() -> None:
     config, job = TrainConfig.of(solver="adam", dim=64), Job(10**6, 10**5, 10**7)
     needs = plan(config, job, Machine(None)).memory
