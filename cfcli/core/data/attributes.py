@@ -8,23 +8,21 @@ entities that come later get the same ones.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.inputs.entities import SEPARATOR, Kind
 from cfcli.core.inputs.times import NULL_WORDS
 from cfcli.core.storage.schema import left_out
 
-SEPARATOR = "|"  # between the values of a list
 NO_VALUE = ("(no genres listed)",)  # as MovieLens writes it, beside NULL_WORDS
 LEAST = 3  # entities that must have a value, so that it counts
 LEVELS = 200  # values of an attribute that count at most: the most frequent
 KNOTS = 8
 QUANTILES = np.linspace(0.01, 0.99, KNOTS)  # outliers bend no hat
 COVERED = 0.1  # share of the entities with a value that must have one that counts
-Kind = Literal["category", "list", "number"]
 
 
 @dataclass(frozen=True)
@@ -128,8 +126,8 @@ def why_useless(attribute: Attribute, frame: pl.DataFrame) -> str:
         frame: that it describes.
     """
     known = frame.height - attribute.missing
-    if not known:
-        return "no values"
+    if known < LEAST:
+        return "hardly any values" if known else "no values"
     if attribute.columns == 1 and (encode([attribute], frame) == 1).all():
         return "the same for all"
     covered = encode([attribute], frame).any(axis=1).sum()

@@ -6,12 +6,13 @@ import polars as pl
 import pytest
 
 from cfcli.core.errors import InputError
+from cfcli.core.inputs.entities import read_items
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.titles import read_titles
 
 
 def read(data: bytes) -> tuple[pl.DataFrame, list[str]]:
-    return read_titles(Source("movies", lambda: io.BytesIO(data)))
+    found = read_items(Source("movies", lambda: io.BytesIO(data)))
+    return found.frame, found.notes
 
 
 def test_movies_csv_with_quoted_commas() -> None:
@@ -66,7 +67,7 @@ def test_a_byte_order_mark_and_crlf_are_no_part_of_an_item() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId,label\n1,2\n", b"PAR1"]
+    "data", [b"\xef\xbb\xbf\n", b"1::A\n", b"a,b\n1,2\n", b"movieId\n1\n", b"PAR1"]
 )
 def test_other_tables_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^movies: "):
