@@ -11,7 +11,6 @@ from cfcli.cli.console import Out, is_live, safe
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
-from cfcli.core.pair import Pair
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from cfcli.core.data.attributes import Attribute
     from cfcli.core.data.info import DatasetInfo
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.pair import Pair
 
 # Of the manifest, what --json prints.
 KEYS = (
@@ -85,6 +85,7 @@ def prepare(
 
     from cfcli.core.data import prepare as preparation
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.pair import Pair
     from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
 

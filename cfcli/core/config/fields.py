@@ -96,7 +96,8 @@ class Key:
         Args:
             value: of the key, as :meth:`read` returns it.
         """
-        if not self.facts.flag:
+        has_comma = isinstance(value, tuple) and any("," in str(part) for part in value)
+        if not self.facts.flag or has_comma:
             plain = list(value) if isinstance(value, tuple) else value
             return ["--set", f"{self.name}={to_toml_value(plain)}"]
         if isinstance(value, bool):

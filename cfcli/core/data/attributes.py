@@ -8,11 +8,13 @@ entities that come later get the same ones.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.errors import ArtifactError
 from cfcli.core.inputs.entities import SEPARATOR, Kind
 from cfcli.core.inputs.times import NULL_WORDS
 from cfcli.core.storage.schema import left_out
@@ -47,7 +49,7 @@ class Attribute:
     @property
     def columns(self) -> int:
         """How many columns :func:`encode` makes of it."""
-        return len(self.knots if self.values is None else self.values)  # type: ignore[arg-type]
+        return len(self.values or self.knots or ())
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,29 @@ def encode(attributes: Sequence[Attribute], frame: pl.DataFrame) -> NDArray[np.f
             counts = place.is_not_null().to_numpy()
             part[found["row"].to_numpy()[counts], place.drop_nulls().to_numpy()] = 1
     return matrix
+
+
+def check_attributes(path: Path, attributes: Iterable[Attribute]) -> None:
+    """Check that descriptions in a manifest are such as :func:`describe` gives.
+
+    Args:
+        path: of the manifest, for messages.
+        attributes: these.
+
+    Raises:
+        ArtifactError: values are not sorted, or there are none.
+    """
+    for each in attributes:
+        if each.kind == "number":
+            found: Sequence[float | str] = each.knots or ()
+            is_right = bool(np.isfinite(each.knots or ()).all())
+        else:
+            found = each.values or ()
+            is_right = True
+        if not found or not is_right or list(found) != sorted(set(found)):
+            raise ArtifactError(
+                f"{path}: damaged: the attribute {each.name!r} has no sorted values"
+            )
 
 
 def names(attributes: Sequence[Attribute]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cfcli.core.data.attributes import Encoded, encode
+from cfcli.core.data.attributes import Encoded, check_attributes, encode
 from cfcli.core.data.blocks import Blocks
 from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
@@ -59,6 +59,8 @@ class Dataset:
         content = manifests.read(manifest, "dataset", FORMAT, FILES, hint)
         info = read_as(DatasetInfo, manifest, content)
         check_columns(manifest, info.columns)
+        for described in info.attributes or ():
+            check_attributes(manifest, described)
         found = cls(path, info, stamp=stamp)
         found._check_unchanged()
         return found

@@ -14,11 +14,13 @@ from polars.exceptions import PanicException, PolarsError
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import is_text, open_table
+from cfcli.core.inputs.pairs import ids_layout
 from cfcli.core.inputs.records import sniff
 from cfcli.core.inputs.roles import ALIASES, Form, has_roles, is_place, key_of, numbered, with_role
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, whole_rows
 from cfcli.core.inputs.times import NULL_WORDS
+from cfcli.core.pair import Entity
 
 USUAL = Form()
 Kind = Literal["category", "list", "number"]
@@ -40,6 +42,7 @@ DATE = r"^\d{1,4}[-/. ](?:\d{1,2}|[A-Za-z]{3,9})[-/. ]\d{1,4}(?:$|[T ])"
 YEAR_OF_DATE = r"(?:^|\D)(\d{4})(?:\D|$)"
 NUMBER = r"^[+-]?(?:0|[1-9]\d*|\d*\.\d+|\d+\.)(?:\.\d*)?(?:[eE][+-]?\d+)?$"  # 007 is a name
 NAME = re.compile(r"(?:^|[\s_-])(?:id|ID|Id|code|Code|zip|Zip)$|[a-z]I[dD]$")  # not an amount
+FindLayout = Callable[[Form, str, str, PrepareConfig], Layout]
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,16 @@ def read_items(
     Args:
         source: of at most a gigabyte; a text that is not UTF-8 is read as Latin-1.
         form: of it. The ids may be called as those of the ratings.
-        kinds: attributes that are wanted, by name, and what they have to be; None for all.
+        kinds: attributes that are wanted, by name, and what they have to be; then ids may also
+            stand alone. None for all.
 
     Raises:
         InputError: it is none of these, or a wanted number is no number.
         ConfigError: it has no such column of titles.
         MachineError: it cannot be read.
     """
-    read = partial(_read_items, own_kinds=kinds)
-    return _read(source, form, TITLE_ROLES, _items_layout, read)
+    layout = _items_layout if kinds is None else partial(_layout_again, "item", _items_layout)
+    return _read(source, form, TITLE_ROLES, layout, partial(_read_items, own_kinds=kinds))
 
 
 def read_users(
@@ -97,21 +101,22 @@ def read_users(
     Args:
         source: of at most a gigabyte; a text that is not UTF-8 is read as Latin-1.
         form: of it. The ids may be called as those of the ratings.
-        kinds: attributes that are wanted, by name, and what they have to be; None for all.
+        kinds: attributes that are wanted, by name, and what they have to be; then ids may also
+            stand alone. None for all.
 
     Raises:
         InputError: it is none of these, or a wanted number is no number.
         MachineError: it cannot be read.
     """
-    read = partial(_read_users, own_kinds=kinds)
-    return _read(source, form, ["user"], _users_layout, read)
+    layout = _users_layout if kinds is None else partial(_layout_again, "user", _users_layout)
+    return _read(source, form, ["user"], layout, partial(_read_users, own_kinds=kinds))
 
 
 def _read(
     source: Source,
     form: Form,
     roles: Sequence[str],
-    layout: Callable[[Form, str, str, PrepareConfig], Layout],
+    layout: FindLayout,
     read: Callable[[Table, Form], Entities],
 ) -> Entities:
     """Reads a file, and keeps the first row of each id."""
@@ -187,6 +192,17 @@ def _users_layout(form: Form, start: str, where: str, config: PrepareConfig) -> 
     return sniff(start, where, config, roles=["user", "user"])  # an id and something beside it
 
 
+def _layout_again(
+    role: Entity, layout: FindLayout, form: Form, start: str, where: str, config: PrepareConfig
+) -> Layout:
+    """As :func:`ids_layout` says, since ids may stand alone; but MovieLens' forms have no header."""
+    try:
+        found = layout(form, start, where, config)
+    except InputError:
+        return ids_layout(role, form, start, where, config)
+    return ids_layout(role, form, start, where, config) if found.has_header else found
+
+
 def _rank(name: str) -> int:
     """The place of a name among aliases; those that are no alias come first."""
     aliases = [alias for role in ("user", *TITLE_ROLES) for alias in ALIASES[role]]
@@ -197,7 +213,7 @@ def _rank(name: str) -> int:
 def _read_items(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) -> Entities:
     """Ids, titles, genres and other columns."""
     items, titles = (form.with_role(table.names, role, table.where) for role in TITLE_ROLES)
-    if not items or len(table.names) < 2:
+    if not items or (len(table.names) < 2 and own_kinds is None):
         raise InputError(
             f"{table.where}: needs a column of item ids, called as in the ratings, and one of titles "
             f"(--title-col) or attributes; found {', '.join(table.names)}"
@@ -231,7 +247,7 @@ def _read_items(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) 
 def _read_users(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) -> Entities:
     """Ids and other columns."""
     users = form.with_role(table.names, "user", table.where)
-    if not users or len(table.names) < 2:
+    if not users or (len(table.names) < 2 and own_kinds is None):
         raise InputError(
             f"{table.where}: needs a column of user ids, called as in the ratings, and others; "
             f"found {', '.join(table.names)}"

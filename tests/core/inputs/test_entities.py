@@ -1,12 +1,14 @@
-"""Titles and genres, in the three forms that MovieLens has used."""
+"""What is known of items and users, in the forms that MovieLens has used and in others."""
 
 import io
+import json
+from datetime import date
 
 import polars as pl
 import pytest
 
 from cfcli.core.errors import InputError
-from cfcli.core.inputs.entities import read_items
+from cfcli.core.inputs.entities import read_items, read_users
 from cfcli.core.inputs.sources import Source
 
 
@@ -72,3 +74,73 @@ def test_a_byte_order_mark_and_crlf_are_no_part_of_an_item() -> None:
 def test_other_tables_are_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^movies: "):
         read(data)
+
+
+def of_users(text: str) -> pl.DataFrame:
+    return read_users(Source("users", lambda: io.BytesIO(text.encode()))).frame
+
+
+def test_users_of_movielens_have_names() -> None:
+    frame = of_users("1|24|M|technician|85711\n2|53|F|other|V3N4P\n")
+    assert frame.columns == ["id", "age", "gender", "occupation", "zip_code"]
+    assert frame.rows() == [
+        ("1", 24.0, "M", "technician", "85711"), ("2", 53.0, "F", "other", "V3N4P"),
+    ]  # fmt: skip
+    frame = of_users("1::F::1::10::48067\n2::M::56::16::70072\n")
+    assert frame.columns == ["id", "gender", "age", "occupation", "zip_code"]
+    assert frame.rows() == [("1", "F", 1.0, "10", "48067"), ("2", "M", 56.0, "16", "70072")]
+    with pytest.raises(InputError, match=r"^users: "):
+        of_users("1::Heat (1995)::Action\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("price", ["1", " -2.5", "NA", r"\N"], [1.0, -2.5, None, None]),
+        ("price", ["1", "cheap", "", "?"], ["1", "cheap", None, None]),
+        ("plan", ["007", "12", "1", "1"], ["007", "12", "1", "1"]),  # a name made of digits
+        ("studio_id", ["7", "8", "9", ""], ["7", "8", "9", None]),
+        (
+            "day",
+            ["2020-01-31", "1999-12-01", "", "2000-01-01T10:00"],
+            [2020.0, 1999.0, None, 2000.0],
+        ),
+        ("day", ["01-Jan-1995", "3/4/2001", "", ""], [1995.0, 2001.0, None, None]),
+        ("tags", ["[1, 2]", '["a"]', "[]", ""], ["1|2", "a", "", None]),
+    ],
+)
+def test_texts_are_numbers_years_or_lists_where_all_of_them_are(
+    name: str, values: list[str], expected: list[object]
+) -> None:
+    lines = [{"user": str(k), name: value} for k, value in enumerate(values)]
+    text = "\n".join(json.dumps(line) for line in lines)
+    assert of_users(text)[name].to_list() == expected
+
+
+def test_typed_columns() -> None:
+    frame = pl.DataFrame(
+        {
+            "user": [1, 2],
+            "born": [date(1990, 5, 1), None],
+            "tags": [["a", "b"], None],
+            "member": [True, False],
+            "plan_code": [3.0, None],
+            "paid": [float("nan"), 2.0],
+            "nested": [{"a": 1}] * 2,
+        }
+    )
+    stream = io.BytesIO()
+    frame.write_parquet(stream)
+    found = read_users(Source("users", lambda: io.BytesIO(stream.getvalue())))
+    assert found.frame.rows() == [
+        ("1", 1990.0, "a|b", "true", "3", None), ("2", None, None, "false", None, 2.0),
+    ]  # fmt: skip
+    assert found.left_out == {"nested": "neither texts nor numbers"}
+
+
+def test_years_of_titles() -> None:
+    frame, _ = read(b"item,title\n1,Heat (1995)\n2,Ash (2015-2018)\n3,1984\n")
+    assert frame["year"].to_list() == [1995.0, 2015.0, None]
+    assert "year" not in read(b"item,title\n1,Heat (1995)\n2,Ash\n3,1984\n")[0].columns
+    frame, _ = read(b"item,title,year\n1,Heat (1995),1996\n")
+    assert frame["year"].to_list() == [1996.0]
