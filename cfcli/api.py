@@ -24,6 +24,7 @@ from cfcli.core.data.dataset import Dataset as StoredDataset
 from cfcli.core.data.info import DatasetInfo
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Pair
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import Run as StoredRun
 from cfcli.core.training.epochs import Epoch
@@ -77,12 +78,13 @@ class Dataset:
 
     @property
     def users(self) -> pl.DataFrame:
-        """One row per user: the id under its own column name, and ``n_ratings``."""
+        """One row per user: the id under its own column name, ``n_ratings``, and attributes."""
         return self._stored.users
 
     @property
     def items(self) -> pl.DataFrame:
-        """One row per item: the id, ``n_ratings``, and ``title`` and ``genres`` where known."""
+        """One row per item: the id, ``n_ratings``, and ``title``, ``genres`` and other attributes
+        where known."""
         return self._stored.items
 
     def split(self, name: Literal["train", "val", "test"]) -> pl.DataFrame:
@@ -346,6 +348,7 @@ def prepare(
     dataset: str | None = None,
     out: StrPath = "data",
     items: StrPath | None = None,
+    users: StrPath | None = None,
     val_file: StrPath | None = None,
     test_file: StrPath | None = None,
     config: StrPath | None = None,
@@ -359,7 +362,8 @@ def prepare(
         ratings: a file, several files, a folder of Parquet parts, or a table in memory.
         dataset: in place of ``ratings``: ``sample``, or a MovieLens set to download.
         out: the folder of the dataset.
-        items: a file of titles and genres by item id.
+        items: a file of titles, genres and other attributes by item id.
+        users: a file of attributes by user id; the key ``attributes`` names those that are kept.
         val_file, test_file: validation and test ratings, in files of their own.
         config: a TOML file with settings; ``keys`` win over it.
         force: replace another dataset in ``out``.
@@ -378,22 +382,23 @@ def prepare(
     if (ratings is None) == (dataset is None):
         raise ConfigError("prepare: give ratings or dataset=NAME, one of them")
     settings = resolve(PrepareConfig, file=_path(config), flags=keys, note=_warn)
-    titles = None if items is None else Source.of(items)
+    files = Pair(*(None if path is None else Source.of(path) for path in (users, items)))
     if dataset is not None:
         from cfcli.core.inputs import movielens
 
         if dataset == "sample":
-            sources, own_titles = movielens.sample()
+            sources, own = movielens.sample()
         else:
-            sources, own_titles = movielens.sources(dataset, movielens.fetch(dataset))
-        titles = titles or own_titles
+            sources, own = movielens.sources(dataset, movielens.fetch(dataset))
+        files = Pair(files.user or own.user, files.item or own.item)
     elif ratings is not None:
         sources = _sources(ratings)
     made, notes = preparation.prepare(
         sources,
         Path(out),
         settings,
-        items=titles,
+        items=files.item,
+        users=files.user,
         val=None if val_file is None else Source.of(val_file),
         test=None if test_file is None else Source.of(test_file),
         force=force,

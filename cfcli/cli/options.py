@@ -40,7 +40,15 @@ Wait = Annotated[
 Items = Annotated[
     Path | None,
     typer.Option(
-        "--items", help="File with titles (and genres) by item id, such as movies.csv or u.item."
+        "--items",
+        help="File with titles, genres and other attributes by item id, such as movies.csv or u.item.",
+    ),
+]
+Users = Annotated[
+    Path | None,
+    typer.Option(
+        "--users",
+        help="File with attributes by user id, such as u.user; --attributes names those that count.",
     ),
 ]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]

@@ -15,8 +15,10 @@ from cfcli.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cfcli.core.data.attributes import Attribute
     from cfcli.core.data.info import DatasetInfo
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.pair import Pair
 
 # Of the manifest, what --json prints.
 KEYS = (
@@ -45,6 +47,7 @@ def prepare(
         Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")
     ] = Path("data"),
     items: options.Items = None,
+    users: options.Users = None,
     test_file: Annotated[Path | None, typer.Option(help="File with the test ratings.")] = None,
     val_file: Annotated[Path | None, typer.Option(help="File with the validation ratings.")] = None,
     flags: options.Flags,
@@ -82,17 +85,18 @@ def prepare(
 
     from cfcli.core.data import prepare as preparation
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.pair import Pair
     from cfcli.core.storage import targets
     from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     targets.check_folder(out)
     begin = time.perf_counter()
-    item_source = Source.of(items) if items else None
+    files = Pair(*(Source.of(path) if path else None for path in (users, items)))
     with contextlib.ExitStack() as stack:
         if dataset:
-            sources, titles = _movielens(dataset, console)
-            item_source = item_source or titles
+            sources, own = _movielens(dataset, console)
+            files = Pair(files.user or own.user, files.item or own.item)
         else:
             sources = [source for path in ratings or () for source in Source.all_of(path)]
         if not quiet and is_live():
@@ -101,7 +105,8 @@ def prepare(
             sources,
             out,
             settings,
-            items=item_source,
+            items=files.item,
+            users=files.user,
             val=Source.of(val_file) if val_file else None,
             test=Source.of(test_file) if test_file else None,
             force=force,
@@ -114,11 +119,13 @@ def prepare(
     data: dict[str, object] = {"dataset": str(out)}
     for key in KEYS:
         data[key] = info[key]
+    if "attributes" in info:
+        data["attributes"] = info["attributes"]
     data["seconds"] = round(time.perf_counter() - begin, 3)
     console.result(str(out), data)
 
 
-def _movielens(name: str, console: Out) -> "tuple[list[Source], Source | None]":
+def _movielens(name: str, console: Out) -> "tuple[list[Source], Pair[Source | None]]":
     from cfcli.core.inputs import movielens
 
     if name == "sample":
@@ -169,6 +176,19 @@ def _summary(info: "DatasetInfo") -> "Table":
         rows, cold = info.rows(side), info.cold.get(side)
         part = f", {cold:,} cold (user or item not in train)" if cold else ""
         table.add_row(side, f"{rows:,} ({rows / info.ratings:.1%}){part}")
+    for entity, described in info.attributes.named() if info.attributes else ():
+        for each in described:
+            table.add_row(f"{entity} attribute", safe(_attribute(each)))
     for reason, n in info.rejected.items():
         table.add_row("rejected", f"{n:,}: {safe(reason)}")
     return table
+
+
+def _attribute(attribute: "Attribute") -> str:
+    """One attribute in words."""
+    text = f"{attribute.name}: {attribute.kind}"
+    if attribute.values is not None:
+        text += f", {len(attribute.values):,} values"
+    elif attribute.knots:
+        text += f", about {attribute.knots[0]:g} to {attribute.knots[-1]:g}"
+    return text + (f", {attribute.missing:,} missing" if attribute.missing else "")

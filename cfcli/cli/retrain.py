@@ -30,6 +30,7 @@ def retrain(
     *,
     store: options.Store,
     items: options.Items = None,
+    users: options.Users = None,
     tolerance: Annotated[
         float,
         typer.Option(help="Publish if the RMSE is at most this share above the one in use."),
@@ -105,7 +106,7 @@ def retrain(
 
     targets.check_store(store)
     if metrics_file:
-        targets.check_file(metrics_file, [*ratings, items, config], [".prom"])
+        targets.check_file(metrics_file, [*ratings, items, users, config], [".prom"])
     leave_no_compiler_cache()
     place = Store(store)
     policy = Policy(tolerance, min_gain_over, keep, full_every, tolerance_lists)
@@ -123,6 +124,7 @@ def retrain(
                 train,
                 policy,
                 items=Source.of(items) if items else None,
+                users=Source.of(users) if users else None,
                 wait=wait,
                 accept_shrink=accept_shrink,
                 progress=progress,

@@ -996,3 +996,19 @@ def test_titles_by_ids_that_only_look_the_same_are_told(prepare: Prepare) -> Non
         "6 of 6 items have no title in movies.csv, such as '1' (there it is '1.0': written as a "
         "decimal?)",
     )
+
+
+def test_what_is_known_of_people_counts_only_where_it_is_named(prepare: Prepare) -> None:
+    Path("u.csv").write_text("user,age,town\n1,20,Rome\n2,30,Bern\n3,40,Rome\n")
+    ratings = "user,item,rating\n" + "".join(
+        f"{u},{i},{u}\n" for u in (1, 2, 3) for i in (1, 2, 3, 4)
+    )
+    done = prepare(ratings, "--users", "u.csv")
+    assert done.code == 2
+    assert done.err.endswith("as they say things about people: --attributes age,town\n")
+    done = prepare(ratings, "--users", "u.csv", "--attributes", "age", "--json")
+    assert json.loads(done.out)["attributes"] == {
+        "user": [{"name": "age", "kind": "number", "missing": 0, "knots": [20, 30, 40]}],
+        "item": [],
+    }
+    assert "user attribute  age: number, about 20 to 40" in done.err

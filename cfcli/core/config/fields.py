@@ -96,13 +96,15 @@ class Key:
         Args:
             value: of the key, as :meth:`read` returns it.
         """
-        if not self.facts.flag:
+        has_comma = isinstance(value, tuple) and any("," in str(part) for part in value)
+        if not self.facts.flag or has_comma:
             plain = list(value) if isinstance(value, tuple) else value
             return ["--set", f"{self.name}={to_toml_value(plain)}"]
         if isinstance(value, bool):
             return [self.spelling if value else self.spelling.replace("--", "--no-", 1)]
         if isinstance(value, tuple):
-            return [self.spelling, ",".join(f"{part:g}" for part in value)]
+            parts = [part if isinstance(part, str) else f"{part:g}" for part in value]
+            return [self.spelling, ",".join(parts)]
         return [self.spelling, str(value)]
 
     def read(self, value: Value) -> Value:
@@ -360,6 +362,8 @@ def _describe(hint: object) -> str:
     if kind is Literal:
         return "one of " + ", ".join(map(str, args)) if len(args) > 1 else f"'{args[0]}'"
     if kind is tuple:
+        if args[0] is str:
+            return "a list like age,gender"
         return f"a list like {'64,32' if args[-1] is ... else 'LO,HI'}"
     names: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false"}
     return names.get(hint, "a text")

@@ -56,6 +56,12 @@ class PrepareConfig(Settings):
         None, "Column of weights above 0: how much each rating counts in training."
     )
     title_col: str | None = key(None, "Column of titles, in the file of items.")
+    attributes: tuple[str, ...] | None = key(
+        None,
+        "Columns of --items and --users that are attributes; without it all of the items, none of the "
+        "users. 'none' keeps none.",
+        metavar="COL,...",
+    )
     no_header: bool = key(
         False, "The first line is data: user, item, rating and time, called so or as said by flags."
     )
@@ -100,6 +106,11 @@ class PrepareConfig(Settings):
             raise ConfigError(
                 f"val_size + test_size = {self.val_size + self.test_size:g} leaves no training rows"
             )
+        if self.attributes is not None:
+            names = tuple(name.strip() for name in self.attributes)
+            object.__setattr__(self, "attributes", names)
+            if not all(names):
+                raise ConfigError("attributes: a name is empty; write them as COL,COL")
         if self.table is not None and self.query is not None:
             raise ConfigError("give table or query, one of them")
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from cfcli.core.data.attributes import Encoded, check_attributes, encode
 from cfcli.core.data.blocks import Blocks
 from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
@@ -59,6 +60,8 @@ class Dataset:
         content = manifests.read(manifest, "dataset", FORMAT, FILES, hint)
         info = read_as(DatasetInfo, manifest, content)
         check_columns(manifest, info.columns)
+        for described in info.attributes or ():
+            check_attributes(manifest, described)
         found = cls(path, info, stamp=stamp)
         found._check_unchanged()
         return found
@@ -110,8 +113,8 @@ class Dataset:
 
     @cached_property
     def users(self) -> pl.DataFrame:
-        """One row per user, in the order of the index: the id under its own column name and
-        ``n_ratings``."""
+        """One row per user, in the order of the index: the id under its own column name,
+        ``n_ratings`` and attributes."""
         return read_entities(
             self.path, "user", self.info.columns, self.info.integer_ids, self.info.users,
             ENTITY_COLUMNS,
@@ -119,12 +122,26 @@ class Dataset:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """One row per item: the id under its own column name, ``n_ratings``, ``title`` and
-        ``genres`` where known."""
+        """One row per item: the id under its own column name, ``n_ratings``, ``title``,
+        ``genres`` and other attributes where known."""
         return read_entities(
             self.path, "item", self.info.columns, self.info.integer_ids, self.info.items,
             ENTITY_COLUMNS,
         )  # fmt: skip
+
+    @property
+    def attributes(self) -> Pair[Encoded | None]:
+        """What training needs of the attributes of users and of items; None where there are none."""
+        described = self.info.attributes
+        if described is None:
+            return Pair(None, None)
+        tables = Pair(self.users, self.items)
+        return Pair(
+            *(
+                Encoded(each, encode(each, table)) if each else None
+                for each, table in zip(described, tables, strict=True)
+            )
+        )
 
     @property
     def ids(self) -> Pair[IdMap]:

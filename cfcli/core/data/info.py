@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cfcli.core.data.attributes import Attribute
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
 from cfcli.core.storage.schema import left_out
@@ -53,7 +54,8 @@ class Inputs:
     Attributes:
         dataset: name of a known dataset, in the place of files.
         ratings: files and folders of ratings.
-        items: file of titles.
+        items: file of items.
+        users: file of users.
         val_file: file of validation ratings.
         test_file: file of test ratings.
     """
@@ -61,6 +63,7 @@ class Inputs:
     dataset: str | None = left_out()
     ratings: list[str] | None = left_out()
     items: str | None = left_out()
+    users: str | None = left_out()
     val_file: str | None = left_out()
     test_file: str | None = left_out()
 
@@ -119,6 +122,7 @@ class DatasetInfo:
         mean: of the training ratings.
         histogram: of all ratings.
         files: the files of the dataset.
+        attributes: of users and of items, columns of their tables; None where there are none.
     """
 
     format: int = FORMAT
@@ -142,6 +146,7 @@ class DatasetInfo:
     mean: float
     histogram: list[Bar]
     files: dict[str, File]
+    attributes: Pair[list[Attribute]] | None = left_out()
 
     def rows(self, side: str) -> int:
         """How many ratings are on a side of the split.

@@ -8,18 +8,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import as_dict
 from cfcli.core.data import splits
 from cfcli.core.data.dataset import FILES, MANIFEST, Dataset
 from cfcli.core.data.entities import RESERVED
-from cfcli.core.data.ids import IdMap, are_integers
+from cfcli.core.data.ids import are_integers
 from cfcli.core.data.info import FORMAT, Columns, DatasetInfo, InputFile, Inputs, Scale
+from cfcli.core.data.known import add_known, read_known
 from cfcli.core.data.selection import filter_rows, settle_duplicates
 from cfcli.core.data.spool import Spool
-from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.data.writing import Entities, write_sides
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.inputs import ratings
@@ -27,7 +25,6 @@ from cfcli.core.inputs.checks import id_notes
 from cfcli.core.inputs.intake import REJECTS, Intake
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.titles import read_titles
 from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import plain, to_json
@@ -47,6 +44,7 @@ def prepare(
     config: PrepareConfig,
     *,
     items: Source | None = None,
+    users: Source | None = None,
     val: Source | None = None,
     test: Source | None = None,
     force: bool = False,
@@ -56,7 +54,8 @@ def prepare(
     for a few blocks of them.
 
     Args:
-        items: titles and genres.
+        items: titles, genres and other attributes.
+        users: attributes, of which ``config.attributes`` names those that are kept.
         val, test: given splits; then ``config.split`` only cuts what is still to be cut from
             ``sources``.
         force: replace another dataset.
@@ -78,7 +77,7 @@ def prepare(
     ]
     _check_out(out, [source for _, source in parts])
     is_there = (out / MANIFEST).exists()
-    titles, notes = read_titles(items, config) if items is not None else (None, [])
+    known, notes = read_known(Pair(users, items), config)
     with publishing.directory(out) as folder:
         spool = Spool(folder / "spool")
         intake = Intake(Form(config), folder)
@@ -90,7 +89,7 @@ def prepare(
         intake.finish()
         columns = intake.columns
         for role in ("user", "item"):
-            if columns[role] in RESERVED or (columns[role] == "title" and titles is not None):
+            if columns[role] in RESERVED or (columns[role] == "title" and known.item):
                 name = sources[0].name
                 raise InputError(
                     f"{name}: cfcli uses the name '{columns[role]}' itself; rename that column"
@@ -108,14 +107,14 @@ def prepare(
         if duplicates:
             notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
         filter_rows(spool, intake, config)
-        users = Entities.of(spool, "user", intake.user_ids.to_series())
+        user_ids = Entities.of(spool, "user", intake.user_ids.to_series())
         item_ids = Entities.of(spool, "item", intake.item_ids.to_series())
-        for entities, role in ((users, "user"), (item_ids, "item")):
+        for entities, role in ((user_ids, "user"), (item_ids, "item")):
             notes += id_notes(entities.map.ids, columns[role])
         former = _former(out)
         if former and force and not accept_shrink:
-            _refuse_to_shrink(former, spool.rows, Pair(users, item_ids))
-        found = write_sides(spool, folder, given, users, item_ids, intake.has_times, config)
+            _refuse_to_shrink(former, spool.rows, Pair(user_ids, item_ids))
+        found = write_sides(spool, folder, given, user_ids, item_ids, intake.has_times, config)
         notes += found.notes if config.rating_range is None else []
         shutil.rmtree(folder / "spool")
         if not found.n[splits.TRAIN]:
@@ -130,11 +129,11 @@ def prepare(
                 what = "no row has both a user and an item of the training ratings"
                 raise InputError("; ".join([f"{held.name}: {what}", *said]))
             notes += [f"{held.name}: {text}" for text in said]
-        write_table(users.table(columns["user"]), folder / "users.parquet")
-        item_table = item_ids.table(columns["item"], titles)
-        write_table(item_table, folder / "items.parquet")
-        if items is not None and titles is not None and item_table["title"].null_count():
-            notes.append(_on_untitled(item_table, columns["item"], titles["id"], items.name))
+        of_users = add_known(user_ids.table(columns["user"]), known.user)
+        of_items = add_known(item_ids.table(columns["item"]), known.item)
+        write_table(of_users.table, folder / "users.parquet")
+        write_table(of_items.table, folder / "items.parquet")
+        notes += of_users.notes + of_items.notes
         low, high = config.rating_range or (float(found.train.low), float(found.train.high))
         scale = found.scale(low, high)
         if former and force and not accept_shrink:
@@ -143,8 +142,11 @@ def prepare(
             notes.append(
                 f"all training ratings are {scale.min:g}; there is nothing to learn from them"
             )
+        attributes = Pair(of_users.attributes, of_items.attributes)
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
+        if config.attributes is None:
+            del settings["attributes"]  # so that what was prepared before it was there is the same
         # Not where the rows stood: the same rows of a CSV make the same dataset.
         passing = ["table", "query"]
         if config.weight_col is None:  # as in datasets of before there were weights
@@ -156,12 +158,12 @@ def prepare(
             cfcli=__version__,
             fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
             sources=[InputFile(**dataclasses.asdict(record)) for record in intake.sources],
-            input=_inputs(sources, items, val, test),
+            input=_inputs(sources, items, users, val, test),
             config={**settings},
             columns=Columns(**columns),
-            integer_ids=Pair(are_integers(users.map.ids), are_integers(item_ids.map.ids)),
+            integer_ids=Pair(are_integers(user_ids.map.ids), are_integers(item_ids.map.ids)),
             ratings=sum(found.n.values()),
-            users=len(users.map),
+            users=len(user_ids.map),
             items=len(item_ids.map),
             **found.n,
             cold={name: found.cold[name] for name in given},
@@ -171,6 +173,7 @@ def prepare(
             mean=found.train.total / found.n[splits.TRAIN],
             histogram=found.histogram,
             files=listed,
+            attributes=attributes if any(attributes) else None,
         )
         is_other = former is None or former.info.fingerprint != info.fingerprint
         if is_there and is_other and not force:
@@ -184,26 +187,12 @@ def prepare(
 HINT = "if that is right, replace it with --accept-shrink"
 
 
-def _on_untitled(table: pl.DataFrame, column: str, ids: pl.Series, where: str) -> str:
-    """A note on items without a title.
-
-    Args:
-        table: of all items.
-        column: of their ids.
-        ids: those in the file of titles.
-        where: name of that file.
-    """
-    untitled = table.filter(pl.col("title").is_null())[column]
-    note = f"{len(untitled):,} of {table.height:,} items have no title in {where}"
-    absent = untitled.filter(~untitled.is_in(ids.implode()))  # others have an empty title there
-    alike = find_lookalike(absent.head(SAMPLE), IdMap(ids))
-    if alike is None:
-        return note
-    return f"{note}, such as '{alike.unknown}' (there it is '{alike.known}': {alike.reason}?)"
-
-
 def _inputs(
-    sources: Sequence[Source], items: Source | None, val: Source | None, test: Source | None
+    sources: Sequence[Source],
+    items: Source | None,
+    users: Source | None,
+    val: Source | None,
+    test: Source | None,
 ) -> Inputs:
     """What was named to get the ratings and what is beside them."""
     known = sources[0].dataset
@@ -212,6 +201,7 @@ def _inputs(
         dataset=known,
         ratings=None if known else list(files),
         items=items.name if items and not items.dataset else None,
+        users=users.name if users and not users.dataset else None,
         val_file=val.name if val else None,
         test_file=test.name if test else None,
     )

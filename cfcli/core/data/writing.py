@@ -65,22 +65,16 @@ class Entities:
         counts[index[used]] = by_code[used]
         return cls(id_map, index, hashes, counts)
 
-    def table(self, name: str, titles: pl.DataFrame | None = None) -> pl.DataFrame:
+    def table(self, name: str) -> pl.DataFrame:
         """Makes the table that a dataset holds.
 
         Args:
             name: of the column of ids.
-            titles: columns ``id`` and those to add, or None to add none.
 
         Returns:
-            One row each, in the order of the index: the id, ``n_ratings``, and what was added.
+            One row each, in the order of the index: the id and ``n_ratings``.
         """
-        frame = pl.DataFrame({name: self.map.ids, "n_ratings": self.counts})
-        if titles is not None:
-            frame = frame.join(
-                titles, left_on=name, right_on="id", how="left", maintain_order="left"
-            )
-        return frame
+        return pl.DataFrame({name: self.map.ids, "n_ratings": self.counts})
 
 
 class Values:

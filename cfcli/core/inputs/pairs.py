@@ -80,7 +80,7 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
         MachineError: it cannot be read.
     """
     config = form.config
-    reading = Reading(form, [role], partial(_ids_layout, role, form))
+    reading = Reading(form, [role], partial(ids_layout, role, form))
     parts = [pl.Series([], dtype=pl.String)]
     with source.opened(config.max_bytes) as opened, open_table(opened, source, reading) as table:
         found = form.with_role(table.names, role, source.name)
@@ -95,8 +95,19 @@ def read_ids(source: Source, role: str, form: Form) -> pl.Series:
     return ids
 
 
-def _ids_layout(role: str, form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
-    """A table, if its header names the ids by some separator; else whole lines."""
+def ids_layout(role: str, form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
+    """A table, if its header names the ids by some separator; else whole lines.
+
+    Args:
+        role: ``user`` or ``item``.
+        form: of the input.
+        start: its first lines.
+        where: its name, for messages.
+        config: the keys of ``[prepare]`` that hold for it.
+
+    Raises:
+        ConfigError: it has no such column as a flag names.
+    """
     lines = start.split("\n")
     wanted = form.asked(role)
     for separator in DETECTED:

@@ -71,7 +71,7 @@ class Form(NamedTuple):
             try:
                 return [known_key(wanted, names, f"{where}: --{role}-col", "column")]
             except ConfigError as error:
-                raise ConfigError(f"{error}; the columns are {_shown(names)}") from None
+                raise ConfigError(f"{error}; the columns are {shown(names)}") from None
         own = self.own.get(role)
         return [own] if own and own in names else with_role(names, role)
 
@@ -238,7 +238,7 @@ def _missing(names: Sequence[str], roles: Sequence[str]) -> str:
     """What is said of roles without a column, with flags for those that can be guessed."""
     likely = {role: name for role in roles for name in reversed(names) if _may_be(name, role)}
     flags = " ".join(f"--{role}-col {shlex.quote(name)}" for role, name in likely.items())
-    text = f"no column for the {roles[0]} among {_shown(names)}; "
+    text = f"no column for the {roles[0]} among {shown(names)}; "
     if roles[0] not in likely:
         return f"{text}name it with --{roles[0]}-col"
     if len(likely) == 1:
@@ -252,5 +252,10 @@ def _may_be(name: str, role: str) -> bool:
     return key in LIKELY[role] or bool(close)
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """The first names, for a message.
+
+    Args:
+        names: of columns.
+    """
     return ", ".join(repr(name[:40]) for name in names[:SHOWN])

@@ -45,6 +45,7 @@ def retrain(
     policy: Policy,
     *,
     items: Source | None = None,
+    users: Source | None = None,
     wait: float = 0,
     accept_shrink: bool = False,
     progress: Progress | None = None,
@@ -61,7 +62,8 @@ def retrain(
         prepare: how to make the dataset.
         train: how to train.
         policy: when to publish, and what to keep.
-        items: titles and genres.
+        items: titles, genres and other attributes.
+        users: attributes, as :func:`cfcli.core.data.prepare.prepare` takes them.
         wait: seconds to wait for another process that works in the store.
         accept_shrink: go on though most of last night's rows or ids are gone, or ratings are on
             another scale.
@@ -89,7 +91,13 @@ def retrain(
     with store.locked(wait):
         store.recover()
         dataset, notes = preparation.prepare(
-            sources, store.data, prepare, items=items, force=True, accept_shrink=accept_shrink
+            sources,
+            store.data,
+            prepare,
+            items=items,
+            users=users,
+            force=True,
+            accept_shrink=accept_shrink,
         )
         champion = next(_in_use(store), None)
         work = Retraining(store, prepare, train, policy, dataset, champion, progress)

@@ -23,7 +23,12 @@ def prepare_command(dataset: Dataset) -> str:
         words = ["--dataset", given.dataset]
     else:
         words = ["-" if name == "<stdin>" else name for name in given.ratings or ()]
-    files = {"--items": given.items, "--val-file": given.val_file, "--test-file": given.test_file}
+    files = {
+        "--items": given.items,
+        "--users": given.users,
+        "--val-file": given.val_file,
+        "--test-file": given.test_file,
+    }
     for flag, name in files.items():
         if name:
             words += [flag, name]

@@ -307,13 +307,16 @@ def _write_entities(
     mean: NDArray[np.float64],
     bias: NDArray[np.float64],
 ) -> None:
-    """Writes the users or items of a dataset with what the training rows say of them."""
+    """Writes the users or items of a dataset with what the training rows say of them. Of the
+    attributes, which may say things about people, only genres are kept: reports show them."""
     known = [
         pl.Series("n_ratings", n, dtype=pl.UInt32),
         pl.Series("mean", mean),
         pl.Series("bias", bias),
     ]
-    write_table(table.with_columns(known), path)
+    shown = [name for name in table.columns if name in ("n_ratings", "title", "genres")]
+    kept = dict.fromkeys([table.columns[0], *shown])
+    write_table(table.select(*kept).with_columns(known), path)
 
 
 def _validation_errors(best: "Epoch") -> Errors:

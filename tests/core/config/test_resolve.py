@@ -143,6 +143,7 @@ PREPARE = st.builds(
     test_size=st.floats(0, 0.5),
     max_bad_rows=st.sampled_from(["0", "12", "0.1%", "100%"]),
     rating_range=st.none() | RANGES,
+    attributes=st.none() | st.just(("age", "zip, code")),
     seed=st.integers(0, 2**32 - 1),
 )
 TRAIN = st.builds(

@@ -11,13 +11,13 @@ import pytest
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.inputs import formats, ratings
+from cfcli.core.inputs.entities import read_items
 from cfcli.core.inputs.formats import Format
 from cfcli.core.inputs.pairs import read_ids, read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import Opened
 from cfcli.core.inputs.tables import Block, Reading, Rows, Types
-from cfcli.core.inputs.titles import read_titles
 
 
 class ToyTable:
@@ -69,7 +69,7 @@ def test_pairs_ids_and_titles_of_a_new_format() -> None:
     pairs = source({"user": ["a", "b"], "item": [1, 2]})
     assert [rows.frame.rows() for rows in read_pairs(pairs)] == [[], [("a", 1), ("b", 2)]]
     assert read_ids(pairs, "user", Form(own={"user": "user"})).to_list() == ["a", "b"]
-    titles = read_titles(source({"item": [1, 2], "title": ["A", "B"]}))
+    titles = read_items(source({"item": [1, 2], "title": ["A", "B"]}))
     assert titles.frame.rows() == [("1", "A", None), ("2", "B", None)]
 
 
@@ -81,7 +81,7 @@ def test_ids_and_titles_have_any_separator(separator: str) -> None:
     assert [value for value in ids if value] == ["007", "x y"]
     movies = [("item_id", "title", "genres"), ("007", "A: B", "x"), ("8", "C", "")]
     text = "\n".join(separator.join(row) for row in movies).encode()
-    frame = read_titles(Source("titles", lambda: io.BytesIO(text))).frame
+    frame = read_items(Source("titles", lambda: io.BytesIO(text))).frame
     assert frame.select("id", "title").rows() == [("007", "A: B"), ("8", "C")]
 
 

@@ -21,11 +21,11 @@ import pytest
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import InputError
 from cfcli.core.inputs import jsontext, netflix, ratings
+from cfcli.core.inputs.entities import read_items
 from cfcli.core.inputs.intake import Reject
 from cfcli.core.inputs.pairs import read_ids, read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.titles import read_titles
 
 FRAME = pl.DataFrame(
     {
@@ -281,13 +281,13 @@ def test_a_bad_pair_of_json_lines_has_its_line() -> None:
 def test_titles_of_other_forms() -> None:
     rows = [("1", "A", "x|y"), ("2", "B", None)]
     lines = b'{"item": 1, "title": "A", "genres": ["x", "y"]}\n{"item": 2, "title": "B"}\n'
-    assert read_titles(source(lines)).frame.rows() == rows
+    assert read_items(source(lines)).frame.rows() == rows
     array = b"[" + lines.strip().replace(b"\n", b",\n") + b"]"
-    assert read_titles(source(array)).frame.rows() == rows
+    assert read_items(source(array)).frame.rows() == rows
     frame = pl.DataFrame({"item": [1, 2], "title": ["A", "B"], "genres": [["x", "y"], None]})
-    assert read_titles(source(written(frame.write_ipc))).frame.rows() == rows
+    assert read_items(source(written(frame.write_ipc))).frame.rows() == rows
     latin = '{"item": 1, "title": "é"}\n'.encode("latin-1")
-    assert read_titles(source(latin)).frame["title"].to_list() == ["é"]
+    assert read_items(source(latin)).frame["title"].to_list() == ["é"]
 
 
 BLANKS = "196 242 3 881250949\n186  302   3 891717742\n007 377 1.5 878887116 \n"

@@ -325,7 +325,9 @@ def test_members_are_read_from_the_zip(tmp_path: Path) -> None:
 
 def test_damaged_zip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ml-1m.zip"
-    [ratings], _ = movielens.sources("ml-1m", path)
+    [ratings], files = movielens.sources("ml-1m", path)
+    assert files.user is not None
+    assert files.user.name == "ml-1m.zip:ml-1m/users.dat"
     with pytest.raises(MachineError, match=r"ml-1m\.zip:ml-1m/ratings\.dat: No such file"):
         ratings.read()
     path.write_bytes(b"nonsense")

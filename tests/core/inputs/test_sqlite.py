@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import CfcliError, ConfigError, InputError, MachineError
 from cfcli.core.inputs import ratings
+from cfcli.core.inputs.entities import read_items
 from cfcli.core.inputs.pairs import read_ids, read_pairs
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.titles import read_titles
 
 RATINGS = "create table ratings (user_id, item_id, rating)"
 ONE = ["insert into ratings values ('u', 1, 2.5)"]
@@ -132,7 +132,7 @@ def test_pairs_ids_and_titles(tmp_path: Path) -> None:
     assert first.frame.columns == ["user_id", "item_id", "rating"]
     assert rows.frame.rows() == [("u", "1", "2.5")]
     assert read_ids(Source.of(path), "user", Form()).to_list() == ["u"]
-    assert read_titles(Source.of(path)).frame.rows() == [("1", "One", None)]
+    assert read_items(Source.of(path)).frame.rows() == [("1", "One", None)]
 
 
 def test_rows_in_the_log_count_and_no_log_is_made(tmp_path: Path) -> None:

@@ -474,3 +474,9 @@ def test_a_damaged_verdict_is_said_and_stops_nobody(store: Store) -> None:
     with pytest.raises(ArtifactError, match=r"gate\.json: damaged"):
         read_gate(second)
     assert night(store, FEWER).status == "published"
+
+
+def test_a_night_takes_attributes_as_prepare_does(store: Store) -> None:
+    users = planted.write_csv(store.path.with_name("users.csv"), ROWS)
+    with pytest.raises(ConfigError, match="--attributes movieId,rating"):
+        night(store, ROWS, users=Source.of(users))

@@ -21,7 +21,8 @@ from cfcli.core.runs.run import Run
     ("prepare", "train"),
     [
         (
-            "ratings.csv --items 'my movies.csv' --split time --rating-range 0.5,5 --seed 7",
+            "ratings.csv --items 'my movies.csv' --users users.csv --set 'attributes=[\"age, in years\"]'"
+            " --split time --rating-range 0.5,5 --seed 7",
             "--dim 3 --epochs 2",
         ),
         (
@@ -36,6 +37,7 @@ def test_they_make_the_same_files(prepare: str, train: str, tmp_path: Path) -> N
     write_ratings(tmp_path / "ratings.csv")
     write_ratings(tmp_path / "val.csv", seed=1)
     (tmp_path / "my movies.csv").write_text("movieId,title\n1,One\n")
+    (tmp_path / "users.csv").write_text('userId,"age, in years"\n1,20\n2,30\n3,40\n')
 
     def give(*words: str) -> None:
         done = run_cfcli(*words, cwd=tmp_path)
