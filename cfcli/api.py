@@ -471,6 +471,7 @@ def cross_validate(
     data: Dataset | StrPath | None = None,
     folds: int | str = 5,
     items: StrPath | None = None,
+    users: StrPath | None = None,
     out: StrPath | None = None,
     config: StrPath | None = None,
     quiet: bool = False,
@@ -483,7 +484,8 @@ def cross_validate(
         data: in place of ``ratings``: a dataset, or its folder; all its rows are cut.
         folds: how many, cut by a hash of user and item; ``"time:5"`` for folds that each train on
             all that is older; or ``"u1.base:u1.test,u2.base:u2.test"`` in place of ``ratings``.
-        items: a file of titles and genres by item id.
+        items: a file of titles, genres and other attributes by item id.
+        users: a file of attributes by user id; the key ``attributes`` names those that are kept.
         out: a folder that keeps all folds, from which the same call goes on.
         config: a TOML file with settings; ``keys`` win over it.
         quiet: print no line per fold.
@@ -519,6 +521,7 @@ def cross_validate(
         sources=() if ratings is None else _sources(ratings),
         data=data,
         items=None if items is None else Source.of(items),
+        users=None if users is None else Source.of(users),
         note=notes.append,
     )
     for note in notes:
