@@ -18,6 +18,7 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor, standard_deviation
+from cfcli.core.serving.folding import folded_in
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
@@ -44,6 +45,7 @@ def predict(
     unknown: Unknown = "fallback",
     *,
     std: bool = False,
+    ratings: Source | None = None,
     form: Form | None = None,
     note: Callable[[str], object] | None = None,
 ) -> Iterator[pl.DataFrame]:
@@ -56,22 +58,26 @@ def predict(
         unknown: for pairs with an id that the run does not know: ``fallback`` on biases, ``nan``
             (an empty prediction and source), ``skip`` the row, or ``error``.
         std: add the predictive standard deviation.
-        form: of ``pairs``; by default that of the run's own ratings.
+        ratings: ratings of users who are folded into the model.
+        form: of ``pairs`` and ``ratings``; by default that of the run's own ratings.
         note: is called at the end with what a person should know, such as how many ids are unknown.
 
     Yields:
         The same rows in the same order with all their columns, which stay as they are (texts, in
-        a text), and as last columns ``prediction`` (f32), ``source`` (model, user_bias, item_bias
-        or mean) and perhaps ``std`` (f32), which is empty where the model knows nothing.
+        a text), and as last columns ``prediction`` (f32), ``source`` (one of
+        :data:`cfcli.core.serving.fallback.SOURCES`) and perhaps ``std`` (f32), which is empty where the model knows nothing.
 
     Raises:
         InputError: there are no such columns, or they are of a type that no id has; a row has
             another length, the table is damaged; an id is unknown with ``error``, or all are.
-        ConfigError: ``std``, and the run keeps no samples.
+        ConfigError: ``std``, and the run keeps no samples; ``ratings``, and its model can fold no
+            users in.
         MachineError: it cannot be read.
     """
-    predicting = _Predicting(run, unknown, std)
     form = form or run.form()
+    if ratings is not None:
+        run = folded_in(run, ratings, form, note)
+    predicting = _Predicting(run, unknown, std)
     held: list[pl.DataFrame] = []
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         columns = None
@@ -163,7 +169,7 @@ class _Predicting:
         self.counted.user.count(user_id, user)
         self.counted.item.count(item_id, item)
         rating, source = self.score(user, item)
-        is_guess = source > 0
+        is_guess = (user.is_null() | item.is_null()).to_numpy()
         if self.unknown == "error" and is_guess.any():
             row = int(np.flatnonzero(is_guess)[0])
             role: Entity = "user" if user[row] is None else "item"
@@ -181,7 +187,7 @@ class _Predicting:
             source=SOURCE_NAMES.gather(source),
         )
         if self.std:
-            spread = self._spread(user, item, ~is_guess)
+            spread = self._spread(user, item, source == 0)
             out = out.with_columns(std=pl.Series(spread, nan_to_null=True).cast(pl.Float32))
         return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
 

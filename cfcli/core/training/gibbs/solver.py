@@ -19,8 +19,10 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ArtifactError, GateError
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import checkpoints, resources
+from cfcli.core.training.attributes import features, settle
 from cfcli.core.training.checkpoints import State
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Epoch, History, TracePoint, is_settled
@@ -80,7 +82,8 @@ class GibbsSampling:
                 checkpoints.remove(job.folder)
             elif is_whole and job.checkpoint:
                 _save(job, job.checkpoint, chain, history)
-            tensors = chain.tensors()
+            counts = Pair(job.summary.user_n, job.summary.item_n)
+            tensors = settle(chain.tensors(), job.data.attributes, counts)
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
         return TrainedModel(
@@ -130,6 +133,7 @@ class Chain:
         device: str,
         warm_start: WarmStart | None = None,
         weights: csr_matrix | None = None,
+        attributes: Pair[list[Tensor]] | None = None,
     ) -> None:
         self.dim, self.bounds = config.dim, bounds
         rank = sizing.sampler_rank(config, table.nnz)
@@ -138,7 +142,7 @@ class Chain:
         # Before a refit, which draws as many again, what follows on the first fall is left to it.
         is_long = self.steps == sizing.SWEEPS and config.refit == "none"
         self.least_gain = 0.0 if is_long else LEAST_GAIN
-        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights)
+        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights, attributes)
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
         else:
@@ -243,8 +247,10 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     assert isinstance(val, pl.DataFrame)
     bounds = job.shape.low, job.shape.high
     table, weights = _tables(job.data)
+    counts = Pair(job.summary.user_n, job.summary.item_n)
+    known = Pair(*(features(job.data.attributes[name], n) for name, n in counts.named()))
     with resources.sparing(job.config):  # features take several times their size on the way
-        return Chain(table, val, job.config, bounds, device, job.warm_start, weights)
+        return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known)
 
 
 def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None]:
