@@ -187,8 +187,39 @@ class Run:
             _warn(note)
         return found
 
+    def with_new(self, *, items: Ratings | None = None, users: Ratings | None = None) -> "Run":
+        """The run with items and users that came after the training, as far as their attributes
+        tell of them.
+
+        Args:
+            items: one row for each: the id, attributes as in the training, perhaps ``title``; a
+                path, a Polars or pandas frame or a dictionary of columns.
+            users: the same of users.
+
+        Returns:
+            A run in memory for :meth:`predict`, :meth:`recommend` (new items count where ``items``
+            names them) and :meth:`similar`; what is on the disk stays as it is.
+
+        Raises:
+            ConfigError: the run was trained without attributes.
+            InputError: a table cannot be read.
+        """
+        from cfcli.core.runs.newcomers import with_source
+
+        stored = self._stored
+        if items is not None:
+            stored = with_source(stored, _source(items), "item", stored.form())
+        if users is not None:
+            stored = with_source(stored, _source(users), "user", stored.form())
+        return Run(stored)
+
     def predict(
-        self, pairs: Table, *, unknown: "Unknown" = "fallback", std: bool = False
+        self,
+        pairs: Table,
+        *,
+        unknown: "Unknown" = "fallback",
+        std: bool = False,
+        ratings: Ratings | None = None,
     ) -> pl.DataFrame:
         """Predicted ratings for pairs of a user and an item.
 
@@ -199,10 +230,12 @@ class Run:
             unknown: what pairs get whose user or item the run does not know.
             std: add a column ``std``, how far ratings fall from their prediction; for runs of the
                 sampler.
+            ratings: what was rated since the training; its users are folded in.
 
         Returns:
-            The same rows in the same order with all their columns, ``prediction`` and ``source``.
-            How many ids are unknown comes as a warning.
+            The same rows in the same order with all their columns, ``prediction`` and ``source``,
+            which says what it rests on: ``model``, ``folded_in``, ``item_attributes``,
+            ``user_attributes``, ``user_bias``, ``item_bias`` or ``mean``. How many ids are unknown comes as a warning.
 
         Raises:
             InputError: a column is missing or of floats, or no id is known.
@@ -211,7 +244,12 @@ class Run:
 
         notes: list[str] = []
         found = predict_frame(
-            self._stored, _frame(pairs), unknown=unknown, std=std, note=notes.append
+            self._stored,
+            _frame(pairs),
+            unknown=unknown,
+            std=std,
+            ratings=None if ratings is None else _source(ratings),
+            note=notes.append,
         )
         for note in notes:
             _warn(note)

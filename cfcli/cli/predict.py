@@ -69,7 +69,7 @@ def predict(
 
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Entity
-    from cfcli.core.runs.newcomers import with_file
+    from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import is_json, with_texts, write
@@ -82,7 +82,7 @@ def predict(
     files: dict[Entity, str | None] = {"item": items, "user": users}
     for entity, file in files.items():
         if file:
-            loaded = with_file(loaded, file, entity, form)
+            loaded = with_source(loaded, Source.of(file), entity, form)
     blocks = predicting.predict(
         loaded,
         Source.of(source),

@@ -73,14 +73,15 @@ def similar(
 
     import polars as pl
 
-    from cfcli.core.runs.newcomers import with_file
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import similar as neighbours
     from cfcli.core.serving.outputs import write
 
     loaded = Run.load(run)
     if file:
-        loaded = with_file(loaded, file, "item", loaded.form(flags))
+        loaded = with_source(loaded, Source.of(file), "item", loaded.form(flags))
     console = Out(json, quiet)
     name = loaded.info.columns.item
     if title:

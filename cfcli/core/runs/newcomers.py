@@ -131,12 +131,12 @@ def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tupl
     return with_newcomers(run, entity, frame), frame["id"]
 
 
-def with_file(run: Run, file: str, entity: Entity, form: Form) -> Run:
+def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
     """The run with the users or items of a file that it must be able to use.
 
     Args:
         run: trained with attributes.
-        file: of attributes.
+        source: the file of attributes.
         entity: what it is of.
         form: of the file.
 
@@ -150,7 +150,7 @@ def with_file(run: Run, file: str, entity: Entity, form: Form) -> Run:
             f"--{entity}s: {run.path} knows no attributes of {entity}s; give --{entity}s to "
             "'cfcli prepare' and train again"
         )
-    return read_newcomers(run, Source.of(file), entity, form)[0]
+    return read_newcomers(run, source, entity, form)[0]
 
 
 def _bias(tensors: Tensors, entity: Entity) -> Floats:

@@ -97,6 +97,7 @@ def predict_frame(
     unknown: Unknown = "fallback",
     *,
     std: bool = False,
+    ratings: Source | None = None,
     note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """Predicts ratings for the rows of a frame, as :func:`predict` does for those of a table.
@@ -106,6 +107,7 @@ def predict_frame(
         frame: with a column of user ids and one of item ids, called as in the run or by an alias.
         unknown: for pairs with an id that the run does not know, as in :func:`predict`.
         std: add the predictive standard deviation.
+        ratings: ratings of users who are folded into the model.
         note: as in :func:`predict`.
 
     Raises:
@@ -113,6 +115,8 @@ def predict_frame(
             unknown with ``error``, or all are.
         ConfigError: ``std``, and the run keeps no samples.
     """
+    if ratings is not None:
+        run = folded_in(run, ratings, run.form(), note)
     predicting = _Predicting(run, unknown, std)
     columns = find_pair_columns(frame.schema, run.form(), FRAME)
     found = predicting.rows(frame, columns, FRAME, np.arange(frame.height))
