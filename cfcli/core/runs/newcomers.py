@@ -46,7 +46,9 @@ def fit_content(
             if interest is not None:
                 model = Interest(interest)
                 parts += _of_interest(model, entity)
-            found[entity] = Content.fit(encoded, np.column_stack(parts), weight_of(entity, n))
+            found[entity] = Content.fit(
+                encoded, np.column_stack(parts), weight_of(entity, n, told=True)
+            )
     return Pair(found["user"], found["item"])
 
 

@@ -64,8 +64,11 @@ class FallbackPredictor:
     @cached_property
     def means(self) -> Pair[Floats]:
         """The vectors of a user and of an item of whom nothing is known, (D + 1,) each."""
-        counts = Pair(self.base.user_n, self.base.item_n)
-        return Pair(*(self.predictor.mean(name, weight_of(name, n)) for name, n in counts.named()))
+        found = []
+        for name, n in Pair(self.base.user_n, self.base.item_n).named():
+            weight = weight_of(name, n, told=self.run.content[name] is not None)
+            found.append(self.predictor.mean(name, weight))
+        return Pair(*found)
 
     def _sources(self, user: pl.Series, item: pl.Series) -> NDArray[np.uint8]:
         """What each rating rests on, as a place in :data:`SOURCES`, (N,)."""

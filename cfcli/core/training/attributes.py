@@ -87,7 +87,8 @@ def settle(
         tables = [found[name] for name in names if name in found]
         vectors = np.column_stack(tables)
         encoded = attributes[entity] or Encoded([], np.zeros((len(n), 0), np.float32))
-        content = Content.fit(encoded, vectors, weight_of(entity, n))
+        weight = weight_of(entity, n, told=bool(encoded.described))
+        content = Content.fit(encoded, vectors, weight)
         vectors[untrained] = content.vectors(encoded.matrix[untrained])
         width = tables[0].shape[1]
         found[names[0]] = np.ascontiguousarray(vectors[:, :width])

@@ -97,8 +97,9 @@ def test_those_without_training_rows_are_settled_by_their_attributes() -> None:
 
 def test_items_count_as_often_as_they_were_rated_and_users_once() -> None:
     counts = np.array([0, 1, 9])
-    assert weight_of("user", counts).tolist() == [0, 1, 1]
-    assert weight_of("item", counts).tolist() == [0, 1, 9]
+    assert weight_of("user", counts, told=True).tolist() == [0, 1, 1]
+    assert weight_of("item", counts, told=True).tolist() == [0, 1, 9]
+    assert weight_of("item", counts, told=False).tolist() == [0, 1, 3]
 
 
 def test_attributes_that_say_nothing_are_shrunk_away() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from fake_run import make_run, text_source
 
@@ -59,7 +60,16 @@ def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> Non
     )
     assert rows["user"].to_list() == ["a", "zz", "a", "zz"]
     assert rows["warm"].to_list() == [True, False, False, False]
-    np.testing.assert_allclose(rows["prediction"][1:], rows["bias"][1:])
+    # What is not known counts as the mean: of the users' vectors, and of the items', weighted by the
+    # roots of their numbers of ratings.
+    p, q = (run.tensors[f"{name}_embedding.weight"] for name in ("user", "item"))
+    counts = run.items["n_ratings"].to_numpy()
+    mean = np.average(q, axis=0, weights=counts**0.5)
+    index = run.ids.user.index(pl.Series(["a"]))[0], run.ids.item.index(pl.Series(["1"]))[0]
+    expected = [p.mean(0) @ q[index[1]], p[index[0]] @ mean, p.mean(0) @ mean]
+    np.testing.assert_allclose(
+        rows["prediction"][1:], 1 + 4 / (1 + np.exp(-np.array(expected))), rtol=1e-5
+    )
     assert rows["bias"][3] == 4
     assert result.cold.n == 3
 
