@@ -188,7 +188,12 @@ class Run:
         return found
 
     def predict(
-        self, pairs: Table, *, unknown: "Unknown" = "fallback", std: bool = False
+        self,
+        pairs: Table,
+        *,
+        unknown: "Unknown" = "fallback",
+        std: bool = False,
+        probabilities: bool = False,
     ) -> pl.DataFrame:
         """Predicted ratings for pairs of a user and an item.
 
@@ -199,6 +204,8 @@ class Run:
             unknown: what pairs get whose user or item the run does not know.
             std: add a column ``std``, how far ratings fall from their prediction; for runs of the
                 sampler.
+            probabilities: add columns ``p_1``, ``p_2`` and so on, the probability of each step of
+                the rating scale; for runs of the sampler.
 
         Returns:
             The same rows in the same order with all their columns, ``prediction`` and ``source``.
@@ -211,7 +218,12 @@ class Run:
 
         notes: list[str] = []
         found = predict_frame(
-            self._stored, _frame(pairs), unknown=unknown, std=std, note=notes.append
+            self._stored,
+            _frame(pairs),
+            unknown=unknown,
+            std=std,
+            probabilities=probabilities,
+            note=notes.append,
         )
         for note in notes:
             _warn(note)

@@ -35,6 +35,13 @@ def predict(
             "--std", help="Add std, the expected error of the prediction (runs of solver gibbs)."
         ),
     ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Add p_1, p_2 ..., the probability of each rating (runs of solver gibbs).",
+        ),
+    ] = False,
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
     json: options.JsonRows = False,
@@ -62,10 +69,16 @@ def predict(
     loaded = Run.load(where)
     form = loaded.form(flags)
     blocks = predicting.predict(
-        loaded, Source.of(source), unknown, std=std, form=form, note=console.note
+        loaded,
+        Source.of(source),
+        unknown,
+        std=std,
+        probabilities=probabilities,
+        form=form,
+        note=console.note,
     )
     if json or is_json(out):
-        added = 3 if std else 2
+        added = 2 + std + (len(loaded.ordinal.steps) if probabilities else 0)
         blocks = (
             with_texts(block, predicting.find_pair_columns(block[:, :-added].schema, form, source))
             for block in blocks

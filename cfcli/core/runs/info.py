@@ -8,6 +8,7 @@ from cfcli.core.data.info import Columns, PlainConfig
 from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.interest import Weights
+from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
@@ -134,6 +135,7 @@ class RunInfo:
         twin: the manifest of the run within it that has not seen the held-out ratings.
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
             the usual one.
+        ordinal: the probabilities of the steps of the scale; None where nothing says them.
     """
 
     format: int = FORMAT
@@ -168,6 +170,7 @@ class RunInfo:
     refit: Refit | None = left_out()
     reading: PlainConfig | None = left_out()
     twin: File | None = left_out()
+    ordinal: OrdinalModel | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:
