@@ -102,7 +102,7 @@ def test_only_some_runs_know_how_sure_they_are(run: Run) -> None:
         == 0
     )
     for flag in ("--std", "--probabilities"):
-        code, _, err = call("predict", "adam", "-", flag, stdin=PAIRS.encode())
+        code, _, err = call("predict", "adam", "-", flag, "--json", stdin=PAIRS.encode())
         assert code == 2
         assert "--solver gibbs" in err
 

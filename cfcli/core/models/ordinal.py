@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 MOST_STEPS = 20
 LEAST_ROWS = 10  # for each step
 MOST_ROWS = 100_000  # that are fitted to, evenly spaced
-FAR = 1e4  # where the cuts below the first step and above the last one lie
+FAR = 1e4  # steps from the scale to the cuts below the first step and above the last one
+POWERS = (0.5, 2.0)  # few rows do not tell the power
 LOGISTIC = 3**0.5 / np.pi  # scale of the logistic distribution whose standard deviation is 1
 Numbers = NDArray[np.floating]
 
@@ -102,12 +103,12 @@ def fit(score: Numbers, std: Numbers, rating: Numbers, steps: list[float]) -> Or
     n = len(steps)
     if len(rating) < LEAST_ROWS * n:
         return None
-    gap = steps[1] - steps[0]
-    place = np.rint((rating - steps[0]) / gap).clip(0, n - 1)
+    first, gap = steps[0], steps[1] - steps[0]  # from here on, ratings are counted in steps
+    place = np.rint((rating - first) / gap).clip(0, n - 1)
     step = torch.from_numpy(np.append(place, np.arange(n))).long()
     m, s = (
         torch.from_numpy(np.append(column, np.full(n, column.mean()))).double()
-        for column in (score, std)
+        for column in ((score - first) / gap, std / gap)
     )
 
     def cuts_of(x: torch.Tensor) -> torch.Tensor:
@@ -127,8 +128,10 @@ def fit(score: Numbers, std: Numbers, rating: Numbers, steps: list[float]) -> Or
         return float(value.detach()), slope.numpy()
 
     # The cuts of a plain normal distribution, the logarithm of the scale, and the power.
-    start = [steps[0] + gap / 2, *[np.log(gap)] * (n - 2), np.log(LOGISTIC), 1.0]
-    best = minimize(loss, np.array(start), jac=True, method="L-BFGS-B").x
-    cuts = cuts_of(torch.from_numpy(best)).tolist()
-    model = OrdinalModel(steps, cuts, float(np.exp(best[-2])), float(best[-1]))
+    start = np.array([0.5, *[0.0] * (n - 2), np.log(LOGISTIC), 1.0])
+    limits = [(None, None)] * n + [POWERS]
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x
+    cuts = first + gap * cuts_of(torch.from_numpy(best))
+    power = float(best[-1])
+    model = OrdinalModel(steps, cuts.tolist(), float(np.exp(best[-2]) * gap ** (1 - power)), power)
     return model if model.is_sound else None

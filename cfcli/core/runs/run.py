@@ -185,6 +185,7 @@ class Run:
         """
         found = self.info.ordinal
         if found is None:
+            _ = self.samples  # without them it says why
             raise ConfigError(
                 f"{self.path}: has no probabilities: they need a scale of at most {MOST_STEPS} "
                 f"steps and {LEAST_ROWS} validation ratings for each; train again on such a dataset"

@@ -29,7 +29,7 @@ def test_probabilities_by_hand() -> None:
     "planted",
     [
         OrdinalModel([1, 2, 3, 4, 5], [1.5, 2.0, 3.4, 4.1], 0.4, 1.5),
-        OrdinalModel([0, 10], [3.0], 0.5, 1.0),
+        OrdinalModel([0, 10], [3.0], 0.5, 1.2),
     ],
 )
 def test_cuts_scale_and_power_are_found_again(planted: OrdinalModel) -> None:
