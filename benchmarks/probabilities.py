@@ -1,4 +1,4 @@
-"""Whether `predict --probabilities` is right for the test rows: the log likelihood beside that of
+"""Whether `predict --probabilities` is right for the warm test rows: the log likelihood beside that of
 plainer ways, how many ratings the central sets of 80 % hold, how often what is said with a
 probability happens, and the RMSE of the expected rating. Words after `--` go to `train`.
 
@@ -15,14 +15,15 @@ import measuring
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
 LEAST = 1e-12  # probability; the plain ways may have less
 BINS = 10
 
 
-def predicted(folder: Path) -> "tuple[np.ndarray, ...]":
-    """Ratings and predictions of the test rows, their standard deviations, their probabilities, the
-    steps, and how often each is given in training."""
+def predicted(folder: Path) -> "tuple[pl.DataFrame, np.ndarray, np.ndarray]":
+    """The warm test rows with their predictions and as `rated` their ratings, the steps of the
+    scale, and how often each is given in training."""
     import numpy as np
     import polars as pl
 
@@ -37,14 +38,7 @@ def predicted(folder: Path) -> "tuple[np.ndarray, ...]":
     found = predict_frame(run, pl.DataFrame(pairs), std=True, probabilities=True)
     steps = np.array(run.ordinal.steps)
     shares = (trained[:, None] == steps.astype(np.float32)).mean(0)
-    p = found.select(run.ordinal.columns).to_numpy().astype(float)
-    return (
-        rows["rating"].to_numpy(),
-        *found.select("prediction", "std").to_numpy().T,
-        p,
-        steps,
-        shares,
-    )
+    return found.with_columns(rated=rows["rating"]).drop_nulls("std"), steps, shares
 
 
 def main() -> None:
@@ -60,11 +54,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         measuring.cfcli("prepare", args.ratings.resolve(), *words, cwd=Path(name))
         measuring.cfcli("train", *train, *flags, cwd=Path(name))
-        rating, prediction, std, p, steps, shares = predicted(Path(name))
+        found, steps, shares = predicted(Path(name))
 
     import numpy as np
     from scipy.special import ndtr
 
+    rating, prediction, std = found.select("rated", "prediction", "std").to_numpy().T
+    p = found.select("^p_.*$").to_numpy().astype(float)
     place = np.abs(rating[:, None] - steps).argmin(1)
     each = np.arange(len(place))
     middle = (steps[1:] + steps[:-1]) / 2
@@ -79,7 +75,7 @@ def main() -> None:
         cells = bins == k
         row = f"{cells.sum():,}", f"{p[cells].mean():.3f}", f"{came[cells].mean():.3f}"
         measuring.print_row([f"{k / BINS:.1f} to {(k + 1) / BINS:.1f}", *row])
-    print(f"\nlog likelihood of a row, mean of {len(p):,}:")
+    print(f"\nlog likelihood of a row, mean of {len(p):,} warm ones:")
     for label, chances in ways.items():
         print(f"  {label}: {np.log(np.maximum(chances[each, place], LEAST)).mean():.4f}")
     first, last = ((p.cumsum(1) < share).sum(1, keepdims=True) for share in (0.1, 0.9))

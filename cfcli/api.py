@@ -187,6 +187,32 @@ class Run:
             _warn(note)
         return found
 
+    def with_new(self, *, items: Ratings | None = None, users: Ratings | None = None) -> "Run":
+        """The run with items and users that came after the training, as far as their attributes
+        tell of them.
+
+        Args:
+            items: one row for each: the id, attributes as in the training, perhaps ``title``; a
+                path, a Polars or pandas frame or a dictionary of columns.
+            users: the same of users.
+
+        Returns:
+            A run in memory for :meth:`predict`, :meth:`recommend` (new items count where ``items``
+            names them) and :meth:`similar`; what is on the disk stays as it is.
+
+        Raises:
+            ConfigError: the run was trained without attributes.
+            InputError: a table cannot be read.
+        """
+        from cfcli.core.runs.newcomers import with_source
+
+        stored = self._stored
+        if items is not None:
+            stored = with_source(stored, _source(items), "item", stored.form())
+        if users is not None:
+            stored = with_source(stored, _source(users), "user", stored.form())
+        return Run(stored)
+
     def predict(
         self,
         pairs: Table,
@@ -194,6 +220,7 @@ class Run:
         unknown: "Unknown" = "fallback",
         std: bool = False,
         probabilities: bool = False,
+        ratings: Ratings | None = None,
     ) -> pl.DataFrame:
         """Predicted ratings for pairs of a user and an item.
 
@@ -206,10 +233,12 @@ class Run:
                 sampler.
             probabilities: add columns ``p_1``, ``p_2`` and so on, the probability of each step of
                 the rating scale; for runs of the sampler.
+            ratings: what was rated since the training; its users are folded in.
 
         Returns:
-            The same rows in the same order with all their columns, ``prediction`` and ``source``.
-            How many ids are unknown comes as a warning.
+            The same rows in the same order with all their columns, ``prediction`` and ``source``,
+            which says what it rests on: ``model``, ``folded_in``, ``item_attributes``,
+            ``user_attributes``, ``user_bias``, ``item_bias`` or ``mean``. How many ids are unknown comes as a warning.
 
         Raises:
             InputError: a column is missing or of floats, or no id is known.
@@ -223,6 +252,7 @@ class Run:
             unknown=unknown,
             std=std,
             probabilities=probabilities,
+            ratings=None if ratings is None else _source(ratings),
             note=notes.append,
         )
         for note in notes:
@@ -483,6 +513,7 @@ def cross_validate(
     data: Dataset | StrPath | None = None,
     folds: int | str = 5,
     items: StrPath | None = None,
+    users: StrPath | None = None,
     out: StrPath | None = None,
     config: StrPath | None = None,
     quiet: bool = False,
@@ -495,7 +526,8 @@ def cross_validate(
         data: in place of ``ratings``: a dataset, or its folder; all its rows are cut.
         folds: how many, cut by a hash of user and item; ``"time:5"`` for folds that each train on
             all that is older; or ``"u1.base:u1.test,u2.base:u2.test"`` in place of ``ratings``.
-        items: a file of titles and genres by item id.
+        items: a file of titles, genres and other attributes by item id.
+        users: a file of attributes by user id; the key ``attributes`` names those that are kept.
         out: a folder that keeps all folds, from which the same call goes on.
         config: a TOML file with settings; ``keys`` win over it.
         quiet: print no line per fold.
@@ -531,6 +563,7 @@ def cross_validate(
         sources=() if ratings is None else _sources(ratings),
         data=data,
         items=None if items is None else Source.of(items),
+        users=None if users is None else Source.of(users),
         note=notes.append,
     )
     for note in notes:

@@ -51,6 +51,7 @@ def cross_validate(
         ),
     ] = "5",
     items: options.Items = None,
+    users: options.Users = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +101,7 @@ def cross_validate(
             sources=[source for path in ratings or () for source in Source.all_of(path)],
             data=data,
             items=Source.of(items) if items else None,
+            users=Source.of(users) if users else None,
             note=console.note,
         )
         if status:

@@ -42,6 +42,21 @@ def predict(
             help="Add p_1, p_2 ..., the probability of each rating (runs of solver gibbs).",
         ),
     ] = False,
+    ratings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fold these ratings in: of new users, or new ones of known users.",
+        ),
+    ] = None,
+    items: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Attributes of new items, for runs trained with some."),
+    ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Attributes of new users, for runs trained with some."),
+    ] = None,
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
     json: options.JsonRows = False,
@@ -51,29 +66,37 @@ def predict(
 
     Keeps the rows, their order and all their columns.
 
-    Creates a table with two more columns: prediction, and source (model,
-    user_bias, item_bias or mean).
+    Creates a table with two more columns: prediction, and source, which says
+    what it rests on: model, folded_in (--ratings), item_attributes or
+    user_attributes (--items, --users), user_bias, item_bias or mean.
 
     Example: cfcli predict - < pairs.csv > predicted.csv
     """
     where, pairs = options.run_and_rest(run, pairs)
 
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.pair import Entity
+    from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import is_json, with_texts, write
 
     console = Out(json, quiet)
     source = options.piped(pairs, "PAIRS")
-    out = options.rows_file(out, [source])
+    out = options.rows_file(out, [source, ratings, items, users])
     loaded = Run.load(where)
     form = loaded.form(flags)
+    files: dict[Entity, str | None] = {"item": items, "user": users}
+    for entity, file in files.items():
+        if file:
+            loaded = with_source(loaded, Source.of(file), entity, form)
     blocks = predicting.predict(
         loaded,
         Source.of(source),
         unknown,
         std=std,
         probabilities=probabilities,
+        ratings=Source.of(ratings) if ratings else None,
         form=form,
         note=console.note,
     )

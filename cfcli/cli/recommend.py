@@ -39,7 +39,9 @@ def recommend(
     items: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Choose among these items only: one id per line, or a table."
+            metavar="FILE",
+            help="Choose among these items only: one id per line, or a table. New items count by "
+            "their attributes there.",
         ),
     ] = None,
     by: Annotated[
@@ -111,8 +113,8 @@ def recommend(
 
     import polars as pl
 
-    from cfcli.core.inputs.pairs import read_ids
     from cfcli.core.inputs.sources import Source
+    from cfcli.core.runs.newcomers import read_newcomers
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import is_json, with_texts, write
@@ -122,9 +124,12 @@ def recommend(
     loaded = Run.load(run)
     columns, form = loaded.info.columns, loaded.form(flags)
     ids = pl.Series(user, dtype=pl.String) if user else None
+    candidates = None
+    if items:
+        loaded, candidates = read_newcomers(loaded, Source.of(items), "item", form)
     if users:
         source = Source.of(users)
-        ids = read_ids(source, "user", form)
+        loaded, ids = read_newcomers(loaded, source, "user", form)
         if not ratings:  # which may be of users whom the run does not know
             ids, unknown = recommending.known_alone(loaded, ids)
             for note in unknown:
@@ -132,7 +137,7 @@ def recommend(
     choice = recommending.Choice(
         n=n,
         by=by,
-        items=read_ids(Source.of(items), "item", form) if items else None,
+        items=candidates,
         include_seen=include_seen,
         min_ratings=min_ratings,
         why=why,

@@ -20,6 +20,7 @@ SHOWN = 5  # titles that are listed where several fit
 FEW = 5  # ratings below which a vector says next to nothing
 
 
+@options.takes(options.FORM_KEYS, options.FORM_PANEL)
 def similar(
     where: Annotated[
         list[str] | None,
@@ -46,6 +47,13 @@ def similar(
     min_ratings: Annotated[
         int, typer.Option(help="Least number of training ratings of a neighbour.", min=0)
     ] = 1,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--items", metavar="FILE", help="Attributes of new items, for runs trained with some."
+        ),
+    ] = None,
+    flags: options.Flags = options.NO_FLAGS,
     json: options.JsonRows = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -65,11 +73,15 @@ def similar(
 
     import polars as pl
 
+    from cfcli.core.inputs.sources import Source
+    from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import similar as neighbours
     from cfcli.core.serving.outputs import write
 
     loaded = Run.load(run)
+    if file:
+        loaded = with_source(loaded, Source.of(file), "item", loaded.form(flags))
     console = Out(json, quiet)
     name = loaded.info.columns.item
     if title:
@@ -85,7 +97,7 @@ def similar(
         label = query[name]
         if query.get("title"):
             label = f"{query['title']}, {name} {label}"
-        if query["n_ratings"] < FEW:
+        if query["n_ratings"] < FEW and not (query["n_ratings"] == 0 and loaded.content.item):
             console.note(
                 f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
             )

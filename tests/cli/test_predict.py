@@ -60,12 +60,19 @@ def test_rows_come_back_in_order_with_all_their_columns(run: Run) -> None:
     assert [r["source"] for r in found] == ["model", "item_bias", "user_bias", "mean"]
     users, items = run.ids
     index = [m.index(pl.Series([i])).to_numpy() for m, i in ((users, "1"), (items, "10"))]
-    base = run.baseline()
+    tensors = run.tensors
+    sides = []  # of each: the vector of the one that is known, and the mean of all
+    for name, one, weight in (
+        ("user", index[0][0], run.users["n_ratings"] > 0),
+        ("item", index[1][0], run.items["n_ratings"]),
+    ):
+        table = np.column_stack([tensors[f"{name}_embedding.weight"], tensors[f"{name}_bias"]])
+        sides.append((table[one], np.average(table, axis=0, weights=weight.to_numpy())))
+    offset = tensors["linear.bias"][0]
+    (user, any_user), (item, any_item) = sides
     expected = [
-        run.predictor().predict(*index)[0],
-        base.mean + base.item_bias[index[1][0]],
-        base.mean + base.user_bias[index[0][0]],
-        base.mean,
+        offset + p[:-1] @ q[:-1] + p[-1] + q[-1]
+        for p, q in ((user, item), (any_user, item), (user, any_item), (any_user, any_item))
     ]
     np.testing.assert_allclose([float(r["prediction"]) for r in found], expected, atol=1e-5)
 

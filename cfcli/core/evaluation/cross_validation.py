@@ -396,6 +396,7 @@ def _judge(fold: Fold, folder: Path, train: TrainConfig) -> Evaluation:
         folder / "data",
         fold.config,
         items=fold.items,
+        users=fold.users,
         test=fold.test,
         force=True,
         accept_shrink=True,

@@ -16,9 +16,11 @@ from cfcli.core.config.resolve import from_dict
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.ids import hash_ids
+from cfcli.core.data.known import NONE
 from cfcli.core.data.splits import NAMES, folds_by_hash, slices_by_time
 from cfcli.core.errors import ConfigError, InputError, MachineError
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Pair
 
 OF_DATA = ("split", "val_size", "seed")  # the keys of ``[prepare]`` that hold for a dataset, too
 FEWEST = 2  # folds that have a deviation
@@ -80,13 +82,15 @@ class Fold:
         train: ratings to train on, from which validation rows are cut.
         test: ratings to judge by.
         config: how they are prepared.
-        items: titles and other columns of items.
+        items: titles and attributes of items.
+        users: attributes of users.
     """
 
     train: list[Source]
     test: Source
     config: PrepareConfig
     items: Source | None = None
+    users: Source | None = None
 
 
 class Folds(Protocol):
@@ -123,6 +127,7 @@ def open_folds(
     sources: Sequence[Source] = (),
     data: Path | None = None,
     items: Source | None = None,
+    users: Source | None = None,
     note: Callable[[str], object] | None = None,
 ) -> Folds:
     """Reads what is to be cut into folds, and checks that it can be.
@@ -132,7 +137,8 @@ def open_folds(
         prepare: how ratings are read and validation rows are cut.
         sources: the ratings.
         data: a dataset in their place; all its rows count.
-        items: titles and other columns of items.
+        items: titles and attributes of items.
+        users: attributes of users.
         note: is called with what a person should know of the ratings.
 
     Raises:
@@ -149,17 +155,20 @@ def open_folds(
             + (", not several" if any(given) else "")
         )
     if spec.kind == "files":
-        return GivenFolds(spec, prepare, items)
+        return GivenFolds(spec, prepare, items, users)
     if data is not None:
-        if items is not None:
-            raise ConfigError("--items cannot be combined with --data, whose items are known")
+        for flag, file in (("items", items), ("users", users)):
+            if file is not None:
+                raise ConfigError(
+                    f"--{flag} cannot be combined with --data, whose {flag} are known"
+                )
         return CutFolds(spec, prepare, Dataset.load(data))
     whole = prepare.replace(val_size=0.0, test_size=0.0)
     if spec.kind == "time":
         whole = whole.replace(split="time")  # which refuses ratings whose times are not known
     with tempfile.TemporaryDirectory(prefix="cfcli-") as scratch:
         rows = Path(scratch, "rows")
-        dataset, notes = preparation.prepare(sources, rows, whole, items=items)
+        dataset, notes = preparation.prepare(sources, rows, whole, items=items, users=users)
         for text in notes:
             if note is not None:
                 note(text)
@@ -188,24 +197,36 @@ class GivenFolds:
     Args:
         spec: with the names of the files.
         config: how they are prepared.
-        items: titles and other columns of items.
+        items: titles and attributes of items.
+        users: attributes of users.
     """
 
-    def __init__(self, spec: Spec, config: PrepareConfig, items: Source | None) -> None:
-        self.spec, self.config, self._items = spec, config, items
+    def __init__(
+        self, spec: Spec, config: PrepareConfig, items: Source | None, users: Source | None
+    ) -> None:
+        self.spec, self.config, self._items, self._users = spec, config, items, users
         digest = hashlib.sha256()
         for k in range(spec.n):
             fold = self.fold(k)
             for source in (*fold.train, fold.test):
                 digest.update(_digest(source))
-        if items is not None:
-            digest.update(_digest(items))
+        for file in (items, users):
+            if file is not None:
+                digest.update(_digest(file))
         self.key = digest.hexdigest()
 
     def fold(self, k: int) -> Fold:
         """See :class:`Folds`."""
         base, test = self.spec.files[k]
-        return Fold(Source.all_of(base), Source.of(test), self.config, self._items)
+        return Fold(Source.all_of(base), Source.of(test), self.config, self._items, self._users)
+
+
+def _names(dataset: Dataset) -> tuple[str, ...] | None:
+    """The attributes of a dataset, as the key ``attributes`` takes them."""
+    described = dataset.info.attributes
+    if described is not None:
+        return tuple(each.name for side in described for each in side)
+    return NONE if dataset.items.width > 2 else None  # beside the id and the number of ratings
 
 
 class CutFolds:
@@ -226,7 +247,8 @@ class CutFolds:
         self._columns, self._ids = dataset.info.columns, dataset.ids
         sides = [dataset.split(side, times=True) for side in NAMES]
         self._rows = pl.concat(sides).sort("user", "item")
-        self._items = dataset.items.drop("n_ratings")
+        self._tables = Pair(dataset.users, dataset.items).map(lambda table: table.drop("n_ratings"))
+        self._attributes = _names(dataset)
         self._range = from_dict(PrepareConfig, dataset.info.config).rating_range
         self._parts = spec.n + 1 if spec.kind == "time" else spec.n
         self._part = self._part_of_rows()
@@ -242,12 +264,13 @@ class CutFolds:
             train, test = self._part <= k, self._part == k + 1
         else:
             train, test = self._part != k, self._part == k
-        items = None
-        if self._items.width > 1:
-            items = Source.of_frame(self._items, "items")
+        files: dict[str, Source] = {}
+        for entity, table in self._tables.named():
+            if table.width > 1:
+                files[f"{entity}s"] = Source.of_frame(table, f"{entity}s")
         name = f"fold {k + 1}"
         held_out = self._source(test, f"{name}, test rows")
-        return Fold([self._source(train, name)], held_out, self._config(), items)
+        return Fold([self._source(train, name)], held_out, self._config(), **files)
 
     def _part_of_rows(self) -> NDArray[np.int64]:
         """The number of the fold, or of the slice of time, that each row belongs to, (N,)."""
@@ -272,6 +295,7 @@ class CutFolds:
             val_size=config.val_size,
             test_size=0.0,
             rating_range=self._range,
+            attributes=self._attributes,
             seed=config.seed,
         )
 

@@ -18,7 +18,7 @@ from cfcli.core.inputs.pairs import ids_layout
 from cfcli.core.inputs.records import sniff
 from cfcli.core.inputs.roles import ALIASES, Form, has_roles, is_place, key_of, numbered, with_role
 from cfcli.core.inputs.sources import Source
-from cfcli.core.inputs.tables import Layout, Reading, Table, whole_rows
+from cfcli.core.inputs.tables import Layout, Reading, Table, Text, whole_rows
 from cfcli.core.inputs.times import NULL_WORDS
 from cfcli.core.pair import Entity
 
@@ -241,7 +241,7 @@ def _read_items(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) 
     found = frame.select(**columns).cast(pl.String)
     if title and not any(key_of(name) == "year" for name in others):
         found = _with_year(found, own_kinds)
-    return _typed(found, frame.select(others), left_out, own_kinds or {}, table.where, form)
+    return _typed(found, frame.select(others), left_out, own_kinds or {}, table, form)
 
 
 def _read_users(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) -> Entities:
@@ -259,7 +259,7 @@ def _read_users(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) 
     others, left_out = _attributes(table, [user], own_kinds)
     frame = _frame(table, [user, *others])
     found = frame.select(id=pl.col(user).cast(pl.String))
-    return _typed(found, frame.select(others), left_out, kinds or {}, table.where, form)
+    return _typed(found, frame.select(others), left_out, kinds or {}, table, form)
 
 
 def _attributes(
@@ -301,10 +301,10 @@ def _typed(
     others: pl.DataFrame,
     left_out: dict[str, str],
     kinds: Mapping[str, Kind],
-    where: str,
+    table: Table,
     form: Form,
 ) -> Entities:
-    """Adds other columns as numbers and texts."""
+    """Adds other columns as numbers and texts. A text of a file with types stays one."""
     columns = list(known)
     for column in others:
         if column.name in known.columns:
@@ -313,7 +313,7 @@ def _typed(
         column = _plain(column, form.config.decimal_comma)
         kind = kinds.get(column.name)
         if kind == "number" or (kind is None and column.dtype == pl.String):
-            column = _number(column, must=kind == "number", where=where)
+            column = _number(column, kind == "number", isinstance(table, Text), table.where)
         elif kind is None and NAME.search(column.name) and _are_whole(column):
             column = column.cast(pl.Int64).cast(pl.String)
         elif kind is not None:
@@ -346,7 +346,7 @@ def _plain(column: pl.Series, decimal_comma: bool) -> pl.Series:
     return text
 
 
-def _number(column: pl.Series, *, must: bool, where: str) -> pl.Series:
+def _number(column: pl.Series, must: bool, may: bool, where: str) -> pl.Series:
     """A text as numbers, or the years of dates, where each value is one; else as it is."""
     if column.dtype != pl.String or not column.count():
         return column.cast(pl.Float64) if must else column
@@ -361,7 +361,7 @@ def _number(column: pl.Series, *, must: bool, where: str) -> pl.Series:
                 "expects"
             )
         return value
-    if column.str.contains(NUMBER).all() and not NAME.search(column.name):
+    if may and column.str.contains(NUMBER).all() and not NAME.search(column.name):
         return column.cast(pl.Float64)
     return column
 

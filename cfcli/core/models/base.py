@@ -46,11 +46,14 @@ class TrainingStatistics:
         degrees: number of ratings of each user (U,) and each item (I,).
         features: who rated what, of users (U, F) and items (I, F); see
             :func:`cfcli.core.training.cooccurrence.implicit_features`.
+        attributes: of users and of items, (N, A); see
+            :func:`cfcli.core.training.attributes.joined`.
     """
 
     deviation: float = 1.0
     degrees: Pair[Tensor] | None = None
     features: Pair[Tensor] | None = None
+    attributes: Pair[Tensor | None] = Pair(None, None)
 
 
 class Side(NamedTuple):
@@ -142,11 +145,10 @@ class Factors(nn.Module):
             self.item_bias = nn.Parameter(torch.zeros(shape.items, device=device))
 
         self.user_map = self.item_map = None
-        user_features = item_features = None
-        if statistics.features is not None:
-            user_features = nn.functional.normalize(statistics.features.user, dim=1)
-            item_features = nn.functional.normalize(statistics.features.item, dim=1)
+        user_features, item_features = _features(statistics)
+        if user_features is not None:
             self.user_map = nn.Parameter(torch.zeros(user_features.shape[1], config.dim))
+        if item_features is not None:
             self.item_map = nn.Parameter(torch.zeros(item_features.shape[1], config.dim))
         # What follows from the training rows is in no checkpoint.
         self.register_buffer("user_features", user_features, persistent=False)
@@ -286,9 +288,8 @@ class Factors(nn.Module):
 
     def penalty(self) -> Tensor:
         """The weighted squared length of the parameters that belong to no user and no item."""
-        if self.user_map is None or self.item_map is None:
-            return torch.zeros(())
-        return MAP_L2 * (self.user_map.square().sum() + self.item_map.square().sum())
+        maps = [side.map.square().sum() for side in self.sides if side.map is not None]
+        return MAP_L2 * torch.stack(maps).sum() if maps else torch.zeros(())
 
     def embeddings(self) -> Pair[Tensor]:
         """Of users (U, D) and items (I, D), features included."""
@@ -297,26 +298,29 @@ class Factors(nn.Module):
 
     @torch.no_grad()
     def settle_untrained(self) -> None:
-        """Gives users and items without a training row the mean of the others."""
-        for side in self.sides:
+        """Gives users and items without a training row the mean of the others, see
+        :func:`cfcli.core.training.attributes.settle`."""
+        for name, side in self.sides.named():
             if not side.untrained.any():
                 continue
+            weight = (~side.untrained).float()
+            if name == "item":
+                weight /= side.share.square()
             # Their features are zero, so that the embedding is the whole vector.
-            self.set_to_mean(side.embedding, side.vectors(), side.untrained)
+            self.set_to_mean(side.embedding, side.vectors(), weight)
             if side.bias is not None:
-                self.set_to_mean(side.bias, side.bias, side.untrained)
+                self.set_to_mean(side.bias, side.bias, weight)
 
-    def set_to_mean(self, table: Tensor, values: Tensor, chosen: Tensor) -> None:
-        """Sets some rows of a table to the mean of the other rows of ``values``.
+    def set_to_mean(self, table: Tensor, values: Tensor, weight: Tensor) -> None:
+        """Sets the rows of a table that have no weight to the mean of the other rows of ``values``.
 
         Args:
             table: (N, D) or (N,).
             values: of the same shape.
-            chosen: which rows are set, (N,).
+            weight: of each row, (N,).
         """
         # As a product: a sum over some rows would copy them first.
-        total = (~chosen).to(values) @ values
-        table[chosen] = total / (~chosen).sum()
+        table[weight == 0] = weight.to(values) @ values / weight.sum()
 
     @property
     def score_unit(self) -> float:
@@ -351,6 +355,17 @@ class Factors(nn.Module):
             if side.bias is not None:
                 found[f"{name}_bias"] = side.bias * self.score_unit
         return found
+
+
+def _features(statistics: TrainingStatistics) -> Pair[Tensor | None]:
+    """Features and attributes of users and of items side by side, (N, F + A)."""
+    found = []
+    for name, attributes in statistics.attributes.named():
+        parts = [] if attributes is None else [attributes]
+        if statistics.features is not None:
+            parts.insert(0, nn.functional.normalize(statistics.features[name], dim=1))
+        found.append(torch.cat(parts, dim=1) if parts else None)
+    return Pair(*found)
 
 
 def _share(degree: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from cfcli.core.config.train import Link
 from cfcli.core.models import heads
 from cfcli.core.models.heads import Floats, LinearHead
 from cfcli.core.models.kinds import KINDS
+from cfcli.core.pair import Entity
 
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.integer]
@@ -84,12 +85,38 @@ class Predictor:
         Args:
             user: indices, (B,).
         """
-        p = self.tensors["user_embedding.weight"][user]
-        if "user_bias" in self.tensors:
-            bias = self.tensors["user_bias"][user]
-        else:
-            bias = np.zeros(len(p), np.float32)
-        return np.column_stack([p, bias])
+        return self.vectors("user", user)
+
+    def vectors(self, entity: Entity, index: Indices) -> Floats:
+        """Embeddings of users or items with their bias as one more column, (B, D + 1).
+
+        Args:
+            entity: which.
+            index: their indices, (B,).
+        """
+        p = self.tensors[f"{entity}_embedding.weight"][index]
+        bias = self.tensors.get(f"{entity}_bias")
+        return np.column_stack([p, np.zeros(len(p), np.float32) if bias is None else bias[index]])
+
+    def mean(self, entity: Entity, weight: NDArray[np.floating]) -> Floats:
+        """The mean vector of users or items, (D + 1,).
+
+        Args:
+            entity: which.
+            weight: of each, (N,).
+        """
+        found = (weight / weight.sum()) @ self.vectors(entity, np.arange(len(weight)))
+        return np.asarray(found, np.float32)
+
+    def pairs(self, users: Floats, items: Floats) -> Floats:
+        """Ratings (B,) by vectors.
+
+        Args:
+            users: (B, D + 1), the bias last.
+            items: (B, D + 1), the bias last.
+        """
+        score = self.head.pairs(users[:, :-1], items[:, :-1])
+        return self.rating(np.asarray(score + users[:, -1] + items[:, -1], np.float32))
 
     def scores(self, users: Floats) -> Floats:
         """Scores (B, I) of all items.

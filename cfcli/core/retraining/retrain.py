@@ -176,7 +176,7 @@ class Retraining:
         """Why the training is to begin anew, or an empty text."""
         if self.champion is None:
             return "nothing is published yet"
-        reason = warm_start.mismatch(self.champion, self.train)
+        reason = warm_start.mismatch(self.champion, self.train, self.dataset)
         if reason:
             return f"the run in use {reason}"
         verdict = gate_of(self.champion.path)

@@ -104,7 +104,14 @@ class Finish:
         self.progress.stage(f"continuing with the {' and '.join(sides[1:])} rows")
         rows = self.dataset.training_rows(sides, self.config.half_life_seconds())
         info = self.dataset.info
-        data = TrainingData(rows, rows.clear(), info.users, info.items, scale=info.rating_scale)
+        data = TrainingData(
+            rows,
+            rows.clear(),
+            info.users,
+            info.items,
+            scale=info.rating_scale,
+            attributes=self.dataset.attributes,
+        )
         del rows
         found = refit(self.model, data, self.config, self.until)
         return found, None if found else f"{MAX_TIME} {self.config.max_time} is too short for it"

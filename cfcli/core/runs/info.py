@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cfcli.core.config.train import Link, Model
+from cfcli.core.data.attributes import Attribute
 from cfcli.core.data.info import Columns, PlainConfig
 from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
@@ -133,6 +134,7 @@ class RunInfo:
         interest: the interest model; None in runs of version 0.1.
         refit: ratings that the models were fitted on; None in runs of version 0.1.
         twin: the manifest of the run within it that has not seen the held-out ratings.
+        attributes: of users and of items that the models know; None where there are none.
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
             the usual one.
         ordinal: the probabilities of the steps of the scale; None where nothing says them.
@@ -171,6 +173,7 @@ class RunInfo:
     reading: PlainConfig | None = left_out()
     twin: File | None = left_out()
     ordinal: OrdinalModel | None = left_out()
+    attributes: Pair[list[Attribute]] | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:

@@ -18,6 +18,8 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import from_dict
 from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.attributes import check_attributes
+from cfcli.core.data.content import Content
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
@@ -46,6 +48,7 @@ SEEN = "seen.parquet"
 STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 INTEREST = "interest.safetensors"
+CONTENT = "content.safetensors"  # what attributes tell of vectors
 TEST = "test.parquet"  # test rows, in runs of a store, whose dataset is replaced every night
 TWIN = "twin"  # a run within a run that was trained on all rows: the same without held-out ones
 TRACE: dict[str, type[pl.DataType]] = {"step": pl.Int64, "train_mse": pl.Float64}
@@ -84,6 +87,8 @@ class Run:
         content = manifests.read(manifest, "run", FORMAT, FILES, hint)
         info = read_as(RunInfo, manifest, content)
         check_columns(manifest, info.columns)
+        for described in info.attributes or ():
+            check_attributes(manifest, described)
         low, high = info.shape.low, info.shape.high
         if not low < high:
             raise ArtifactError(f"{manifest}: damaged: ratings from {low} to {high}")
@@ -91,7 +96,7 @@ class Run:
             raise ArtifactError(f"{manifest}: damaged: 'created' is '{info.created}', not a time")
         run = cls(path, info)
         run._check_tensors()
-        _ = run.users, run.items  # read, and so checked
+        _ = run.users, run.items, run.content  # read, and so checked
         return run
 
     @property
@@ -372,6 +377,41 @@ class Run:
             raise ArtifactError(f"{path}: damaged: its tensors are not of its users and items")
         _check_numbers(path, found)
         return Interest(found)
+
+    @cached_property
+    def content(self) -> Pair[Content | None]:
+        """What attributes tell of users and items, see
+        :func:`cfcli.core.runs.newcomers.fit_content`; None where the run knows no attributes.
+
+        Raises:
+            ArtifactError: its file is damaged.
+        """
+        described = self.info.attributes
+        if described is None:
+            return Pair(None, None)
+        path = self.path / CONTENT
+        found = load_tensors(path)
+        interest = self.info.interest
+        k = interest.dim if interest is not None and interest.dim else None
+        parts: list[Content | None] = []
+        for (entity, attributes), last in zip(described.named(), (0, 1), strict=True):
+            if not attributes:
+                parts.append(None)
+                continue
+            width = self.info.dim + 1 + (k + last if k else 0)
+            part = {
+                name.removeprefix(f"{entity}_"): value
+                for name, value in found.items()
+                if name.startswith(f"{entity}_")
+            }
+            parts.append(Content.of(path, attributes, part, width))
+        return Pair(*parts)
+
+    @cached_property
+    def folded(self) -> NDArray[np.integer]:
+        """Indices of users whose vectors come from ratings that came after the training, see
+        :func:`cfcli.core.serving.folding.folded_in`."""
+        return np.zeros(0, np.int64)
 
     @property
     def judged(self) -> "Run":

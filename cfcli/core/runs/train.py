@@ -219,6 +219,7 @@ def _fit(
         info.items,
         scale=info.rating_scale,
         fingerprint=info.fingerprint,
+        attributes=dataset.attributes,
     )
     return fit(
         data,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from cfcli.core.config.fields import keys_of
 from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.attributes import Attribute
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.models.warm_start import WarmStart, WarmStartInfo
@@ -28,7 +29,7 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
     Raises:
         ConfigError: the run's model is another than the one to train, or has seen held-out rows.
     """
-    reason = mismatch(run, config)
+    reason = mismatch(run, config, dataset)
     if reason:
         raise ConfigError(f"--warm-start: {run.path} {reason}; train without it")
     rows = rows_of(run, dataset)
@@ -86,13 +87,17 @@ def rows_of(run: Run, dataset: Dataset) -> Pair[pl.Series]:
     return Pair(old.user.index(new.user.ids), old.item.index(new.item.ids))
 
 
-def mismatch(run: Run, config: TrainConfig) -> str:
+def mismatch(run: Run, config: TrainConfig, dataset: Dataset) -> str:
     """Why a training cannot begin with a run's vectors, or an empty text.
 
     Args:
         run: the earlier run.
         config: the settings of the training.
+        dataset: to train on.
     """
+    before, now = (_attributes(info.attributes) for info in (run.info, dataset.info))
+    if before != now:
+        return f"was trained with {before}, not {now}"
     if "val" in run.judged.trained_sides:
         return "was trained on validation rows, too"
     own = run.config.values() | {"link": run.info.link}
@@ -107,6 +112,16 @@ def mismatch(run: Run, config: TrainConfig) -> str:
         if own[name] != value:
             return f"has {name} {_shown(own[name])}, not {_shown(value)}"
     return ""
+
+
+def _attributes(described: Pair[list[Attribute]] | None) -> str:
+    """The names of attributes, for messages."""
+    found = [
+        f"{name}s' {', '.join(each.name for each in side)}"
+        for name, side in (described.named() if described is not None else ())
+        if side
+    ]
+    return "attributes " + " and ".join(found) if found else "no attributes"
 
 
 def _shown(value: Value) -> str:

@@ -30,10 +30,13 @@ from cfcli.core.errors import ArtifactError, ConfigError
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import choice_weights
+from cfcli.core.pair import Pair
 from cfcli.core.runs.finish import Models
 from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn
+from cfcli.core.runs.newcomers import fit_content
 from cfcli.core.runs.run import (
     CHECKPOINT,
+    CONTENT,
     DATASET,
     FILES,
     INTEREST,
@@ -224,6 +227,21 @@ def write_run(
     if not isinstance(interest, str):
         save_tensors(interest.tensors, folder / INTEREST)
         names.append(INTEREST)
+    content = fit_content(
+        dataset,
+        Pair(bias.user_n, bias.item_n),
+        model.tensors,
+        None if isinstance(interest, str) else interest.tensors,
+    )
+    kept = {
+        f"{entity}_{name}": tensor
+        for entity, side in content.named()
+        if side is not None
+        for name, tensor in side.tensors().items()
+    }
+    if kept:
+        save_tensors(kept, folder / CONTENT)
+        names.append(CONTENT)
     if keep_test:
         write_table(dataset.split("test"), folder / TEST)
         names.append(TEST)
@@ -273,6 +291,7 @@ def write_run(
         ),
         twin=manifests.file_of(twin) if twin.exists() else None,
         ordinal=model.ordinal,
+        attributes=dataset.info.attributes,
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)
     return info

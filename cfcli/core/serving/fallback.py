@@ -1,26 +1,40 @@
 """Ratings for pairs that a run may not know."""
 
+from functools import cached_property
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.content import weight_of
+from cfcli.core.models.heads import Floats
+from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
 
-SOURCES = ("model", "user_bias", "item_bias", "mean")
+SOURCES = (
+    "model",
+    "folded_in",
+    "item_attributes",
+    "user_attributes",
+    "user_bias",
+    "item_bias",
+    "mean",
+)
+BLOCK = 1 << 16  # pairs whose vectors are held at once
 
 
 class FallbackPredictor:
     """Predicts ratings, also for users and items that the run may not know.
 
-    A pair that the run knows gets the model's rating. For others it falls back on what is known:
-    mean + user bias, mean + item bias, or the mean. The biases are the damped ones of the training
-    rows, see :class:`cfcli.core.models.biases.BiasModel`.
+    Each side of a pair has the vector that its training rows gave it, or else the one that its
+    attributes tell, or else the mean of all, see :func:`cfcli.core.training.attributes.settle`.
 
     Args:
         run: whose model predicts.
     """
 
     def __init__(self, run: Run) -> None:
+        self.run = run
         self.base, self.predictor = run.baseline(), run.predictor()
         self.low, self.high = run.info.shape.low, run.info.shape.high
 
@@ -35,11 +49,37 @@ class FallbackPredictor:
         """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
-        rating = self.bias(user, item)
+        rating = np.empty(len(users))
         known = knows_user & knows_item
         rating[known] = self.predictor.predict(users[known], items[known])
-        source = np.select([known, knows_user, knows_item], [0, 1, 2], 3).astype(np.uint8)
-        return np.clip(rating, self.low, self.high), source
+        rows = np.flatnonzero(~known)
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            p = self.predictor.vectors("user", users[part])
+            q = self.predictor.vectors("item", items[part])
+            p[~knows_user[part]], q[~knows_item[part]] = self.means.user, self.means.item
+            rating[part] = self.predictor.pairs(p, q)
+        return np.clip(rating, self.low, self.high), self._sources(user, item)
+
+    @cached_property
+    def means(self) -> Pair[Floats]:
+        """The vectors of a user and of an item of whom nothing is known, (D + 1,) each."""
+        counts = Pair(self.base.user_n, self.base.item_n)
+        return Pair(*(self.predictor.mean(name, weight_of(name, n)) for name, n in counts.named()))
+
+    def _sources(self, user: pl.Series, item: pl.Series) -> NDArray[np.uint8]:
+        """What each rating rests on, as a place in :data:`SOURCES`, (N,)."""
+        trained, told = [], []
+        users, knows_user = index_of(user)
+        folded = knows_user & np.isin(users, self.run.folded)
+        for index, n, content in zip(
+            (user, item), (self.base.user_n, self.base.item_n), self.run.content, strict=True
+        ):
+            place, is_there = index_of(index)
+            trained.append(is_there & (n[place] > 0))
+            told.append(is_there & (n[place] == 0) & (content is not None))
+        cases = [folded & trained[1], trained[0] & trained[1], told[1], told[0], *trained]
+        return np.select(cases, [1, 0, 2, 3, 4, 5], len(SOURCES) - 1).astype(np.uint8)
 
     def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
         """Ratings (N,) by the damped biases alone, of what is known.

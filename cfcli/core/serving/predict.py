@@ -19,6 +19,7 @@ from cfcli.core.models.spread import standard_deviation
 from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
+from cfcli.core.serving.folding import folded_in
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
@@ -46,6 +47,7 @@ def predict(
     *,
     std: bool = False,
     probabilities: bool = False,
+    ratings: Source | None = None,
     form: Form | None = None,
     note: Callable[[str], object] | None = None,
 ) -> Iterator[pl.DataFrame]:
@@ -59,23 +61,27 @@ def predict(
             (an empty prediction and source), ``skip`` the row, or ``error``.
         std: add the predictive standard deviation.
         probabilities: add the probability of each step of the rating scale.
-        form: of ``pairs``; by default that of the run's own ratings.
+        ratings: ratings of users who are folded into the model.
+        form: of ``pairs`` and ``ratings``; by default that of the run's own ratings.
         note: is called at the end with what a person should know, such as how many ids are unknown.
 
     Yields:
         The same rows in the same order with all their columns, which stay as they are (texts, in
-        a text), and as last columns ``prediction`` (f32), ``source`` (model, user_bias, item_bias
-        or mean) and perhaps ``std`` and ``p_1``, ``p_2`` and so on (f32), which are empty where the
-        model knows nothing.
+        a text), and as last columns ``prediction`` (f32), ``source`` (one of
+        :data:`cfcli.core.serving.fallback.SOURCES`) and perhaps ``std`` and ``p_1``, ``p_2`` and so
+        on (f32), which are empty where the model knows nothing.
 
     Raises:
         InputError: there are no such columns, or they are of a type that no id has; a row has
             another length, the table is damaged; an id is unknown with ``error``, or all are.
-        ConfigError: ``std`` or ``probabilities``, and the run does not have what they need.
+        ConfigError: ``std`` or ``probabilities``, and the run does not have what they need;
+            ``ratings``, and its model can fold no users in.
         MachineError: it cannot be read.
     """
-    predicting = _Predicting(run, unknown, std, probabilities)
     form = form or run.form()
+    if ratings is not None:
+        run = folded_in(run, ratings, form, note)
+    predicting = _Predicting(run, unknown, std, probabilities)
     held: list[pl.DataFrame] = []
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         columns = None
@@ -96,6 +102,7 @@ def predict_frame(
     *,
     std: bool = False,
     probabilities: bool = False,
+    ratings: Source | None = None,
     note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """Predicts ratings for the rows of a frame, as :func:`predict` does for those of a table.
@@ -106,6 +113,7 @@ def predict_frame(
         unknown: for pairs with an id that the run does not know, as in :func:`predict`.
         std: add the predictive standard deviation.
         probabilities: add the probability of each step of the rating scale.
+        ratings: ratings of users who are folded into the model.
         note: as in :func:`predict`.
 
     Raises:
@@ -113,6 +121,8 @@ def predict_frame(
             unknown with ``error``, or all are.
         ConfigError: ``std`` or ``probabilities``, and the run does not have what they need.
     """
+    if ratings is not None:
+        run = folded_in(run, ratings, run.form(), note)
     predicting = _Predicting(run, unknown, std, probabilities)
     columns = predicting.columns(frame.schema, run.form(), FRAME)
     found = predicting.rows(frame, columns, FRAME, np.arange(frame.height))
@@ -179,7 +189,7 @@ class _Predicting:
         self.counted.user.count(user_id, user)
         self.counted.item.count(item_id, item)
         rating, source = self.score(user, item)
-        is_guess = source > 0
+        is_guess = (user.is_null() | item.is_null()).to_numpy()
         if self.unknown == "error" and is_guess.any():
             row = int(np.flatnonzero(is_guess)[0])
             role: Entity = "user" if user[row] is None else "item"
@@ -197,7 +207,7 @@ class _Predicting:
             source=SOURCE_NAMES.gather(source),
         )
         if self.std or self.ordinal:
-            out = out.with_columns(self._uncertainty(user, item, ~is_guess))
+            out = out.with_columns(self._uncertainty(user, item, source == 0))
         return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
 
     def _uncertainty(

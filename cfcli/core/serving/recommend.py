@@ -155,7 +155,8 @@ def recommend(
 ) -> Recommendations:
     """Finds the best items for users, without those they know.
 
-    Items without a training rating are left out: nothing is known of them.
+    Items without a training rating are left out, unless they are asked for and the run knows
+    attributes.
 
     Args:
         run: whose models score.
@@ -561,6 +562,8 @@ def _allowed(run: Run, choice: Choice) -> tuple[NDArray[np.bool_], list[str]]:
         raise InputError("; ".join([f"no item to choose from is in {run.path}", *notes]))
     chosen = np.zeros(len(allowed), bool)
     chosen[index.drop_nulls().to_numpy()] = True
+    if run.content.item is not None:  # attributes tell something of those without ratings
+        allowed |= run.items["n_ratings"].to_numpy() == 0
     return allowed & chosen, notes
 
 

@@ -96,7 +96,8 @@ def similar(
       "Scalable Collaborative Filtering with Jointly Derived Neighborhood Interpolation Weights",
       shrink by n_ij too). What people choose to rate also shows their tastes, beyond how they rate
       it (Koren 2008, "Factorization Meets the Neighborhood"): where the run has an interest model,
-      its vectors count, too, see :func:`joined`.
+      its vectors count, too, see :func:`joined`. An item without ratings is compared by the vectors
+      that its attributes tell, shrunk by the ratings of the other item alone.
     - ``dot``: the inner product as it is. Long vectors, of items that divide the users, come first.
     - ``euclidean``: minus the distance, so that higher is nearer here too.
 
@@ -156,6 +157,9 @@ def _cosines(run: Run, item: int) -> NDArray[np.float64]:
     unit = unit_vectors(run.tensors["item_embedding.weight"])
     rating = unit @ unit[item]
     ratings, directions = run.items["n_ratings"].to_numpy(), interest_directions(run)
+    if not ratings[item]:  # nobody rated both: attributes alone tell
+        near = rating if directions is None else (rating + directions @ directions[item]) / 2
+        return np.asarray(near * ratings / (ratings + SHRINKAGE), np.float64)
     both = raters_of_both(run, item)
     if directions is None or both is None:
         return np.asarray(rating * shrunk(both, ratings[item], ratings), np.float64)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import Strategy
 from scipy.sparse import csr_matrix
@@ -24,6 +25,7 @@ from cfcli.core.models.base import TrainingStatistics
 from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import checkpoints, resources
+from cfcli.core.training.attributes import features, joined, settle
 from cfcli.core.training.batches import ALONE, Batches, Rows, Shard
 from cfcli.core.training.callbacks import (
     CheckpointFiles,
@@ -97,6 +99,8 @@ class GradientDescent:
         best = epochs[module.best_epoch - 1]
         with collectives.losses():
             tensors = sharded.gathered(module.best, job.folder.parent if job.folder else None)
+        if not ranks.rank(config):
+            tensors = settle(tensors, job.data.attributes, _counts(job.summary))
         return TrainedModel(
             tensors=tensors,
             shape=job.shape,
@@ -126,7 +130,7 @@ class GradientDescent:
         rows = _rows(job.data.take_train())
         batch_size = sizing.batch_size(config, len(rows))
         with resources.sparing(config):  # features take several times their size on the way
-            statistics = _statistics(rows, job.summary, config, shard)
+            statistics = _statistics(rows, job, shard)
         batches = _batches(rows, config, batch_size, device, shard)
         torch.manual_seed(config.seed)
         model = build(
@@ -193,16 +197,21 @@ def _validation_batches(rows: Ratings, device: str, shard: Shard) -> Batches | I
     return Batches(Rows.of(rows).part(shard.of(rows.height)).to(device), HELD)
 
 
-def _statistics(
-    rows: Rows | Blocks, summary: Summary, config: TrainConfig, shard: Shard
-) -> TrainingStatistics:
-    """What the training rows say before any training. Ranks other than the first get the features
-    from it when the training starts."""
-    degrees = Pair(torch.from_numpy(summary.user_n), torch.from_numpy(summary.item_n))
-    deviation = summary.deviation or 1.0
-    if not config.uses_features:
-        return TrainingStatistics(deviation, degrees)
-    return TrainingStatistics(deviation, degrees, _features(rows, summary, config.seed, shard))
+def _statistics(rows: Rows | Blocks, job: TrainingJob, shard: Shard) -> TrainingStatistics:
+    """What is known before any training. Ranks other than the first get the features of who rated
+    what from it when the training starts."""
+    config, summary = job.config, job.summary
+    counts = _counts(summary)
+    return TrainingStatistics(
+        summary.deviation or 1.0,
+        counts.map(torch.from_numpy),
+        _features(rows, summary, config.seed, shard) if config.uses_features else None,
+        Pair(*(joined(features(job.data.attributes[name], n)) for name, n in counts.named())),
+    )
+
+
+def _counts(summary: Summary) -> Pair[NDArray[np.int64]]:
+    return Pair(summary.user_n, summary.item_n)
 
 
 def _features(rows: Rows | Blocks, summary: Summary, seed: int, shard: Shard) -> Pair[Tensor]:

@@ -7,10 +7,12 @@ from typing import Protocol
 import polars as pl
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.attributes import Encoded
 from cfcli.core.data.blocks import Blocks, Summary
 from cfcli.core.data.info import Scale
 from cfcli.core.models.base import Shape
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.pair import Pair
 from cfcli.core.training.checkpoints import FILE, Identity
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.trained import TrainedModel
@@ -32,6 +34,7 @@ class TrainingData:
         users, items: how many there are (U and I).
         scale: of the ratings; None for the lowest and the highest training rating.
         fingerprint: of the data, which a checkpoint must share.
+        attributes: of users and of items, where some are known.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class TrainingData:
         *,
         scale: Scale | None = None,
         fingerprint: str = "",
+        attributes: Pair[Encoded | None] | None = None,
     ) -> None:
         self._train: Ratings | None = train
         self._val: Ratings | None = val
         self.users, self.items = users, items
         self.scale = scale
         self.fingerprint = fingerprint
+        self.attributes = attributes or Pair[Encoded | None](None, None)
 
     @property
     def n(self) -> int:

@@ -19,8 +19,8 @@ class TrainedModel:
     """The parameters of the best epoch and how they came about.
 
     Attributes:
-        tensors: parameters by name, float32. Users and items without a training row have the mean
-            of the others, so that a prediction for them rests on their partner alone.
+        tensors: parameters by name, float32. Users and items without a training row have vectors
+            by :func:`cfcli.core.training.attributes.settle`.
         shape: of the data.
         history: one row per epoch.
         best: the epoch that the parameters are of.

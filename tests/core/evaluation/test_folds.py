@@ -8,9 +8,11 @@ from fake_run import text_source
 from planted import checkerboard, write_csv
 
 from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.data import prepare as preparation
 from cfcli.core.errors import ConfigError, InputError, MachineError
 from cfcli.core.evaluation.folds import Folds, Spec, check_keys, open_folds
 from cfcli.core.inputs.sources import Source
+from cfcli.core.pair import Pair
 
 TIMED = "user,item,rating,time\n" + "".join(
     f"{user},{item},{1 + (user + item) % 5},{1_600_000_000 + 100 * (7 * user % 6) + item}\n"
@@ -88,3 +90,27 @@ def test_what_cannot_be_cut_is_refused_before_any_work(tmp_path: Path) -> None:
             open_folds(Spec.of("2"), PrepareConfig(), **given)
     with pytest.raises(ConfigError, match="min_user_ratings cannot be combined with --data"):
         check_keys(["seed", "min_user_ratings"])
+
+
+@pytest.mark.parametrize("asked", ["job,year", "job,genres,year", "none"])
+def test_folds_have_the_attributes_of_the_whole(tmp_path: Path, asked: str) -> None:
+    items = "".join(f"{k}::Film ({1990 + k})::x\n" for k in range(1, 9)) + "9::Film (1999)::y\n"
+    users = "".join(f"{u}::F::1::{u % 2}::1000{u}\n" for u in range(1, 9))
+    ratings = "".join(f"{u},{i},{1 + u * i % 5}\n" for u in range(1, 9) for i in range(1, 9))
+    opened = open_folds(
+        Spec.of("2"),
+        PrepareConfig.of(attributes=asked.replace("job", "occupation")),
+        sources=[text_source("user,item,rating\n" + ratings)],
+        items=text_source(items, "movies.dat"),
+        users=text_source(users, "users.dat"),
+    )
+    fold = opened.fold(0)
+    made, _ = preparation.prepare(
+        fold.train, tmp_path / "d", fold.config, items=fold.items, users=fold.users, test=fold.test
+    )
+    described = made.info.attributes or Pair([], [])
+    if asked == "none":
+        assert described == Pair([], [])
+        return
+    assert [(each.name, each.kind) for each in described.user] == [("occupation", "category")]
+    assert [each.name for each in described.item] == asked.split(",")[1:]

@@ -126,6 +126,7 @@ def test_typed_columns() -> None:
             "member": [True, False],
             "plan_code": [3.0, None],
             "paid": [float("nan"), 2.0],
+            "job": ["10", "7"],
             "nested": [{"a": 1}] * 2,
         }
     )
@@ -133,7 +134,8 @@ def test_typed_columns() -> None:
     frame.write_parquet(stream)
     found = read_users(Source("users", lambda: io.BytesIO(stream.getvalue())))
     assert found.frame.rows() == [
-        ("1", 1990.0, "a|b", "true", "3", None), ("2", None, None, "false", None, 2.0),
+        ("1", 1990.0, "a|b", "true", "3", None, "10"),
+        ("2", None, None, "false", None, 2.0, "7"),
     ]  # fmt: skip
     assert found.left_out == {"nested": "neither texts nor numbers"}
 

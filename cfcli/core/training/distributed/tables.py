@@ -34,11 +34,11 @@ class ShardedFactors(Factors):
         found: Tensor = _Lookup.apply(part, index - place.start)  # type: ignore[no-untyped-call]
         return found
 
-    def set_to_mean(self, table: Tensor, values: Tensor, chosen: Tensor) -> None:
+    def set_to_mean(self, table: Tensor, values: Tensor, weight: Tensor) -> None:
         (part, place), (own_values, _) = part_of(table), part_of(values)
-        total = (~chosen[place]).to(own_values) @ own_values
+        total = weight[place].to(own_values) @ own_values
         dist.all_reduce(total)
-        part[chosen[place]] = total / (~chosen).sum()
+        part[weight[place] == 0] = total / weight.sum()
 
 
 def shard(model: Factors, mesh: DeviceMesh, seed: int) -> None:

@@ -23,8 +23,10 @@ from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.spread import standard_deviation
 from cfcli.core.models.warm_start import WarmStart
+from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import checkpoints, resources
+from cfcli.core.training.attributes import features, settle
 from cfcli.core.training.checkpoints import State
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Epoch, History, TracePoint, is_settled
@@ -84,7 +86,8 @@ class GibbsSampling:
                 checkpoints.remove(job.folder)
             elif is_whole and job.checkpoint:
                 _save(job, job.checkpoint, chain, history)
-            tensors = chain.tensors()
+            counts = Pair(job.summary.user_n, job.summary.item_n)
+            tensors = settle(chain.tensors(), job.data.attributes, counts)
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
         samples = posterior.samples()
@@ -136,6 +139,7 @@ class Chain:
         device: str,
         warm_start: WarmStart | None = None,
         weights: csr_matrix | None = None,
+        attributes: Pair[list[Tensor]] | None = None,
     ) -> None:
         self.dim, self.bounds = config.dim, bounds
         rank = sizing.sampler_rank(config, table.nnz)
@@ -144,7 +148,7 @@ class Chain:
         # Before a refit, which draws as many again, what follows on the first fall is left to it.
         is_long = self.steps == sizing.SWEEPS and config.refit == "none"
         self.least_gain = 0.0 if is_long else LEAST_GAIN
-        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights)
+        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights, attributes)
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
         else:
@@ -214,8 +218,8 @@ class Chain:
     def ordinal_model(
         self, tensors: dict[str, NDArray[np.float32]], samples: Samples | None, scale: Scale | None
     ) -> OrdinalModel | None:
-        """The probabilities of the steps of the scale by the validation rows; None where these, the
-        samples or the steps are missing.
+        """The probabilities of the steps of the scale by the validation rows, cold ones, too;
+        None where these, the samples or the steps are missing.
 
         Args:
             tensors: the posterior mean, as :meth:`tensors` gave it.
@@ -226,9 +230,8 @@ class Chain:
         if samples is None or steps is None:
             return None
         every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
-        user, item, rating = (
-            column[::every].cpu().numpy() for column in (*self.val, self.val_rating)
-        )
+        columns = *self.val, self.val_rating
+        user, item, rating = (column[::every].cpu().numpy() for column in columns)
         score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(user, item)
         return ordinal.fit(score, standard_deviation(samples, user, item), rating, steps)
 
@@ -270,8 +273,10 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     assert isinstance(val, pl.DataFrame)
     bounds = job.shape.low, job.shape.high
     table, weights = _tables(job.data)
+    counts = Pair(job.summary.user_n, job.summary.item_n)
+    known = Pair(*(features(job.data.attributes[name], n) for name, n in counts.named()))
     with resources.sparing(job.config):  # features take several times their size on the way
-        return Chain(table, val, job.config, bounds, device, job.warm_start, weights)
+        return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known)
 
 
 def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None]:

@@ -121,9 +121,8 @@ def test_a_rating_of_weight_2_is_two_ratings_of_items_that_are_alike() -> None:
     vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(3))
     found, squares = [], []
     for table, of, places in ((once, weights, range(5)), (twice, None, [*range(5), 4])):
-        side = Side(table, features, sizes, 2, Generator(1, "cpu"), of)
-        n = len(places)
-        other = Side(table.T.tocsr(), torch.zeros(n, 1), sizes[:1], 2, Generator(2, "cpu"))
+        side = Side(table, [features], [sizes], 2, Generator(1, "cpu"), of)
+        other = Side(table.T.tocsr(), [], [], 2, Generator(2, "cpu"))
         other.vectors = vectors[list(places)]
         squares.append(side.sweep(other, 1.7))
         found.append(side)

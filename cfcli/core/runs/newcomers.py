@@ -1,0 +1,218 @@
+"""Users and items that came after the training, as far as attributes tell of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cfcli.core.data.attributes import Encoded, encode
+from cfcli.core.data.content import Content, weight_of
+from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.known import read_again
+from cfcli.core.errors import ConfigError
+from cfcli.core.inputs.pairs import read_ids
+from cfcli.core.inputs.roles import Form
+from cfcli.core.inputs.sources import Source
+from cfcli.core.models.interest import Interest
+from cfcli.core.pair import Entity, Pair
+from cfcli.core.runs.run import Run
+
+Floats = NDArray[np.float32]
+Tensors = Mapping[str, Floats]
+
+
+def fit_content(
+    dataset: Dataset, counts: Pair[NDArray[np.int64]], tensors: Tensors, interest: Tensors | None
+) -> Pair[Content | None]:
+    """What attributes tell of vectors, for users and for items; None where there are no attributes.
+
+    The columns are the embedding and the bias of the rating model, and then of the interest model
+    the user's vector, or what it is multiplied by for an item and the logarithm of the number of
+    its ratings.
+
+    Args:
+        dataset: that the models were trained on.
+        counts: numbers of training ratings of users (U,) and items (I,).
+        tensors: of the rating model.
+        interest: those of the interest model; None without one.
+    """
+    known = dataset.attributes
+    found: dict[Entity, Content | None] = {"user": None, "item": None}
+    for entity, n in counts.named():
+        encoded: Encoded | None = known[entity]
+        if encoded is not None:
+            parts = [tensors[f"{entity}_embedding.weight"], _bias(tensors, entity)]
+            if interest is not None:
+                model = Interest(interest)
+                parts += _of_interest(model, entity)
+            found[entity] = Content.fit(encoded, np.column_stack(parts), weight_of(entity, n))
+    return Pair(found["user"], found["item"])
+
+
+def with_newcomers(run: Run, entity: Entity, frame: pl.DataFrame) -> Run:
+    """The run with more users or items, whose vectors follow from their attributes.
+
+    Args:
+        run: trained with attributes.
+        entity: what is added.
+        frame: one row for each: ``id``, perhaps ``title`` and ``genres``, and attributes. Those
+            with training rows, and those of whom no attribute is known, are passed over.
+
+    Returns:
+        The run in memory alone: what is new has the indices behind the others, and no ratings.
+    """
+    content = run.content[entity]
+    if content is None:
+        return run
+    table = run.users if entity == "user" else run.items
+    trained = table.filter(pl.col("n_ratings") > 0)[table.columns[0]].cast(pl.String)
+    frame = frame.filter(~pl.col("id").is_in(trained.implode()))
+    matrix = encode(content.described, frame)
+    told: NDArray[np.bool_] = (matrix != 0).any(axis=1)
+    frame, vectors = frame.filter(pl.Series(told)), content.vectors(matrix[told])
+    width = run.info.dim + 1
+    more = with_vectors(run, entity, frame, vectors[:, :width])
+    if run.interest is not None:  # which has nothing yet of those who have no training rows
+        index = run.ids[entity].index(frame["id"])
+        place = _places(index, len(run.ids[entity]))
+        more.__dict__["interest"] = _with(run.interest, entity, vectors[:, width:], place)
+    return more
+
+
+def with_vectors(run: Run, entity: Entity, frame: pl.DataFrame, vectors: Floats) -> Run:
+    """The run with other vectors of some users or items in its rating model.
+
+    Args:
+        run: the run.
+        entity: whose vectors.
+        frame: one row for each (N): ``id``, perhaps ``title`` and ``genres``.
+        vectors: the embeddings with the bias last, (N, D + 1).
+
+    Returns:
+        The run in memory alone: those whom it did not know have the indices behind the others, and
+        no ratings.
+    """
+    more = Run(run.path, run.info)
+    more.__dict__.update(run.__dict__)
+    index = run.ids[entity].index(frame["id"])
+    place = _places(index, len(run.ids[entity]))
+    table = run.users if entity == "user" else run.items
+    more.__dict__[f"{entity}s"] = _longer(table, frame.filter(index.is_null()), run)
+    parts = {f"{entity}_embedding.weight": vectors[:, :-1], f"{entity}_bias": vectors[:, -1]}
+    more.__dict__["tensors"] = run.tensors | {
+        key: _set(run.tensors[key], place, value)
+        for key, value in parts.items()
+        if key in run.tensors
+    }
+    return more
+
+
+def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tuple[Run, pl.Series]:
+    """The run with the users or items of a file, as :func:`with_newcomers` adds them.
+
+    Args:
+        run: trained with or without attributes.
+        source: the file: attributes, or ids alone.
+        entity: what it is of.
+        form: of the file.
+
+    Returns:
+        The run, and the ids in the file.
+
+    Raises:
+        InputError: it is no such file, or has something else in the place of a number.
+        MachineError: it cannot be read.
+    """
+    content = run.content[entity]
+    if content is None:
+        return run, read_ids(source, entity, form)
+    frame = read_again(source, entity, content.described, form)
+    return with_newcomers(run, entity, frame), frame["id"]
+
+
+def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
+    """The run with the users or items of a file that it must be able to use.
+
+    Args:
+        run: trained with attributes.
+        source: the file of attributes.
+        entity: what it is of.
+        form: of the file.
+
+    Raises:
+        ConfigError: the run knows no attributes.
+        InputError: it is no such file, or has something else in the place of a number.
+        MachineError: it cannot be read.
+    """
+    if run.content[entity] is None:
+        raise ConfigError(
+            f"--{entity}s: {run.path} knows no attributes of {entity}s; give --{entity}s to "
+            "'cfcli prepare' and train again"
+        )
+    return read_newcomers(run, source, entity, form)[0]
+
+
+def _bias(tensors: Tensors, entity: Entity) -> Floats:
+    """Biases (N,), 0 in a model without."""
+    none = np.zeros(len(tensors[f"{entity}_embedding.weight"]), np.float32)
+    return tensors.get(f"{entity}_bias", none)
+
+
+def _of_interest(model: Interest, entity: Entity) -> list[Floats]:
+    """What of the interest model is told by attributes, (N, K) and perhaps (N,)."""
+    if entity == "user":
+        return [model.user]
+    return [model.targets.T, np.log1p(model.raters)]
+
+
+def _places(index: pl.Series, n: int) -> NDArray[np.int64]:
+    """The rows of a table of n for an index (N,), those behind its last where it is null."""
+    is_new = index.is_null().to_numpy()
+    place = index.fill_null(0).to_numpy().astype(np.int64)
+    place[is_new] = n + np.arange(is_new.sum())
+    return place
+
+
+def _set(table: Floats, place: NDArray[np.int64], values: Floats) -> Floats:
+    """A table with rows set to others, or added behind its last."""
+    more = max(len(table), place.max(initial=-1) + 1) - len(table)
+    found = np.concatenate([table, np.zeros((more, *table.shape[1:]), table.dtype)])
+    found[place] = values
+    return found
+
+
+def _with(model: Interest, entity: Entity, vectors: Floats, place: NDArray[np.int64]) -> Interest:
+    """The interest model with other users or items in some places, by what :func:`_of_interest`
+    says of them."""
+    tensors = {
+        "user": model.user,
+        "item": model.item,
+        "scale": model.scale,
+        "raters": model.raters,
+    }
+    added = {"user": vectors}
+    if entity == "item":
+        added = {
+            "item": vectors[:, :-1],
+            "scale": np.ones(len(vectors), np.float32),
+            "raters": np.maximum(np.expm1(vectors[:, -1]), 1),
+        }
+    return Interest(
+        tensors | {key: _set(tensors[key], place, value) for key, value in added.items()}
+    )
+
+
+def _longer(table: pl.DataFrame, frame: pl.DataFrame, run: Run) -> pl.DataFrame:
+    """A run's table of users or items with rows for those of ``frame``."""
+    facts = {"n_ratings": 0, "mean": run.info.train_mean, "bias": 0.0}
+    columns = []
+    for name, kind in table.schema.items():
+        if name == table.columns[0]:
+            column = pl.col("id")
+        elif name in facts:
+            column = pl.lit(facts[name])
+        else:
+            column = pl.col(name) if name in frame.columns else pl.lit(None)
+        columns.append(column.cast(kind).alias(name))
+    return pl.concat([table, frame.select(columns)])
