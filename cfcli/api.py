@@ -219,6 +219,7 @@ class Run:
         *,
         unknown: "Unknown" = "fallback",
         std: bool = False,
+        probabilities: bool = False,
         ratings: Ratings | None = None,
     ) -> pl.DataFrame:
         """Predicted ratings for pairs of a user and an item.
@@ -230,6 +231,8 @@ class Run:
             unknown: what pairs get whose user or item the run does not know.
             std: add a column ``std``, how far ratings fall from their prediction; for runs of the
                 sampler.
+            probabilities: add columns ``p_1``, ``p_2`` and so on, the probability of each step of
+                the rating scale; for runs of the sampler.
             ratings: what was rated since the training; its users are folded in.
 
         Returns:
@@ -248,6 +251,7 @@ class Run:
             _frame(pairs),
             unknown=unknown,
             std=std,
+            probabilities=probabilities,
             ratings=None if ratings is None else _source(ratings),
             note=notes.append,
         )

@@ -35,6 +35,13 @@ def predict(
             "--std", help="Add std, the expected error of the prediction (runs of solver gibbs)."
         ),
     ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Add p_1, p_2 ..., the probability of each rating (runs of solver gibbs).",
+        ),
+    ] = False,
     ratings: Annotated[
         str | None,
         typer.Option(
@@ -88,12 +95,13 @@ def predict(
         Source.of(source),
         unknown,
         std=std,
+        probabilities=probabilities,
         ratings=Source.of(ratings) if ratings else None,
         form=form,
         note=console.note,
     )
     if json or is_json(out):
-        added = 3 if std else 2
+        added = 2 + std + (len(loaded.ordinal.steps) if probabilities else 0)
         blocks = (
             with_texts(block, predicting.find_pair_columns(block[:, :-added].schema, form, source))
             for block in blocks

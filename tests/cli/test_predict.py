@@ -108,9 +108,27 @@ def test_only_some_runs_know_how_sure_they_are(run: Run) -> None:
         )[0]
         == 0
     )
-    code, _, err = call("predict", "adam", "-", "--std", stdin=PAIRS.encode())
-    assert code == 2
-    assert "--solver gibbs" in err
+    for flag in ("--std", "--probabilities"):
+        code, _, err = call("predict", "adam", "-", flag, "--json", stdin=PAIRS.encode())
+        assert code == 2
+        assert "--solver gibbs" in err
+
+
+def test_probabilities_in_all_forms(run: Run) -> None:
+    """The run was trained on with its validation rows, which the probabilities are from."""
+    names = [f"p_{k / 2:g}" for k in range(1, 11)]
+    ask = "predict", run.path, "-", "--probabilities"
+    code, out, _ = call(*ask, "--std", stdin=PAIRS.encode())
+    assert code == 0
+    known, *others = rows_of(out)
+    assert list(known)[-13:] == ["prediction", "source", "std", *names]
+    assert sum(float(known[name]) for name in names) == pytest.approx(1, abs=1e-5)
+    assert [row[name] for row in others for name in names] == [""] * 30
+    first, second, *_ = map(json.loads, call(*ask, "--json", stdin=PAIRS.encode())[1].splitlines())
+    assert (first["userId"], first["p_5"]) == ("1", pytest.approx(float(known["p_5"]), abs=1e-6))
+    assert second["p_0.5"] is None
+    assert call(*ask, "--out", "p.parquet", "-q", stdin=PAIRS.encode())[0] == 0
+    assert pl.read_parquet("p.parquet").select(names).schema == dict.fromkeys(names, pl.Float32)
 
 
 def test_forms_in_and_out(run: Run) -> None:

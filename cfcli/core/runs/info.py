@@ -9,6 +9,7 @@ from cfcli.core.data.info import Columns, PlainConfig
 from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.interest import Weights
+from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
@@ -136,6 +137,7 @@ class RunInfo:
         attributes: of users and of items that the models know; None where there are none.
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
             the usual one.
+        ordinal: the probabilities of the steps of the scale; None where nothing says them.
     """
 
     format: int = FORMAT
@@ -170,6 +172,7 @@ class RunInfo:
     refit: Refit | None = left_out()
     reading: PlainConfig | None = left_out()
     twin: File | None = left_out()
+    ordinal: OrdinalModel | None = left_out()
     attributes: Pair[list[Attribute]] | None = left_out()
 
     @property

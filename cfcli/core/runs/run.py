@@ -1,5 +1,6 @@
 """A run: the folder of one training, which stands on its own."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from cfcli.core.inputs.roles import Form, is_place
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import Interest
 from cfcli.core.models.kinds import KINDS, Sizes
+from cfcli.core.models.ordinal import LEAST_ROWS, MOST_STEPS, OrdinalModel
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
@@ -177,6 +179,27 @@ class Run:
             if tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
                 return False
         return bool((found["user_noise"] >= 0).all() and (found["item_noise"] >= 0).all())
+
+    @property
+    def ordinal(self) -> OrdinalModel:
+        """The probabilities of the steps of the scale.
+
+        Raises:
+            ConfigError: the run has none.
+            ArtifactError: they are damaged.
+        """
+        found = self.info.ordinal
+        if found is None:
+            _ = self.samples  # without them it says why
+            raise ConfigError(
+                f"{self.path}: has no probabilities: they need a scale of at most {MOST_STEPS} "
+                f"steps and {LEAST_ROWS} validation ratings for each; train again on such a dataset"
+            )
+        if not found.is_sound:
+            raise ArtifactError(
+                f"{self.path / MANIFEST}: damaged: 'ordinal' is no model of a scale"
+            )
+        return found
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -400,10 +423,14 @@ class Run:
         """
         return self.twin or self
 
-    def predictor(self) -> Predictor:
-        """The model as NumPy computes it."""
+    def predictor(self, *, is_bounded: bool = True) -> Predictor:
+        """The model as NumPy computes it.
+
+        Args:
+            is_bounded: whether ratings are kept within the scale.
+        """
         info = self.info
-        low, high = info.shape.low, info.shape.high
+        low, high = (info.shape.low, info.shape.high) if is_bounded else (-math.inf, math.inf)
         return Predictor(info.model, self.tensors, low, high, info.link, info.noise)
 
     def baseline(self) -> BiasModel:

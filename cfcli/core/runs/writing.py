@@ -290,6 +290,7 @@ def write_run(
             reason=models.reason,
         ),
         twin=manifests.file_of(twin) if twin.exists() else None,
+        ordinal=model.ordinal,
         attributes=dataset.info.attributes,
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)

@@ -98,36 +98,6 @@ class FallbackPredictor:
         return np.clip(rating, self.low, self.high)
 
 
-def standard_deviation(
-    run: Run, user: NDArray[np.int64], item: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """How far ratings (N,) fall from their predictions, in ratings.
-
-    The posterior predictive standard deviation, from the spread of the samples and the noise
-    (Gelman et al., "Bayesian Data Analysis", ch. 14).
-
-    Args:
-        run: with samples of the posterior.
-        user: indices of the users, (N,).
-        item: indices of the items, (N,).
-
-    Raises:
-        ConfigError: the run keeps no samples.
-    """
-    users, items = run.samples["users"], run.samples["items"]
-    n = len(users)
-    total, squares = np.zeros(len(user)), np.zeros(len(user))
-    for p, q in zip(users, items, strict=True):
-        a, b = p[user].astype(np.float32), q[item].astype(np.float32)
-        rating = np.einsum("bd,bd->b", a[:, :-1], b[:, :-1]) + a[:, -1] + b[:, -1]
-        total += rating
-        squares += rating.astype(np.float64) ** 2
-    spread = (squares - total**2 / n) / (n - 1)
-    noise = run.samples["user_noise"][user] * run.samples["item_noise"][item].astype(np.float64)
-    found: NDArray[np.float64] = np.sqrt(np.maximum(spread, 0) + noise)
-    return found
-
-
 def index_of(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Indices (N,), 0 for null, and which of them are not null, (N,).
 

@@ -2,7 +2,7 @@
 columns."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,9 +15,10 @@ from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.ratings import refuse_type
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
+from cfcli.core.models.spread import standard_deviation
 from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.fallback import SOURCES, FallbackPredictor, standard_deviation
+from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
 from cfcli.core.serving.folding import folded_in
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
@@ -45,6 +46,7 @@ def predict(
     unknown: Unknown = "fallback",
     *,
     std: bool = False,
+    probabilities: bool = False,
     ratings: Source | None = None,
     form: Form | None = None,
     note: Callable[[str], object] | None = None,
@@ -58,6 +60,7 @@ def predict(
         unknown: for pairs with an id that the run does not know: ``fallback`` on biases, ``nan``
             (an empty prediction and source), ``skip`` the row, or ``error``.
         std: add the predictive standard deviation.
+        probabilities: add the probability of each step of the rating scale.
         ratings: ratings of users who are folded into the model.
         form: of ``pairs`` and ``ratings``; by default that of the run's own ratings.
         note: is called at the end with what a person should know, such as how many ids are unknown.
@@ -65,24 +68,25 @@ def predict(
     Yields:
         The same rows in the same order with all their columns, which stay as they are (texts, in
         a text), and as last columns ``prediction`` (f32), ``source`` (one of
-        :data:`cfcli.core.serving.fallback.SOURCES`) and perhaps ``std`` (f32), which is empty where the model knows nothing.
+        :data:`cfcli.core.serving.fallback.SOURCES`) and perhaps ``std`` and ``p_1``, ``p_2`` and so
+        on (f32), which are empty where the model knows nothing.
 
     Raises:
         InputError: there are no such columns, or they are of a type that no id has; a row has
             another length, the table is damaged; an id is unknown with ``error``, or all are.
-        ConfigError: ``std``, and the run keeps no samples; ``ratings``, and its model can fold no
-            users in.
+        ConfigError: ``std`` or ``probabilities``, and the run does not have what they need;
+            ``ratings``, and its model can fold no users in.
         MachineError: it cannot be read.
     """
     form = form or run.form()
     if ratings is not None:
         run = folded_in(run, ratings, form, note)
-    predicting = _Predicting(run, unknown, std)
+    predicting = _Predicting(run, unknown, std, probabilities)
     held: list[pl.DataFrame] = []
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         columns = None
         for rows in pieces:
-            columns = columns or find_pair_columns(rows.frame.schema, form, pairs.name)
+            columns = columns or predicting.columns(rows.frame.schema, form, pairs.name)
             held.append(predicting.rows(rows.frame, columns, pairs.name, rows.lines))
             if predicting.knows_some or len(held) > HELD:
                 yield from held
@@ -97,6 +101,7 @@ def predict_frame(
     unknown: Unknown = "fallback",
     *,
     std: bool = False,
+    probabilities: bool = False,
     ratings: Source | None = None,
     note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
@@ -107,18 +112,19 @@ def predict_frame(
         frame: with a column of user ids and one of item ids, called as in the run or by an alias.
         unknown: for pairs with an id that the run does not know, as in :func:`predict`.
         std: add the predictive standard deviation.
+        probabilities: add the probability of each step of the rating scale.
         ratings: ratings of users who are folded into the model.
         note: as in :func:`predict`.
 
     Raises:
         InputError: there are no such columns, or they are of a type that no id has; an id is
             unknown with ``error``, or all are.
-        ConfigError: ``std``, and the run keeps no samples.
+        ConfigError: ``std`` or ``probabilities``, and the run does not have what they need.
     """
     if ratings is not None:
         run = folded_in(run, ratings, run.form(), note)
-    predicting = _Predicting(run, unknown, std)
-    columns = find_pair_columns(frame.schema, run.form(), FRAME)
+    predicting = _Predicting(run, unknown, std, probabilities)
+    columns = predicting.columns(frame.schema, run.form(), FRAME)
     found = predicting.rows(frame, columns, FRAME, np.arange(frame.height))
     predicting.finish(FRAME, note)
     return found
@@ -127,13 +133,23 @@ def predict_frame(
 class _Predicting:
     """Adds predictions to frames; the arguments are those of :func:`predict`."""
 
-    def __init__(self, run: Run, unknown: Unknown, std: bool) -> None:
+    def __init__(self, run: Run, unknown: Unknown, std: bool, probabilities: bool) -> None:
         self.run, self.unknown, self.std = run, unknown, std
         self.score = FallbackPredictor(run)
         self.user_ids, self.item_ids = run.ids
         self.counted = unknown_ids(run.ids)
-        if std:
+        if std or probabilities:
             _ = run.samples  # raises at once where there are none
+        self.ordinal = run.ordinal if probabilities else None
+        self.raw = run.predictor(is_bounded=False)
+
+    def columns(self, schema: pl.Schema, form: Form, where: str) -> PairColumns:
+        """The columns of users and items, see :func:`find_pair_columns`.
+
+        Args:
+            schema, form, where: as there.
+        """
+        return find_pair_columns(schema, form, where, self.ordinal.columns if self.ordinal else ())
 
     @property
     def knows_some(self) -> bool:
@@ -190,32 +206,39 @@ class _Predicting:
             prediction=pl.Series(rating, nan_to_null=True).cast(pl.Float32),
             source=SOURCE_NAMES.gather(source),
         )
-        if self.std:
-            spread = self._spread(user, item, source == 0)
-            out = out.with_columns(std=pl.Series(spread, nan_to_null=True).cast(pl.Float32))
+        if self.std or self.ordinal:
+            out = out.with_columns(self._uncertainty(user, item, source == 0))
         return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
 
-    def _spread(
+    def _uncertainty(
         self, user: pl.Series, item: pl.Series, known: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Standard deviations (N,) of ratings by index; not a number where the model knows
-        nothing."""
-        spread = np.full(len(known), np.nan)
-        spread[known] = standard_deviation(
-            self.run,
-            user.filter(known).to_numpy().astype(np.int64),
-            item.filter(known).to_numpy().astype(np.int64),
-        )
-        return spread
+    ) -> list[pl.Series]:
+        """Standard deviations and probabilities of ratings by index, each (N,); null where the
+        model knows nothing."""
+        users, items = (side.filter(known).to_numpy().astype(np.int64) for side in (user, item))
+        spread = standard_deviation(self.run.samples, users, items)
+        found = {"std": spread} if self.std else {}
+        if self.ordinal:
+            shares = self.ordinal.probabilities(self.raw.predict(users, items), spread)
+            found |= dict(zip(self.ordinal.columns, shares.T, strict=True))
+        columns = []
+        for name, values in found.items():
+            column = np.full(len(known), np.nan)
+            column[known] = values
+            columns.append(pl.Series(name, column, nan_to_null=True).cast(pl.Float32))
+        return columns
 
 
-def find_pair_columns(schema: pl.Schema, form: Form, where: str) -> PairColumns:
+def find_pair_columns(
+    schema: pl.Schema, form: Form, where: str, added: Sequence[str] = ()
+) -> PairColumns:
     """Finds the columns of users and items: called as in the run, or by an alias.
 
     Args:
         schema: names and types of all columns.
         form: says how they may be called.
         where: name of the table, for errors.
+        added: columns that are to be added beside :data:`ADDED`.
 
     Raises:
         InputError: there are none, or several, or they are of a type that no id has; or a column
@@ -224,7 +247,7 @@ def find_pair_columns(schema: pl.Schema, form: Form, where: str) -> PairColumns:
     names = schema.names()
     user = _find_column("user", names, form, where)
     item = _find_column("item", names, form, where)
-    taken = set(ADDED) & set(names)
+    taken = {*ADDED, *added} & set(names)
     if taken:
         raise InputError(f"{where}: has a column '{min(taken)}' already; rename it")
     refuse_type(schema[user], "user", user, where)

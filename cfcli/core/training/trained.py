@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
+from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.training.epochs import Epoch, TracePoint
 
@@ -34,6 +35,8 @@ class TrainedModel:
             error of the training rows.
         samples: a few draws of the posterior, where the solver draws; see
             :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples`.
+        ordinal: the probabilities of the steps of the scale, from validation rows, where the
+            solver draws.
         warm_start: what the run's manifest says of the earlier run that this began with, if any.
         trace: the training error along the steps.
     """
@@ -51,5 +54,6 @@ class TrainedModel:
     link: Link = "sigmoid"
     noise: float = 1.0
     samples: Samples | None = None
+    ordinal: OrdinalModel | None = None
     warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)

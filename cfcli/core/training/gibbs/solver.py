@@ -16,8 +16,12 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.info import Scale
 from cfcli.core.errors import ArtifactError, GateError
+from cfcli.core.models import ordinal
+from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.models.spread import standard_deviation
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
@@ -30,7 +34,7 @@ from cfcli.core.training.gibbs.sampler import Sampler, table_of
 from cfcli.core.training.job import TrainingData, TrainingJob
 from cfcli.core.training.plan import sizing
 from cfcli.core.training.signals import SignalWatch
-from cfcli.core.training.trained import TrainedModel
+from cfcli.core.training.trained import Samples, TrainedModel
 
 BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
 BURN_IN_SWEEPS = 6  # at least, without a warm start
@@ -86,6 +90,7 @@ class GibbsSampling:
             tensors = settle(chain.tensors(), job.data.attributes, counts)
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
+        samples = posterior.samples()
         return TrainedModel(
             tensors=tensors,
             shape=job.shape,
@@ -99,7 +104,8 @@ class GibbsSampling:
             solver="gibbs",
             link="identity",
             noise=posterior.noise / posterior.kept,
-            samples=posterior.samples(),
+            samples=samples,
+            ordinal=chain.ordinal_model(tensors, samples, job.data.scale),
             warm_start=job.warm_start.origin if job.warm_start else None,
             trace=history.trace,
         )
@@ -208,6 +214,26 @@ class Chain:
         predictor = Predictor("mf", tensors, *self.bounds, "identity")
         prediction = torch.from_numpy(predictor.predict(user, item))
         return self._with_errors(row, prediction.to(self.val_rating))
+
+    def ordinal_model(
+        self, tensors: dict[str, NDArray[np.float32]], samples: Samples | None, scale: Scale | None
+    ) -> OrdinalModel | None:
+        """The probabilities of the steps of the scale by the validation rows, cold ones, too;
+        None where these, the samples or the steps are missing.
+
+        Args:
+            tensors: the posterior mean, as :meth:`tensors` gave it.
+            samples: of the posterior.
+            scale: of the ratings.
+        """
+        steps = ordinal.steps_of(scale.min, scale.max, scale.step) if scale else None
+        if samples is None or steps is None:
+            return None
+        every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
+        columns = *self.val, self.val_rating
+        user, item, rating = (column[::every].cpu().numpy() for column in columns)
+        score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(user, item)
+        return ordinal.fit(score, standard_deviation(samples, user, item), rating, steps)
 
     def state(self) -> State:
         """What a checkpoint must hold."""

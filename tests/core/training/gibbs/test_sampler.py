@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.models.spread import standard_deviation
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.fallback import standard_deviation
 from cfcli.core.storage.schema import to_json
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs import sampler as gibbs
@@ -385,8 +384,7 @@ def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
     samples = sampler.posterior.samples()
     assert samples is not None
     assert samples["users"].shape == (16, 150, 4)
-    run = SimpleNamespace(samples=samples)
-    std = standard_deviation(run, user[held], item[held])  # type: ignore[arg-type]
+    std = standard_deviation(samples, user[held], item[held])
     error = rating[held] - table(sampler.tensors(3))[user[held], item[held]]
     for share, quantile in ((0.5, 0.6745), (0.8, 1.2816), (0.95, 1.96)):
         assert (np.abs(error) < quantile * std).mean() == pytest.approx(share, abs=0.04)
@@ -402,4 +400,5 @@ def test_without_validation_rows_it_ends_with_its_epochs(tmp_path: Path) -> None
     run = Run.load(rows_of.run(data, tmp_path / "run", solver="gibbs", epochs=5))
     assert run.info.epochs == run.info.best_epoch == 5
     assert to_json(run.info)["val"] == {"mse": None, "rmse": None, "mae": None}
+    assert run.info.ordinal is None
     assert evaluate(run)[0].model.rmse < 0.5
