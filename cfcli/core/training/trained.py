@@ -36,6 +36,7 @@ class TrainedModel:
             :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples`.
         warm_start: what the run's manifest says of the earlier run that this began with, if any.
         trace: the training error along the steps.
+        smaller: the parameters of models of smaller dimensions that were asked for, by dimension.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -53,3 +54,4 @@ class TrainedModel:
     samples: Samples | None = None
     warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)
+    smaller: dict[int, dict[str, NDArray[np.float32]]] = field(default_factory=dict)
