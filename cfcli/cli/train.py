@@ -121,7 +121,10 @@ def train(
         )
     _draw(console, runs.Run(path, info), no_plots)
     content = to_json(info)
-    console.result(str(path), {"run": str(path), **{key: content[key] for key in KEYS}})
+    result = {"run": str(path), **{key: content[key] for key in KEYS}}
+    if "tried" in content:
+        result["tried"] = content["tried"]
+    console.result(str(path), result)
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped early; resume with 'cfcli train --resume {path}'")
     if trained.stopped_by:

@@ -138,6 +138,11 @@ def test_a_command_loads_no_other() -> None:
         (2, ["train", "--dim", "0"], "dim: 0 is below 1"),
         (2, ["prepare"], "give RATINGS files or --dataset NAME"),
         (2, ["prepare", "--dataset", "ml-1n"], "did you mean 'ml-1m'"),
+        (
+            2,
+            ["train", "--warm-start", "base", "--dim", "auto"],
+            "cannot be combined with warm_start",
+        ),
         (2, ["bench", "--sweep", "batchsize"], "did you mean 'batch-size'?"),
         (2, ["evaluate", "--per-row", "x.txt"], "the name may end in .csv, .tsv or .jsonl"),
         (3, ["prepare", "bad.csv"], "bad.csv:3: column 'rating': 'abc' is not a number"),

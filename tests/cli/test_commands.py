@@ -89,6 +89,17 @@ def test_train_quiet_gives_a_script_the_run(project: Path) -> None:
     assert done.stderr == ""
 
 
+def test_train_says_which_dimensions_it_tried(project: Path) -> None:
+    flags = "--epochs", "8", "--no-interest", "--refit", "none", "--no-plots"
+    done = run_cfcli("train", "--dim", "auto", *flags, "--json", cwd=project)
+    result = json.loads(done.stdout)
+    assert [one["dim"] for one in result["tried"]] == [4, 8, 16, 32, 64]
+    for one in result["tried"]:
+        assert f"dimension {one['dim']}: val RMSE {one['val']['rmse']:.4f}\n" in done.stderr
+    assert f"chose dimension {result['dim']}\n" in done.stderr
+    assert result["val"] in [one["val"] for one in result["tried"]]
+
+
 def test_train_says_the_device_and_one_line_per_epoch(project: Path) -> None:
     done = run_cfcli(
         "train", "--model", "ncf", "--dim", "3", "--epochs", "3", "--json", cwd=project

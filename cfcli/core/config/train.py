@@ -24,6 +24,8 @@ Loader = Literal["resident", "stream"]
 Refit = Literal["none", "val", "all"]
 Optimizer = Literal["auto", "adam", "sparse-adam", "rowwise-adagrad"]
 
+DIMS = (4, 8, 16, 32, 64, 128)  # that ``auto`` tries
+SAMPLER_DIM = 64  # the largest of them for the sampler, whose samples have no larger rank
 ADAM_RATE = 2e-3
 MANY = 1 << 31  # more than PyTorch can count of processes and threads
 DEFAULT_RATES = {"rowwise-adagrad": 0.05}  # measured; all others have Adam's
@@ -203,7 +205,13 @@ class TrainConfig(Settings):
         "gibbs: Bayesian sampling (mf only); adam: gradient descent; auto: gibbs for mf, unless a "
         "flag needs adam.",
     )
-    dim: int = key(5, "Embedding dimension.", least=1, same_for_warm_start=True)
+    dim: int | Literal["auto"] = key(
+        5,
+        "Embedding dimension; auto tries several, and validation chooses.",
+        least=1,
+        metavar="auto|N",
+        same_for_warm_start=True,
+    )
     epochs: int = key(40, "Largest number of epochs.", least=1, may_change=True)
     min_epochs: int = key(
         6, "First epoch that counts for early stopping.", least=0, may_change=True
@@ -281,6 +289,18 @@ class TrainConfig(Settings):
         self.half_life_seconds()
         self._check_solver()
         self._check_shards()
+        self._check_dim()
+
+    def _check_dim(self) -> None:
+        """Raises a ConfigError where the dimension cannot be chosen."""
+        if self.dim != "auto":
+            return
+        if self.warm_start is not None:
+            raise ConfigError(
+                "dim auto cannot be combined with warm_start; give the dimension of that run"
+            )
+        if self.processes.are_several:
+            raise ConfigError("dim auto uses one process: give a number, which 'train' found there")
 
     def _check_solver(self) -> None:
         """Raises a ConfigError where a key belongs to another solver or model than the one used."""
@@ -336,6 +356,18 @@ class TrainConfig(Settings):
         if self.solver != "auto":
             return self.solver
         return "adam" if self.model != "mf" or self.changed("adam", "processes") else "gibbs"
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions to train with, ascending: one, or those that ``auto`` may try."""
+        if self.dim != "auto":
+            return (self.dim,)
+        return tuple(dim for dim in DIMS if self.resolved_solver != "gibbs" or dim <= SAMPLER_DIM)
+
+    @property
+    def dimension(self) -> int:
+        """The dimension; for ``auto`` the largest that it may try."""
+        return self.dims[-1]
 
     @property
     def chosen_by(self) -> str:

@@ -168,7 +168,10 @@ def open_folds(
         whole = whole.replace(split="time")  # which refuses ratings whose times are not known
     with tempfile.TemporaryDirectory(prefix="cfcli-") as scratch:
         rows = Path(scratch, "rows")
-        dataset, notes = preparation.prepare(sources, rows, whole, items=items, users=users)
+        try:
+            dataset, notes = preparation.prepare(sources, rows, whole, items=items, users=users)
+        except InputError as error:
+            raise InputError(str(error).replace("--split time", "--folds time")) from None
         for text in notes:
             if note is not None:
                 note(text)
@@ -245,7 +248,7 @@ class CutFolds:
     def __init__(self, spec: Spec, config: PrepareConfig, dataset: Dataset) -> None:
         self.spec, self.key, self.config = spec, dataset.info.fingerprint, config
         self._columns, self._ids = dataset.info.columns, dataset.ids
-        sides = [dataset.split(side, times=True) for side in NAMES]
+        sides = [dataset.split(side, times=True, weights=True) for side in NAMES]
         self._rows = pl.concat(sides).sort("user", "item")
         self._tables = Pair(dataset.users, dataset.items).map(lambda table: table.drop("n_ratings"))
         self._attributes = _names(dataset)
@@ -291,6 +294,7 @@ class CutFolds:
             item_col=columns.item,
             rating_col=columns.rating,
             time_col=columns.time,
+            weight_col=columns.weight,
             split="time" if self.spec.kind == "time" else config.split,
             val_size=config.val_size,
             test_size=0.0,
@@ -306,6 +310,8 @@ class CutFolds:
         names = {"user": columns.user, "item": columns.item, "rating": columns.rating}
         if columns.time is not None:
             names["timestamp"] = columns.time
+        if columns.weight is not None:
+            names["weight"] = columns.weight
         return Source.of_frame(rows.with_columns(**ids).rename(names), name)
 
 

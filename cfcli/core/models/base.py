@@ -131,8 +131,8 @@ class Factors(nn.Module):
         self.unit = statistics.deviation if self.link == "identity" else shape.high - shape.low
         self.start_score = 0.0 if self.link == "identity" else _logit(shape)
 
-        self.user_embedding = nn.Embedding(shape.users, config.dim, device=device)
-        self.item_embedding = nn.Embedding(shape.items, config.dim, device=device)
+        self.user_embedding = nn.Embedding(shape.users, config.dimension, device=device)
+        self.item_embedding = nn.Embedding(shape.items, config.dimension, device=device)
         default_scale = 0.01 if self.link == "identity" else self.INIT_SCALE
         self.scale = default_scale if config.adam.init_scale is None else config.adam.init_scale
         with torch.no_grad():
@@ -147,9 +147,9 @@ class Factors(nn.Module):
         self.user_map = self.item_map = None
         user_features, item_features = _features(statistics)
         if user_features is not None:
-            self.user_map = nn.Parameter(torch.zeros(user_features.shape[1], config.dim))
+            self.user_map = nn.Parameter(torch.zeros(user_features.shape[1], config.dimension))
         if item_features is not None:
-            self.item_map = nn.Parameter(torch.zeros(item_features.shape[1], config.dim))
+            self.item_map = nn.Parameter(torch.zeros(item_features.shape[1], config.dimension))
         # What follows from the training rows is in no checkpoint.
         self.register_buffer("user_features", user_features, persistent=False)
         self.register_buffer("item_features", item_features, persistent=False)

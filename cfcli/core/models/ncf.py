@@ -36,7 +36,7 @@ class NCF(Factors):
         device: str | None = None,
     ) -> None:
         super().__init__(config, shape, statistics, device)
-        widths = [2 * config.dim, *config.ncf.hidden]
+        widths = [2 * config.dimension, *config.ncf.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(config.ncf.dropout)]

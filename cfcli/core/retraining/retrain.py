@@ -238,7 +238,8 @@ class Retraining:
         """The new run."""
         config = self.train
         if warm and self.champion:
-            config = replace(config, warm_start=str(self.champion.path))
+            dim = self.champion.info.dim if config.dim == "auto" else config.dim
+            config = replace(config, warm_start=str(self.champion.path), dim=dim)
         path = self.store.new_path(self.key)
         left = publishing.staging_of(path)
         resume = None

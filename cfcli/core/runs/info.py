@@ -98,6 +98,21 @@ class Refit:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A dimension that ``dim = "auto"`` tried.
+
+    Attributes:
+        dim: this.
+        val: errors on the validation ratings.
+        seconds: that the training took. One of the sampler serves several dimensions.
+    """
+
+    dim: int
+    val: Errors
+    seconds: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """The manifest of a run.
@@ -133,6 +148,7 @@ class RunInfo:
         files: the files of the run.
         interest: the interest model; None in runs of version 0.1.
         refit: ratings that the models were fitted on; None in runs of version 0.1.
+        tried: the dimensions that this one was chosen from; None where it was given.
         twin: the manifest of the run within it that has not seen the held-out ratings.
         attributes: of users and of items that the models know; None where there are none.
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
@@ -171,6 +187,7 @@ class RunInfo:
     interest: InterestInfo | None = left_out()
     refit: Refit | None = left_out()
     reading: PlainConfig | None = left_out()
+    tried: list[Tried] | None = left_out()
     twin: File | None = left_out()
     ordinal: OrdinalModel | None = left_out()
     attributes: Pair[list[Attribute]] | None = left_out()

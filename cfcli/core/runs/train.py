@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ from cfcli.core.errors import (
 )
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.runs import warm_start
+from cfcli.core.runs.dimension import check_dim, choose
 from cfcli.core.runs.finish import Finish, Models
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import CHECKPOINT, DATASET, PINNED, RUNS, TWIN, Run
-from cfcli.core.runs.writing import create_run, point_latest, write_run, write_twin
+from cfcli.core.runs.writing import create_run, point_latest, write_config, write_run, write_twin
 from cfcli.core.storage import publishing
 from cfcli.core.training.distributed import ranks
 from cfcli.core.training.epochs import Progress, Silent
@@ -80,7 +82,8 @@ def train(
         What came of it; None in processes but the first, which writes the run.
 
     Raises:
-        ConfigError: something is at ``out`` already, or the run to begin with has another model.
+        ConfigError: something is at ``out`` already, the run to begin with has another model, or
+            there are no validation rows to choose a dimension by.
         InputError: ratings that hold nothing to learn.
         MachineError: no such device, no space, no permission.
         LockedError: another process is writing to ``out``.
@@ -98,6 +101,7 @@ def train(
     )
     begin = time.perf_counter()
     config = config.with_solver_named()
+    check_dim(dataset, config)
     ranks.follow_the_first()
     if not ranks.rank(config):  # which starts the others, or ends before they have begun
         config = affordable(dataset, config, out, settle=resume is None)
@@ -116,8 +120,19 @@ def train(
         (new.staging / DATASET).write_text(str(dataset.path.resolve()), encoding="utf-8")
         if config.processes.ranks == 1:
             dataset = dataset.pinned(new.staging / PINNED)
+        tried = None
         try:
-            model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
+            if config.dim == "auto":
+                chosen = choose(
+                    dataset,
+                    config,
+                    lambda trial, dims: _fit(dataset, trial, None, progress, None, None, dims),
+                    progress or Silent(),
+                )
+                config, model, tried = chosen.config, chosen.model, chosen.tried
+                write_config(new.staging, config)
+            else:
+                model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
         except LostError as error:
             if not checkpoint.exists():
                 raise
@@ -128,9 +143,8 @@ def train(
         resources.free()
         stopped_by = model.stopped_by
         if whole and stopped_by:
-            raise StoppedError(
-                "stopped by a signal; the next training goes on from there", stopped_by
-            )
+            goes_on = "goes on from there" if checkpoint.exists() else "begins anew"
+            raise StoppedError(f"stopped by a signal; the next training {goes_on}", stopped_by)
         limit = config.max_seconds()
         until = None if limit is None else begin + limit
         models = [Models(model, ("train",), "the training was stopped")]
@@ -153,10 +167,10 @@ def train(
             with dataset.unchanged():
                 if len(models) > 1:
                     write_twin(new, dataset, config, models[0])
-                info = write_run(new, dataset, config, models[-1], keep_test=whole)
+                info = write_run(new, dataset, config, models[-1], keep_test=whole, tried=tried)
         except (KeyboardInterrupt, SystemExit) as signal:
             who = "the next training" if whole else f"'cfcli train --resume {new.path}'"
-            hint = f"{who} goes on from its checkpoint"
+            hint = f"{who} goes on from its checkpoint" if checkpoint.exists() else "train again"
             raise UnwrittenError(
                 f"stopped before it was written; {hint}", number_of(signal)
             ) from None
@@ -199,6 +213,7 @@ def _fit(
     progress: Progress | None,
     start: WarmStart | None,
     resume: Path | None,
+    smaller: Sequence[int] = (),
 ) -> "TrainedModel":
     """Trains on the dataset."""
     # Imported after all that can fail fast: PyTorch takes a second.
@@ -229,4 +244,5 @@ def _fit(
         warm_start=start,
         resume=resume,
         keeps_checkpoint=config.has_more_to_fit,
+        smaller=smaller,
     )

@@ -108,6 +108,8 @@ def mismatch(run: Run, config: TrainConfig, dataset: Dataset) -> str:
     else:
         values, keys = config.values(), keys_of(TrainConfig).values()
         wanted = {key.name: values[key.name] for key in keys if key.facts.same_for_warm_start}
+        if config.dim == "auto":  # which takes that of the run
+            del wanted["dim"]
     for name, value in wanted.items():
         if own[name] != value:
             return f"has {name} {_shown(own[name])}, not {_shown(value)}"

@@ -32,7 +32,7 @@ from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import choice_weights
 from cfcli.core.pair import Pair
 from cfcli.core.runs.finish import Models
-from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn
+from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn, Tried
 from cfcli.core.runs.newcomers import fit_content
 from cfcli.core.runs.run import (
     CHECKPOINT,
@@ -160,8 +160,18 @@ def create_run(
             f"{path}: exists; a run is never overwritten: choose another --out or remove it"
         )
     with publishing.directory(path, keep) as folder:
-        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        write_config(folder, config)
         yield NewRun(path, folder)
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Write the settings of a run.
+
+    Args:
+        folder: where to.
+        config: the settings.
+    """
+    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
 
 
 def point_latest(path: Path) -> None:
@@ -186,12 +196,18 @@ def write_twin(new: NewRun, dataset: Dataset, config: TrainConfig, models: Model
     """
     folder = new.staging / TWIN
     folder.mkdir(mode=0o775)
-    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    write_config(folder, config)
     write_run(NewRun(new.path / TWIN, folder), dataset, config, models)
 
 
 def write_run(
-    new: NewRun, dataset: Dataset, config: TrainConfig, models: Models, *, keep_test: bool = False
+    new: NewRun,
+    dataset: Dataset,
+    config: TrainConfig,
+    models: Models,
+    *,
+    keep_test: bool = False,
+    tried: list[Tried] | None = None,
 ) -> RunInfo:
     """Write all files of a run.
 
@@ -201,6 +217,7 @@ def write_run(
         config: the settings of the training.
         models: what came of it.
         keep_test: whether to keep the test rows, so that it can be judged without its dataset.
+        tried: the dimensions that this one was chosen from, if it was.
 
     Returns:
         The manifest.
@@ -255,7 +272,7 @@ def write_run(
         optimizer=config.resolved_optimizer,
         link=model.link,
         noise=model.noise,
-        dim=config.dim,
+        dim=config.dimension,
         shape=Shape(**asdict(model.shape)),
         columns=dataset.info.columns,
         integer_ids=dataset.info.integer_ids,
@@ -289,6 +306,7 @@ def write_run(
             interest_sides=[] if isinstance(interest, str) else [*interest.fitted_on],
             reason=models.reason,
         ),
+        tried=tried,
         twin=manifests.file_of(twin) if twin.exists() else None,
         ordinal=model.ordinal,
         attributes=dataset.info.attributes,

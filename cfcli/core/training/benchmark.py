@@ -12,6 +12,7 @@ import polars as pl
 from cfcli.core.config.resolve import toml_table
 from cfcli.core.config.train import Algorithm, TrainConfig
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.errors import ConfigError
 from cfcli.core.storage import publishing
 from cfcli.core.training.plan import sizing
 
@@ -153,8 +154,11 @@ def bench(
         watch: called with each timing as it comes.
 
     Raises:
+        ConfigError: ``dim`` is ``auto``.
         MachineError: no such device.
     """
+    if config.dim == "auto":
+        raise ConfigError("bench times one dimension, not auto: give --dim N")
     stopwatch = _Stopwatch(dataset, dataset.split("train").head(sample), repeats)
     results: list[Timing] = []
     timings = _timings(stopwatch, config, sweeps, batch_sizes, num_workers, threads)

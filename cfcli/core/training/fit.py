@@ -6,7 +6,7 @@ A new solver touches four files: a module of its own with a class that has the m
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ def fit(
     warm_start: WarmStart | None = None,
     resume: Path | None = None,
     keeps_checkpoint: bool = False,
+    smaller: Sequence[int] = (),
 ) -> TrainedModel:
     """Trains a model until the validation error stops falling, and returns its best epoch.
 
@@ -58,6 +59,8 @@ def fit(
         resume: the checkpoint to go on from, made with the same data and settings; ends and device
             may differ.
         keeps_checkpoint: leave one of the end in ``folder`` in any case, as more is to be fitted.
+        smaller: dimensions below that of ``config`` that the sampler makes models of, too, at no
+            cost; gradient descent does not.
 
     Raises:
         InputError: ratings that hold nothing to learn.
@@ -75,6 +78,7 @@ def fit(
         warm_start=warm_start,
         resume=resume,
         keeps_checkpoint=keeps_checkpoint,
+        smaller=smaller,
     )
     solver = SOLVERS[config.resolved_solver]()
     return solver.fit(job)
@@ -89,11 +93,12 @@ def job_of(
     warm_start: WarmStart | None = None,
     resume: Path | None = None,
     keeps_checkpoint: bool = False,
+    smaller: Sequence[int] = (),
 ) -> TrainingJob:
     """Checks the ratings and brings together what a solver needs.
 
     Args:
-        data, config, progress, folder, warm_start, resume, keeps_checkpoint: see :func:`fit`.
+        data, config, progress, folder, warm_start, resume, keeps_checkpoint, smaller: see :func:`fit`.
 
     Raises:
         InputError: ratings that hold nothing to learn.
@@ -123,4 +128,5 @@ def job_of(
         warm_start=warm_start,
         resume=resume,
         keeps_checkpoint=keeps_checkpoint,
+        smaller=smaller,
     )

@@ -71,7 +71,7 @@ class GradientDescent:
     def _fit(self, job: TrainingJob) -> TrainedModel:
         config = job.config
         device = choose_device(config.device)
-        with resources.fast(config, job.summary.n * config.dim):
+        with resources.fast(config, job.summary.n * config.dimension):
             held = _validation_batches(job.data.take_val(), device, _shard(config))
             module = self.module(job, device)
         job.progress.start(device, module.steps, config.epochs)
@@ -80,7 +80,7 @@ class GradientDescent:
         with (
             quiet(),
             machine_errors(job.folder or Path()),
-            resources.fast(config, module.batch_size * config.dim),
+            resources.fast(config, module.batch_size * config.dimension),
         ):
             trainer = _trainer(job, device, [stop, settled])
             with (

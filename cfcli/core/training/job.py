@@ -1,5 +1,6 @@
 """What a solver gets, and what it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -94,6 +95,7 @@ class TrainingJob:
         warm_start: the earlier model to begin with, if any.
         resume: the checkpoint to go on from, if any.
         keeps_checkpoint: whether to leave a checkpoint of the end, as more is to be fitted.
+        smaller: dimensions that the sampler makes models of, too.
     """
 
     data: TrainingData
@@ -106,6 +108,7 @@ class TrainingJob:
     warm_start: WarmStart | None = None
     resume: Path | None = None
     keeps_checkpoint: bool = False
+    smaller: Sequence[int] = ()
 
     @property
     def checkpoint(self) -> Path | None:

@@ -46,7 +46,7 @@ def time_parts(
     """
     loader, steps = [], []
     step = _Steps(descent)
-    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
+    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dimension):
         for _ in range(1 + passes):
             begin = time.perf_counter()
             found = list(batches)
@@ -70,7 +70,7 @@ def time_epochs(
     """
     seconds = []
     step = _Steps(descent)
-    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dim):
+    with quiet(), resources.fast(descent.config, descent.batch_size * descent.config.dimension):
         for _ in range(1 + passes):
             begin = time.perf_counter()
             step.learn(_on_device(batch, descent) for batch in batches)

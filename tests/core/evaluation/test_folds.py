@@ -1,6 +1,7 @@
 """Folds hold each row out once, and none learns from what it is judged by."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -30,7 +31,7 @@ def pairs(source: Source) -> set[tuple[str, str]]:
     return set(rows(source).select(pl.nth(0, 1)).rows())
 
 
-def folds_of(text: str, ratings: str, **keys: int) -> Folds:
+def folds_of(text: str, ratings: str, **keys: Any) -> Folds:
     return open_folds(Spec.of(text), PrepareConfig(**keys), sources=[text_source(ratings)])
 
 
@@ -71,13 +72,25 @@ def test_folds_by_time_learn_from_what_is_older() -> None:
     assert before == 27
 
 
+def test_weights_stay_with_their_ratings(tmp_path: Path) -> None:
+    weighed = "user,item,rating,w\n" + "".join(
+        f"{user},{item},{user},{10 * user + item}\n" for user in range(1, 7) for item in range(1, 7)
+    )
+    fold = folds_of("2", weighed, weight_col="w", val_size=0).fold(0)
+    made, _ = preparation.prepare(fold.train, tmp_path / "data", fold.config, test=fold.test)
+    found = made.split("train", weights=True)
+    user, item = (ids.id(found[role]) for role, ids in made.ids.named())
+    weights = [10 * int(u) + int(i) for u, i in zip(user, item, strict=True)]
+    assert found["weight"].to_list() == weights
+
+
 def test_what_cannot_be_cut_is_refused_before_any_work(tmp_path: Path) -> None:
     few = "user,item,rating\n1,1,5\n1,2,3\n2,1,4\n"
     with pytest.raises(InputError, match="3 ratings are too few for 5 folds"):
         folds_of("5", few)
     with pytest.raises(InputError, match="36 ratings are too few for 36 folds"):
         folds_of("time:36", TIMED)
-    with pytest.raises(InputError, match="needs a column of times"):
+    with pytest.raises(InputError, match="--folds time needs a column of times"):
         folds_of("time:2", few)
     (tmp_path / "a.csv").write_text(few)
     spec = Spec.of(f"{tmp_path}/a.csv:{tmp_path}/a.csv,{tmp_path}/a.csv:{tmp_path}/none.csv")

@@ -80,6 +80,17 @@ def test_a_first_model_that_is_no_better_than_biases_is_kept_but_not_published(
     assert night(store, BIASED, BAD, min_gain_over="none").status == "published"
 
 
+def test_full_trainings_choose_the_dimension_and_others_keep_it(store: Store) -> None:
+    train = TrainConfig.of(dim="auto", epochs=6, device="cpu", interest=False)
+    first = night(store, FEWER, train)
+    second = night(store, ROWS, train)
+    assert (first.published, second.start) == (True, "warm")
+    one, other = (Run.load(report.run).info for report in (first, second))
+    assert len(one.tried or ()) > 1
+    assert other.tried is None
+    assert (one.dim, one.config["dim"]) == (other.dim, other.config["dim"])
+
+
 def test_nothing_changed_nothing_to_do(store: Store) -> None:
     first = night(store, ROWS)
     again = night(store, ROWS)

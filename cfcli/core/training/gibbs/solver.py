@@ -74,7 +74,7 @@ class GibbsSampling:
         device = _choose_device(config)
         history = History(job.progress)
         with _divergence(), machine_errors(job.folder or Path()):
-            with resources.fast(config, rows * config.dim):
+            with resources.fast(config, rows * config.dimension):
                 chain = _chain(job, device)
                 if job.resume is not None:
                     _resume(job, job.resume, chain, history)
@@ -88,6 +88,10 @@ class GibbsSampling:
                 _save(job, job.checkpoint, chain, history)
             counts = Pair(job.summary.user_n, job.summary.item_n)
             tensors = settle(chain.tensors(), job.data.attributes, counts)
+            smaller = {
+                dim: settle(chain.sampler.tensors(dim), job.data.attributes, counts)
+                for dim in job.smaller
+            }
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
         samples = posterior.samples()
@@ -108,6 +112,7 @@ class GibbsSampling:
             ordinal=chain.ordinal_model(tensors, samples, job.data.scale),
             warm_start=job.warm_start.origin if job.warm_start else None,
             trace=history.trace,
+            smaller=smaller,
         )
 
 
@@ -141,14 +146,16 @@ class Chain:
         weights: csr_matrix | None = None,
         attributes: Pair[list[Tensor]] | None = None,
     ) -> None:
-        self.dim, self.bounds = config.dim, bounds
+        self.dim, self.bounds = config.dimension, bounds
         rank = sizing.sampler_rank(config, table.nnz)
         self.steps = sizing.sweeps_per_epoch(table.nnz, rank)
         # The mean of samples gets better for ever, but by less and less.
         # Before a refit, which draws as many again, what follows on the first fall is left to it.
         is_long = self.steps == sizing.SWEEPS and config.refit == "none"
         self.least_gain = 0.0 if is_long else LEAST_GAIN
-        self.sampler = Sampler(table, rank, config.dim, config.seed, device, weights, attributes)
+        self.sampler = Sampler(
+            table, rank, config.dimension, config.seed, device, weights, attributes
+        )
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
         else:

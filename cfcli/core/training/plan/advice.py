@@ -188,7 +188,9 @@ def fitting(config: TrainConfig, job: Job, machine: Machine) -> list[Way]:
         choices[3].append({"batch_size": "auto"})
     same_model = [_merged(changes) for changes in itertools.product(*choices)]
     same_model.sort(key=len)
-    smaller: list[Changes] = [{"dim": config.dim >> k} for k in range(1, config.dim.bit_length())]
+    smaller: list[Changes] = [
+        {"dim": config.dimension >> k} for k in range(1, config.dimension.bit_length())
+    ]
     more = "devices" if machine.device is not None else "num_nodes"
     shared: list[Changes] = [
         solver | {more: getattr(config.processes, more) << k, "shard_embeddings": True}
@@ -249,7 +251,7 @@ def report(config: TrainConfig, job: Job, out: Path) -> Report:
         model=config.model,
         solver=config.resolved_solver,
         optimizer=config.resolved_optimizer,
-        dim=config.dim,
+        dim=config.dimension,
         devices=config.processes.devices,
         num_nodes=config.processes.num_nodes,
         users=job.users,

@@ -138,14 +138,14 @@ def has_interest(config: TrainConfig, job: Job, machine: Machine, disk: float = 
 def _descended(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     """Memory and disk that gradient descent needs."""
     ranks, sharded = config.processes.ranks, config.processes.shard_embeddings
-    whole = FLOAT * job.entities * (config.dim + config.adam.biases)
+    whole = FLOAT * job.entities * (config.dimension + config.adam.biases)
     tables = whole / ranks if sharded else whole
     f = 0
     if config.uses_features:
         f = sizing.helpful_features(job.rows, job.users, job.items, sizing.DESCENT_FEATURES)
     features = FLOAT * job.entities * f
     optimizer = config.resolved_optimizer or ""
-    state = STATE.get(optimizer, 1 / (config.dim + 1))
+    state = STATE.get(optimizer, 1 / (config.dimension + 1))
     # Ranks that share tables take all ratings; others share the ratings.
     sharing = 1 if sharded else ranks
     batch = min(job.rows, sizing.batch_size(config, job.rows)) / sharing
@@ -183,8 +183,8 @@ def _numbers_of_step(config: TrainConfig, job: Job, batch: float, f: int) -> flo
     """Numbers in memory in a step: for each rating the vectors and what the head computes; for each
     user and item of the step their own vectors, sums, gradients and features."""
     there = min(batch, job.users) + min(batch, job.items)
-    per_rating = KINDS[config.model].numbers_per_rating(config.dim, config.ncf.hidden)
-    return batch * per_rating + there * (3 * config.dim + f)
+    per_rating = KINDS[config.model].numbers_per_rating(config.dimension, config.ncf.hidden)
+    return batch * per_rating + there * (3 * config.dimension + f)
 
 
 def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
@@ -195,7 +195,7 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     # Users or items of a block, each with some matrices (K, K).
     n = max(job.users, job.items)
     block = min(n, sizing.PADDED / max(job.rows / n, (rank + 1) / 4))
-    mean = FLOAT * job.entities * 2 * sizing.mean_rank(config.dim)
+    mean = FLOAT * job.entities * 2 * sizing.mean_rank(config.dimension)
     samples = min(sizing.SAMPLE_BYTES, sizing.SAMPLES * vectors / 2)
     parts: Parts = {
         "process": PROCESS,
@@ -207,7 +207,7 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
         "step": 4 * FLOAT * block * (rank + 1) ** 2,
     }
     _add_reading(parts, config, job, f, job.rows)
-    model = FLOAT * job.entities * (config.dim + 1)
+    model = FLOAT * job.entities * (config.dimension + 1)
     return parts, _disk(config, job, model + samples, vectors + mean + samples)
 
 

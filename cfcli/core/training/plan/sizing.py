@@ -156,7 +156,7 @@ def sampler_rank(config: TrainConfig, rows: int) -> int:
         return config.gibbs.sampler_rank
     if rows < MANY_RATINGS:
         return 15
-    return max(31, min(config.dim, 64) // 8 * 8 - 1)
+    return max(31, min(config.dimension, 64) // 8 * 8 - 1)
 
 
 def sweeps_per_epoch(rows: int, rank: int) -> int:
