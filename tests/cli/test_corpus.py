@@ -110,14 +110,23 @@ def test_the_old_dataset_is_cut_into_folds(place: Path) -> None:
 @pytest.mark.parametrize("run", FINISHED + STOPPED)
 def test_an_old_run_predicts_what_it_predicted(run: str, place: Path) -> None:
     found = rows(cfcli(place, "predict", run, "pairs.csv", "--json"))
-    assert_holds(found, SAID["predict"][run])
+    assert_holds(found, of_known(SAID["predict"][run]))
     assert [row["source"] for row in found[:4]] == ["model"] * 4
 
 
 def test_an_old_sampled_run_knows_how_sure_it_is(place: Path) -> None:
     found = rows(cfcli(place, "predict", "mf", "pairs.csv", "--std", "--json"))
-    assert_holds(found, SAID["predict --std"]["mf"])
+    assert_holds(found, of_known(SAID["predict --std"]["mf"]))
     assert found[0]["std"] > 0
+
+
+def of_known(said: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Predictions as they are since 0.2: damped biases have given way to vectors where one side is
+    unknown."""
+    return [
+        row if row["source"] == "model" else {k: v for k, v in row.items() if k != "prediction"}
+        for row in said
+    ]
 
 
 @pytest.mark.parametrize("run", FINISHED)
@@ -266,7 +275,8 @@ def test_the_old_store_has_its_next_night_and_goes_back_across_it(tmp_path: Path
     # How good the new one is to the last percent is another test's matter.
     night = ("ratings.csv", "--items", "movies.csv", *store, "--tolerance", "0.1")
     found = told(cfcli(place, "retrain", *night, "--dim", "4", "--epochs", "6", "--json"))
-    assert (found["status"], found["start"]) == ("published", "warm")
+    why = "the run in use was trained with no attributes, not attributes items' genres"
+    assert (found["status"], found["start"]) == ("published", f"full: {why}")
     assert Path(found["previous"]).name == old
     assert (found["new_users"], found["new_items"]) == (4, 0)
     assert found["champion"]["rmse"] < BAR

@@ -66,7 +66,8 @@ def test_ratings_of_others_with_ids_that_the_run_has_never_seen(run: Run) -> Non
     counts = run.items["n_ratings"].to_numpy()
     mean = np.average(q, axis=0, weights=counts**0.5)
     index = run.ids.user.index(pl.Series(["a"]))[0], run.ids.item.index(pl.Series(["1"]))[0]
-    expected = [p.mean(0) @ q[index[1]], p[index[0]] @ mean, p.mean(0) @ mean]
+    user = p[(run.users["n_ratings"] > 0).to_numpy()].mean(0)
+    expected = [user @ q[index[1]], p[index[0]] @ mean, user @ mean]
     np.testing.assert_allclose(
         rows["prediction"][1:], 1 + 4 / (1 + np.exp(-np.array(expected))), rtol=1e-5
     )
