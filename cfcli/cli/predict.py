@@ -26,7 +26,7 @@ def predict(
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(
-            help="For ids that the run does not know: predict from biases, leave empty, drop the row, or stop."
+            help="For ids that the run does not know: predict from the side that is known, leave empty, drop the row, or stop."
         ),
     ] = "fallback",
     std: Annotated[

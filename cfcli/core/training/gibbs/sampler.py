@@ -224,25 +224,26 @@ class Side:
         As z'z is diagonal, the rows of B are independent: inv(z'z + precision) is a division.
         """
         spread = _cholesky(torch.linalg.inv(precision.cpu().double())).to(precision)
+        around = self.vectors - mean
+        rest = around - self._explained()
         for g, (features, size) in enumerate(zip(self.features, self.sizes, strict=True)):
-            others = self._explained(without=g)
             f, k = self.regression[g].shape
             weight = (size + self.precision[g])[:, None]
             noise = self.generator.normal(f, k) @ spread.T
-            own = features.T @ (self.vectors - mean - others) / weight + noise / weight.sqrt()
+            # What this group has explained so far is size * B, as its columns are orthogonal.
+            wanted = features.T @ rest + size[:, None] * self.regression[g]
+            own = wanted / weight + noise / weight.sqrt()
+            rest.addmm_(features, self.regression[g] - own)
             length = float(((own @ precision) * own).sum())
             drawn = float(self.generator.gamma(torch.tensor((f * k + 2) / 2)))
             self.regression[g], self.precision[g] = own, drawn / (length / 2 + 1)
-        return self._explained()
+        return around - rest
 
-    def _explained(self, without: int | None = None) -> Tensor:
-        """z B, summed over the groups but for one, (n, K)."""
+    def _explained(self) -> Tensor:
+        """z B, summed over the groups, (n, K)."""
         found = torch.zeros_like(self.vectors)
-        for g, (features, regression) in enumerate(
-            zip(self.features, self.regression, strict=True)
-        ):
-            if g != without:
-                found.addmm_(features, regression)
+        for features, regression in zip(self.features, self.regression, strict=True):
+            found.addmm_(features, regression)
         return found
 
 
