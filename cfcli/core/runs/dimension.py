@@ -128,8 +128,7 @@ def choose(dataset: Dataset, config: TrainConfig, fit: Fit, progress: Progress) 
             break
         stopped_by = model.stopped_by
         seconds = round(time.perf_counter() - start, 3)
-        for dim, tensors in (model.smaller | {dims[-1]: model.tensors}).items():
-            of_dim = replace(model, tensors=tensors, smaller={})
+        for dim, of_dim in (model.smaller | {dims[-1]: replace(model, smaller={})}).items():
             found.append(_judged(config, dim, of_dim, val, seconds))
             progress.stage(f"dimension {dim}: val RMSE {found[-1].tried.val.rmse:.4f}")
         sure = smallest([one.squared for one in found], user)

@@ -39,7 +39,7 @@ class TrainedModel:
             solver draws.
         warm_start: what the run's manifest says of the earlier run that this began with, if any.
         trace: the training error along the steps.
-        smaller: the parameters of models of smaller dimensions that were asked for, by dimension.
+        smaller: the models of smaller dimensions that were asked for, by dimension.
     """
 
     tensors: dict[str, NDArray[np.float32]]
@@ -58,4 +58,4 @@ class TrainedModel:
     ordinal: OrdinalModel | None = None
     warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)
-    smaller: dict[int, dict[str, NDArray[np.float32]]] = field(default_factory=dict)
+    smaller: "dict[int, TrainedModel]" = field(default_factory=dict)

@@ -24,11 +24,11 @@ RANK = 7
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Ratings that are products of vectors of length :data:`RANK`, with little noise."""
+    """Ratings that are rounded products of vectors of length :data:`RANK`."""
     random = np.random.default_rng(0)
     users, items = random.normal(size=(80, RANK)), random.normal(size=(60, RANK))
     user, item = (grid.ravel() for grid in np.indices((80, 60)))
-    rating = (users @ items.T).ravel() + random.normal(0, 0.1, len(user))
+    rating = np.clip(np.round((users @ items.T).ravel()), -5, 5)
     kept = random.random(len(user)) < 0.8
     rows = planted.frame(user[kept], item[kept], rating[kept])
     return planted.dataset(tmp_path_factory.mktemp("dim"), rows)
@@ -49,6 +49,8 @@ def test_the_planted_rank_is_found_by_one_sampling(data: Dataset, tmp_path: Path
     assert json.loads((found.path / "run.json").read_text())["tried"][0]["dim"] == DIMS[0]
     given = Run.load(planted.run(data, tmp_path / "given", solver="gibbs", dim=8, **keys))
     assert given.info.tried is None
+    assert info.ordinal == given.info.ordinal
+    assert info.ordinal is not None
     assert info.val.mse == pytest.approx(given.info.val.mse)
     for name, tensor in given.tensors.items():
         np.testing.assert_array_equal(found.tensors[name], tensor)

@@ -95,7 +95,7 @@ class GibbsSampling:
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
         samples = posterior.samples()
-        return TrainedModel(
+        model = TrainedModel(
             tensors=tensors,
             shape=job.shape,
             history=history.epochs,
@@ -112,8 +112,14 @@ class GibbsSampling:
             ordinal=chain.ordinal_model(tensors, samples, job.data.scale),
             warm_start=job.warm_start.origin if job.warm_start else None,
             trace=history.trace,
-            smaller=smaller,
         )
+        others = {
+            dim: replace(
+                model, tensors=of, ordinal=chain.ordinal_model(of, samples, job.data.scale)
+            )
+            for dim, of in smaller.items()
+        }
+        return replace(model, smaller=others)
 
 
 class Chain:
