@@ -15,8 +15,7 @@ from cfcli.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cfcli.core.data.attributes import Attribute
-    from cfcli.core.data.info import DatasetInfo
+    from cfcli.core.data.info import Attribute, DatasetInfo
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Pair
 

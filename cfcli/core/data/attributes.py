@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cfcli.core.data.info import Attribute
 from cfcli.core.errors import ArtifactError
-from cfcli.core.inputs.entities import SEPARATOR, Kind
+from cfcli.core.inputs.entities import SEPARATOR
 from cfcli.core.inputs.times import NULL_WORDS
-from cfcli.core.storage.schema import left_out
 
 NO_VALUE = ("(no genres listed)",)  # as MovieLens writes it, beside NULL_WORDS
 LEAST = 3  # entities that must have a value, so that it counts
@@ -25,31 +25,6 @@ LEVELS = 200  # values of an attribute that count at most: the most frequent
 KNOTS = 8
 QUANTILES = np.linspace(0.01, 0.99, KNOTS)  # outliers bend no hat
 COVERED = 0.1  # share of the entities with a value that must have one that counts
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """What is known of all users, or of all items, by one name.
-
-    Attributes:
-        name: of the column.
-        kind: a ``category`` is one text, a ``list`` several with ``|`` between them, a ``number``
-            a number.
-        missing: how many entities of the dataset have no value.
-        values: of a category or a list, those that count, sorted; None for a number.
-        knots: of a number, ascending, in its unit; None otherwise.
-    """
-
-    name: str
-    kind: Kind
-    missing: int
-    values: list[str] | None = left_out()
-    knots: list[float] | None = left_out()
-
-    @property
-    def columns(self) -> int:
-        """How many columns :func:`encode` makes of it."""
-        return len(self.values or self.knots or ())
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What the manifest of a dataset says."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from cfcli.core.data.attributes import Attribute
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
 from cfcli.core.storage.schema import left_out
@@ -94,6 +94,31 @@ class Bar:
 
     rating: float
     n: int
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """What is known of all users, or of all items, by one name.
+
+    Attributes:
+        name: of the column.
+        kind: a ``category`` is one text, a ``list`` several with ``|`` between them, a ``number``
+            a number.
+        missing: how many entities of the dataset have no value.
+        values: of a category or a list, those that count, sorted; None for a number.
+        knots: of a number, ascending, in its unit; None otherwise.
+    """
+
+    name: str
+    kind: Literal["category", "list", "number"]
+    missing: int
+    values: list[str] | None = left_out()
+    knots: list[float] | None = left_out()
+
+    @property
+    def columns(self) -> int:
+        """How many columns :func:`cfcli.core.data.attributes.encode` makes of it."""
+        return len(self.values or self.knots or ())
 
 
 @dataclass(frozen=True, kw_only=True)

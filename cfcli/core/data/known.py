@@ -7,9 +7,10 @@ import polars as pl
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.data.attributes import Attribute, describe, why_useless
+from cfcli.core.data.attributes import describe, why_useless
 from cfcli.core.data.entities import RESERVED
 from cfcli.core.data.ids import IdMap
+from cfcli.core.data.info import Attribute
 from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.entities import Entities, Kind, read_items, read_users

@@ -305,7 +305,7 @@ class Factors(nn.Module):
                 continue
             weight = (~side.untrained).float()
             if name == "item":
-                weight /= side.share  # the root of their numbers of ratings
+                weight *= side.share.square()  # one over their numbers of ratings
             # Their features are zero, so that the embedding is the whole vector.
             self.set_to_mean(side.embedding, side.vectors(), weight)
             if side.bias is not None:

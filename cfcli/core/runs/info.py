@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cfcli.core.config.train import Link, Model
-from cfcli.core.data.attributes import Attribute
-from cfcli.core.data.info import Columns, PlainConfig
+from cfcli.core.data.info import Attribute, Columns, PlainConfig
 from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.interest import Weights

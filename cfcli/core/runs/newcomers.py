@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cfcli.core.data.attributes import Encoded, encode
-from cfcli.core.data.content import Content, weight_of
+from cfcli.core.data.content import NEW, Content, weight_of
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.known import read_again
 from cfcli.core.errors import ConfigError
@@ -46,9 +46,7 @@ def fit_content(
             if interest is not None:
                 model = Interest(interest)
                 parts += _of_interest(model, entity)
-            found[entity] = Content.fit(
-                encoded, np.column_stack(parts), weight_of(entity, n, told=True)
-            )
+            found[entity] = Content.fit(encoded, np.column_stack(parts), weight_of(entity, n, NEW))
     return Pair(found["user"], found["item"])
 
 

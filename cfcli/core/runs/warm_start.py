@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from cfcli.core.config.fields import keys_of
 from cfcli.core.config.toml import Value
 from cfcli.core.config.train import TrainConfig
-from cfcli.core.data.attributes import Attribute
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import Attribute
 from cfcli.core.errors import ConfigError
 from cfcli.core.models.warm_start import WarmStart, WarmStartInfo
 from cfcli.core.pair import Pair

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.data.content import weight_of
+from cfcli.core.data.content import ANY, NEW, weight_of
 from cfcli.core.models.heads import Floats
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
@@ -66,8 +66,8 @@ class FallbackPredictor:
         """The vectors of a user and of an item of whom nothing is known, (D + 1,) each."""
         found = []
         for name, n in Pair(self.base.user_n, self.base.item_n).named():
-            weight = weight_of(name, n, told=self.run.content[name] is not None)
-            found.append(self.predictor.mean(name, weight))
+            power = ANY if self.run.content[name] is None else NEW
+            found.append(self.predictor.mean(name, weight_of(name, n, power)))
         return Pair(*found)
 
     def _sources(self, user: pl.Series, item: pl.Series) -> NDArray[np.uint8]:

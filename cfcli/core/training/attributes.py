@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcli.core.data.attributes import Encoded
-from cfcli.core.data.content import Content, known_of, of_columns, weight_of
+from cfcli.core.data.content import RARE, Content, known_of, of_columns, weight_of
 from cfcli.core.pair import Pair
 
 Counts = NDArray[np.int64]
 # Of the features that gradient descent gets of attributes, where those of who rated what have 1.
 # Chosen on validation rows of MovieLens 100K and latest-small.
 LENGTH = 0.7
-RARE = 1e-6  # variance, relative to the largest, below which a direction is left out
+FLAT = 1e-6  # variance, relative to the largest, below which a direction is left out
 
 
 def features(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
@@ -43,7 +43,7 @@ def features(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
         deviation = np.sqrt((centred**2).sum(0) / n)
         centred = centred / np.where(deviation > 0, deviation, 1)
         size, directions = np.linalg.eigh(centred.T @ centred)
-        kept = directions[:, size > RARE * max(size[-1], 1e-9)]
+        kept = directions[:, size > FLAT * max(size[-1], 1e-9)]
         if kept.shape[1]:
             groups.append(torch.from_numpy((centred @ kept).astype(np.float32)))
     return groups
@@ -87,8 +87,7 @@ def settle(
         tables = [found[name] for name in names if name in found]
         vectors = np.column_stack(tables)
         encoded = attributes[entity] or Encoded([], np.zeros((len(n), 0), np.float32))
-        weight = weight_of(entity, n, told=bool(encoded.described))
-        content = Content.fit(encoded, vectors, weight)
+        content = Content.fit(encoded, vectors, weight_of(entity, n, RARE))
         vectors[untrained] = content.vectors(encoded.matrix[untrained])
         width = tables[0].shape[1]
         found[names[0]] = np.ascontiguousarray(vectors[:, :width])

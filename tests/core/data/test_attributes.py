@@ -13,8 +13,9 @@ import pytest
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.data import attributes
 from cfcli.core.data import prepare as preparation
-from cfcli.core.data.attributes import Attribute, describe, encode, names
+from cfcli.core.data.attributes import describe, encode, names
 from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.info import Attribute
 from cfcli.core.data.known import read_again
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
 from cfcli.core.inputs.roles import Form

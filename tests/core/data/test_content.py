@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from cfcli.core.data.attributes import Encoded, describe, encode
-from cfcli.core.data.content import Content, weight_of
+from cfcli.core.data.content import ANY, NEW, RARE, Content, weight_of
 from cfcli.core.pair import Pair
 from cfcli.core.training.attributes import features, joined, settle
 
@@ -95,11 +95,12 @@ def test_those_without_training_rows_are_settled_by_their_attributes() -> None:
     np.testing.assert_array_equal(found["item_embedding.weight"][10:], vectors[10:])
 
 
-def test_items_count_as_often_as_they_were_rated_and_users_once() -> None:
+def test_items_count_by_their_ratings_and_users_once() -> None:
     counts = np.array([0, 1, 9])
-    assert weight_of("user", counts, told=True).tolist() == [0, 1, 1]
-    assert weight_of("item", counts, told=True).tolist() == [0, 1, 9]
-    assert weight_of("item", counts, told=False).tolist() == [0, 1, 3]
+    assert weight_of("user", counts, NEW).tolist() == [0, 1, 1]
+    assert weight_of("item", counts, NEW).tolist() == [0, 1, 9]
+    assert weight_of("item", counts, ANY).tolist() == [0, 1, 3]
+    assert weight_of("item", counts, RARE).tolist() == pytest.approx([0, 1, 1 / 9])
 
 
 def test_attributes_that_say_nothing_are_shrunk_away() -> None:
