@@ -81,10 +81,10 @@ def settle(
     found = dict(tensors)
     for entity, n in counts.named():
         untrained = n == 0
-        if not untrained.any():
-            continue
         names = [f"{entity}_embedding.weight", f"{entity}_bias"]
         tables = [found[name] for name in names if name in found]
+        if not untrained.any() or not tables:  # other ranks have no tables in parts
+            continue
         vectors = np.column_stack(tables)
         encoded = attributes[entity] or Encoded([], np.zeros((len(n), 0), np.float32))
         content = Content.fit(encoded, vectors, weight_of(entity, n, RARE))
