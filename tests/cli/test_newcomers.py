@@ -145,6 +145,13 @@ def test_runs_without_attributes_refuse_them(folder: Path) -> None:
     )
 
 
+def test_a_file_without_any_attribute_is_refused(folder: Path) -> None:
+    Path("other.csv").write_text("item_id,price\nn0,3\n")
+    flags = "--items", "other.csv"
+    code, _, err = call("predict", folder / "run", "-", *flags, stdin=b"user_id,item_id\nu0,n0\n")
+    assert (code, err) == (3, "error: other.csv: has none of the attributes genres, year\n")
+
+
 def test_a_run_keeps_the_map_and_no_value_of_a_person(folder: Path) -> None:
     info = json.loads((folder / "run" / "run.json").read_text())
     assert [each["name"] for each in info["attributes"]["user"]] == ["city"]

@@ -244,7 +244,9 @@ def ends(process: "subprocess.Popen[str]", within: float) -> str:
     return errors
 
 
-@pytest.mark.parametrize("to", ["group", "first", "second"])
+@pytest.mark.parametrize(
+    "to", ["group", pytest.param("first", marks=in_a_soak), pytest.param("second", marks=in_a_soak)]
+)
 def test_a_signal_to_any_rank_stops_all_at_the_same_step(
     to: str, place: Path, begun: Begun
 ) -> None:
@@ -352,7 +354,7 @@ def test_ranks_of_one_machine_listen_on_loopback(begun: Begun) -> None:
     assert b"GLOO_SOCKET_IFNAME=lo\0" in Path(f"/proc/{second}/environ").read_bytes()
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=in_a_soak)])
 def test_a_job_of_slurm_without_srun_starts_its_own_processes(devices: int, place: Path) -> None:
     """As far as the environment of sbatch goes."""
     job = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_NNODES": "1"}

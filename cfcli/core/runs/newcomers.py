@@ -10,7 +10,7 @@ from cfcli.core.data.attributes import Encoded, encode
 from cfcli.core.data.content import NEW, Content, weight_of
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.known import read_again
-from cfcli.core.errors import ConfigError
+from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.pairs import read_ids
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
@@ -142,15 +142,21 @@ def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
 
     Raises:
         ConfigError: the run knows no attributes.
-        InputError: it is no such file, or has something else in the place of a number.
+        InputError: it is no such file, has none of the attributes, or something else in the place of
+            a number.
         MachineError: it cannot be read.
     """
-    if run.content[entity] is None:
+    content = run.content[entity]
+    if content is None:
         raise ConfigError(
             f"--{entity}s: {run.path} knows no attributes of {entity}s; give --{entity}s to "
             "'cfcli prepare' and train again"
         )
-    return read_newcomers(run, source, entity, form)[0]
+    frame = read_again(source, entity, content.described, form)
+    names = [each.name for each in content.described]
+    if not set(names) & set(frame.columns):
+        raise InputError(f"{source.name}: has none of the attributes {', '.join(names)}")
+    return with_newcomers(run, entity, frame)
 
 
 def _bias(tensors: Tensors, entity: Entity) -> Floats:
