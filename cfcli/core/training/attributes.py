@@ -26,8 +26,9 @@ def features(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
         counts: their numbers of training ratings, (N,).
 
     Returns:
-        Groups (N, F) of orthogonal columns: the principal components of the standardised columns,
-        not scaled. Rows without ratings are 0, and so are those where the value is missing.
+        Groups (N, F) of orthogonal columns: the principal components of the centred columns, not
+        scaled, as what is said of a rare value would then count for more. Rows without ratings are
+        0, and so are those where the value is missing.
     """
     if encoded is None:
         return []
@@ -40,8 +41,6 @@ def features(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
         value = encoded.matrix[:, of == k].astype(np.float64)
         n = np.maximum(there.sum(0), 1)
         centred = np.where(there, value - np.where(there, value, 0).sum(0) / n, 0)
-        deviation = np.sqrt((centred**2).sum(0) / n)
-        centred = centred / np.where(deviation > 0, deviation, 1)
         size, directions = np.linalg.eigh(centred.T @ centred)
         kept = directions[:, size > FLAT * max(size[-1], 1e-9)]
         if kept.shape[1]:
