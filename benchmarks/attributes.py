@@ -10,7 +10,6 @@ All ways are trained in turn with the same seed; seconds are those of `cfcli tra
 import argparse
 import json
 import random
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -25,8 +24,7 @@ def main() -> None:
     parser.add_argument("--users", type=Path)
     parser.add_argument("--attributes", help="names of columns")
     parser.add_argument("--seeds", type=int, default=1)
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     rmse, seconds = defaultdict(list), defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -51,8 +51,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="made-up ratings")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--others", type=int, default=os.cpu_count())
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ratings = args.ratings or measuring.ratings_file(folder, args.rows)

@@ -8,7 +8,6 @@ Beside them: the mean of the training rows, the damped biases of the users, and 
 order of the new items by the mean number of ratings of the trained items of their attributes.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -30,8 +29,7 @@ def main() -> None:
     parser.add_argument("ratings", type=Path)
     parser.add_argument("items", type=Path)
     parser.add_argument("--seed", type=int, default=42)
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = read(folder, args.ratings.resolve())

@@ -5,7 +5,6 @@ both solvers. Words after `--` go to `train`.
 """
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
@@ -31,8 +30,7 @@ def main() -> None:
     parser.add_argument("ratings", type=Path)
     parser.add_argument("--split", default="time")
     parser.add_argument("--seeds", type=int, default=3)
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     with tempfile.TemporaryDirectory() as name:
         ratings = str(args.ratings.resolve())
         measuring.cfcli("prepare", ratings, "--split", args.split, "--quiet", cwd=Path(name))

@@ -46,6 +46,12 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments of the script, and the words after `--`, which are for a command."""
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    return parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+
+
 def run(*command: object, cwd: Path | None = None) -> Cost:
     """Runs a command in a process of its own and measures it.
 

@@ -103,8 +103,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="begin every training anew")
     parser.add_argument("--other", help="console script of another version")
     parser.add_argument("--own", default="", help="flags that the other version does not get")
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     frame, _ = ratings.read([Source.of(args.ratings)], Form(PrepareConfig()))
     if "timestamp" in frame.columns:
         frame = frame.sort("timestamp", maintain_order=True)

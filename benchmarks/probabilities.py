@@ -6,7 +6,6 @@ probability happens, and the RMSE of the expected rating. Words after `--` go to
     python benchmarks/probabilities.py ml-100k/u1.base.gz --test-file ml-100k/u1.test.gz
 """
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +45,7 @@ def main() -> None:
     parser.add_argument("ratings", type=Path)
     parser.add_argument("--split", default="hash")
     parser.add_argument("--test-file", type=Path)
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     held = ["--test-file", args.test_file.resolve()] if args.test_file else []
     words = ["--split", args.split, *held, "--quiet"]
     train = ["--solver", "gibbs", "--no-interest", "--no-plots", "--out", "run", "--quiet"]

@@ -6,7 +6,6 @@ all defaults, beside `--refit none --no-interest`, in turns. Words after `--` go
 
 import json
 import statistics
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -36,8 +35,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args, flags = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
+    args, flags = measuring.arguments(parser)
     with tempfile.TemporaryDirectory() as name:
         files = args.base.resolve(), args.test.resolve()
         calls = [partial(train, Path(name), *files, [*flags, *way]) for way in WAYS.values()]

@@ -238,7 +238,8 @@ class Run:
         Returns:
             The same rows in the same order with all their columns, ``prediction`` and ``source``,
             which says what it rests on: ``model``, ``folded_in``, ``item_attributes``,
-            ``user_attributes``, ``user_bias``, ``item_bias`` or ``mean``. How many ids are unknown comes as a warning.
+            ``user_attributes``, ``user_bias``, ``item_bias`` or ``mean``. How many ids are unknown
+            comes as a warning.
 
         Raises:
             InputError: a column is missing or of floats, or no id is known.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.data.weights import Weighting
 from cfcli.core.errors import ArtifactError
+from cfcli.core.pair import Pair
 
 COLUMNS = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
 DTYPES = {"user": np.uint32, "item": np.uint32, "rating": np.float32, "weight": np.float32}
@@ -208,6 +209,11 @@ class Summary:
     deviation: float
     user_n: NDArray[np.int64]
     item_n: NDArray[np.int64]
+
+    @property
+    def counts(self) -> Pair[NDArray[np.int64]]:
+        """Numbers of ratings of users (U,) and of items (I,)."""
+        return Pair(self.user_n, self.item_n)
 
     @classmethod
     def of(cls, rows: "pl.DataFrame | Blocks", users: int, items: int) -> "Summary":

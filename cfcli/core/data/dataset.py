@@ -129,7 +129,7 @@ class Dataset:
             ENTITY_COLUMNS,
         )  # fmt: skip
 
-    @property
+    @cached_property
     def attributes(self) -> Pair[Encoded | None]:
         """What training needs of the attributes of users and of items; None where there are none."""
         described = self.info.attributes

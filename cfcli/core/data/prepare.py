@@ -35,7 +35,8 @@ SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
 MOVED, FEW = (
     0.1,
     100,
-)  # of the width of its scale, by which an end may move; ratings that tell no scale
+)  # of the width of its scale, by which an end may move; ratings that tell no scale# Keys that are left out where they are not set, so that a dataset is as it was before there were any.
+NEWER = ("attributes", "weight_col")
 
 
 def prepare(
@@ -145,12 +146,11 @@ def prepare(
         attributes = Pair(of_users.attributes, of_items.attributes)
         listed = manifests.listing(folder, FILES)
         settings = as_dict(config)
-        if config.attributes is None:
-            del settings["attributes"]  # so that what was prepared before it was there is the same
+        for name in NEWER:
+            if settings[name] is None:
+                del settings[name]
         # Not where the rows stood: the same rows of a CSV make the same dataset.
-        passing = ["table", "query"]
-        if config.weight_col is None:  # as in datasets of before there were weights
-            passing.append("weight_col")
+        passing = ("table", "query")
         lasting = {name: value for name, value in settings.items() if name not in passing}
         key = {"files": listed, "config": lasting, "columns": columns, "format": FORMAT}
         text = json.dumps(plain(key), sort_keys=True)

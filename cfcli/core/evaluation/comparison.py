@@ -9,7 +9,7 @@ import polars as pl
 
 from cfcli.core.config.toml import Value
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
-from cfcli.core.evaluation.evaluate import evaluate, group_of, indexed
+from cfcli.core.evaluation.evaluate import evaluate, group_of, indexed, unseen
 from cfcli.core.evaluation.lists import MOST_USERS, JudgedLists, ListQuality, judge_beside
 from cfcli.core.inputs.sources import Source
 from cfcli.core.metrics.intervals import Interval, mean_with_interval
@@ -272,7 +272,7 @@ class _Lists:
         for run, rows in zip(runs, by_run, strict=True):
             counts &= rows["user"].is_not_null() & rows["item"].is_not_null()
             if split is None:
-                counts &= ~_is_in(run, rows)
+                counts &= unseen(run, rows, "any")
         users = table["user"].filter(counts).unique(maintain_order=True)
         if len(users) > MOST_USERS:
             users = users.sample(MOST_USERS, seed=0)
@@ -321,13 +321,6 @@ class _Lists:
             return None
         difference = (self.ndcg[str(k)] - self.ndcg["0"]).to_numpy()
         return mean_with_interval(difference, group_of(self.ndcg["user"]))
-
-
-def _is_in(run: Run, rows: pl.DataFrame) -> pl.Series:
-    """Which rows are in the dataset of a run, on any side of the split."""
-    pairs = run.seen_pairs().select(*KEYS, is_in=True)
-    found = rows.join(pairs, on=KEYS, how="left", maintain_order="left")
-    return found["is_in"].is_not_null()
 
 
 def _by_user(runs: Sequence[Run], found: Sequence[JudgedLists]) -> pl.DataFrame:

@@ -5,8 +5,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -60,7 +61,22 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class ErrorSpread:
+class Spreads:
+    """Several measures over folds: a field for each, called as in what one fold has."""
+
+    @classmethod
+    def of(cls, found: Sequence[Errors] | Sequence[Quality]) -> Self:
+        """The spread of each measure.
+
+        Args:
+            found: one per fold.
+        """
+        names = [field.name for field in fields(cls)]
+        return cls(*(Spread.of(getattr(one, name) for one in found) for name in names))
+
+
+@dataclass(frozen=True)
+class ErrorSpread(Spreads):
     """Errors over folds, as :class:`cfcli.core.metrics.ratings.Errors` has them.
 
     Attributes:
@@ -73,18 +89,9 @@ class ErrorSpread:
     rmse: Spread
     mae: Spread
 
-    @classmethod
-    def of(cls, found: Sequence[Errors]) -> "ErrorSpread":
-        """The spread of errors.
-
-        Args:
-            found: one per fold.
-        """
-        return cls(*(Spread.of(getattr(one, name) for one in found) for name in _names(cls)))
-
 
 @dataclass(frozen=True)
-class QualitySpread:
+class QualitySpread(Spreads):
     """Quality of lists over folds, as :class:`cfcli.core.metrics.lists.Quality` has it.
 
     Attributes:
@@ -94,15 +101,6 @@ class QualitySpread:
 
     ndcg: Spread
     recall: Spread
-
-    @classmethod
-    def of(cls, found: Sequence[Quality]) -> "QualitySpread":
-        """The spread of qualities.
-
-        Args:
-            found: one per fold.
-        """
-        return cls(*(Spread.of(getattr(one, name) for one in found) for name in _names(cls)))
 
 
 @dataclass(frozen=True)
@@ -426,8 +424,3 @@ def _read(folder: Path) -> Evaluation | None:
         return None
     found = read_as(Evaluation, path, manifests.read(path, "evaluation", FORMAT))
     return replace(found, run=str(folder / "run"))
-
-
-def _names(cls: type) -> list[str]:
-    """The fields of a dataclass, which are those of the measures of one fold."""
-    return list(cls.__annotations__)

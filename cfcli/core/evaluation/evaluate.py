@@ -219,18 +219,24 @@ def indexed(run: Run, ids: Pair[pl.Series], rating: pl.Series) -> pl.DataFrame:
     )
 
 
-def unseen(run: Run, rows: pl.DataFrame, by: Literal["trained", "weight"] = "trained") -> pl.Series:
+def unseen(
+    run: Run, rows: pl.DataFrame, by: Literal["trained", "weight", "any"] = "trained"
+) -> pl.Series:
     """Which rows the run was not trained on.
 
     Args:
         run: the run.
         rows: as :func:`indexed` gives them.
-        by: ``trained`` for its rating model, ``weight`` for its interest model.
+        by: ``trained`` for its rating model, ``weight`` for its interest model; ``any`` for all
+            rows of its dataset, trained on or not.
 
     Returns:
         A boolean for each row, (N,).
     """
-    seen = run.seen_pairs().filter(pl.col(by).cast(pl.Boolean)).select("user", "item", seen=True)
+    pairs = run.seen_pairs()
+    if by != "any":
+        pairs = pairs.filter(pl.col(by).cast(pl.Boolean))
+    seen = pairs.select("user", "item", seen=True)
     return rows.join(seen, on=["user", "item"], how="left", maintain_order="left")["seen"].is_null()
 
 

@@ -94,9 +94,7 @@ class Predictor:
             entity: which.
             index: their indices, (B,).
         """
-        p = self.tensors[f"{entity}_embedding.weight"][index]
-        bias = self.tensors.get(f"{entity}_bias")
-        return np.column_stack([p, np.zeros(len(p), np.float32) if bias is None else bias[index]])
+        return vectors_of(self.tensors, entity, index)
 
     def mean(self, entity: Entity, weight: NDArray[np.floating]) -> Floats:
         """The mean vector of users or items, (D + 1,).
@@ -186,6 +184,22 @@ class Predictor:
         if "user_bias" in t:
             score = score + t["user_bias"][user] + t["item_bias"][item]
         return np.asarray(score, np.float32)
+
+
+def vectors_of(
+    tensors: Mapping[str, Floats], entity: Entity, index: Indices | slice = slice(None)
+) -> Floats:
+    """Embeddings of users or items with their bias as one more column, which is 0 in a model
+    without biases, (B, D + 1).
+
+    Args:
+        tensors: parameters by name.
+        entity: whose vectors.
+        index: their indices, (B,); all by default.
+    """
+    p = tensors[f"{entity}_embedding.weight"][index]
+    bias = tensors.get(f"{entity}_bias")
+    return np.column_stack([p, np.zeros(len(p), np.float32) if bias is None else bias[index]])
 
 
 def _logistic_fit(design: Doubles, offset: Doubles, target: Doubles, penalty: float) -> Doubles:

@@ -18,7 +18,6 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError, StoppedError
 from cfcli.core.metrics.ratings import errors
-from cfcli.core.models.scoring import Predictor
 from cfcli.core.runs.info import Tried
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.plan import sizing
@@ -181,11 +180,8 @@ def _judged(
 ) -> Candidate:
     """A dimension with its errors on the validation rows, which become those of its model."""
     user, item, rating = (val[name].to_numpy() for name in ("user", "item", "rating"))
-    shape = model.shape
-    predictor = Predictor(
-        config.model, model.tensors, shape.low, shape.high, model.link, model.noise
-    )
-    prediction, rating = predictor.predict(user, item).astype(np.float64), rating.astype(np.float64)
+    prediction = model.predictor(config.model).predict(user, item).astype(np.float64)
+    rating = rating.astype(np.float64)
     found = errors(rating, prediction)
     best = replace(model.best, val_mse=found.mse, val_rmse=found.rmse, val_mae=found.mae)
     tried = Tried(dim=dim, val=found, seconds=seconds)

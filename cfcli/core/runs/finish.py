@@ -130,7 +130,6 @@ class Finish:
         if not memory.has_interest(config, job, machine):
             needed, free = memory.size(int(memory.interest(job))), memory.size(machine.memory or 0)
             return f"it needs {needed} of memory where {free} are free, or more disk than there is"
-        from cfcli.core.models.scoring import Predictor
         from cfcli.core.training.interest import fit
 
         self.progress.stage("fitting the interest model")
@@ -138,7 +137,7 @@ class Finish:
         return fit(
             {name: self.dataset.blocks(name) for name in NAMES},
             Pair(info.users, info.items),
-            Predictor(config.model, model.tensors, shape.low, shape.high, model.link, model.noise),
+            model.predictor(config.model),
             liked_from(shape.low, shape.high),
             config.seed,
             on=sides,

@@ -15,6 +15,7 @@ from cfcli.core.inputs.pairs import read_ids
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.interest import Interest
+from cfcli.core.models.scoring import vectors_of
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.run import Run
 
@@ -42,10 +43,9 @@ def fit_content(
     for entity, n in counts.named():
         encoded: Encoded | None = known[entity]
         if encoded is not None:
-            parts = [tensors[f"{entity}_embedding.weight"], _bias(tensors, entity)]
+            parts = [vectors_of(tensors, entity)]
             if interest is not None:
-                model = Interest(interest)
-                parts += _of_interest(model, entity)
+                parts += _of_interest(Interest(interest), entity)
             found[entity] = Content.fit(encoded, np.column_stack(parts), weight_of(entity, n, NEW))
     return Pair(found["user"], found["item"])
 
@@ -73,11 +73,11 @@ def with_newcomers(run: Run, entity: Entity, frame: pl.DataFrame) -> Run:
     frame, vectors = frame.filter(pl.Series(told)), content.vectors(matrix[told])
     width = run.info.dim + 1
     more = with_vectors(run, entity, frame, vectors[:, :width])
-    if run.interest is not None:  # which has nothing yet of those who have no training rows
-        index = run.ids[entity].index(frame["id"])
-        place = _places(index, len(run.ids[entity]))
-        more.__dict__["interest"] = _with(run.interest, entity, vectors[:, width:], place)
-    return more
+    if run.interest is None:
+        return more
+    # It has nothing yet of those who have no training rows.
+    place = more.ids[entity].index(frame["id"]).to_numpy()
+    return more.with_parts(interest=_with(run.interest, entity, vectors[:, width:], place))
 
 
 def with_vectors(run: Run, entity: Entity, frame: pl.DataFrame, vectors: Floats) -> Run:
@@ -93,19 +93,17 @@ def with_vectors(run: Run, entity: Entity, frame: pl.DataFrame, vectors: Floats)
         The run in memory alone: those whom it did not know have the indices behind the others, and
         no ratings.
     """
-    more = Run(run.path, run.info)
-    more.__dict__.update(run.__dict__)
-    index = run.ids[entity].index(frame["id"])
-    place = _places(index, len(run.ids[entity]))
+    is_new = run.ids[entity].index(frame["id"]).is_null()
     table = run.users if entity == "user" else run.items
-    more.__dict__[f"{entity}s"] = _longer(table, frame.filter(index.is_null()), run)
+    more = run.with_parts(**{f"{entity}s": _longer(table, frame.filter(is_new), run)})
+    place = more.ids[entity].index(frame["id"]).to_numpy()
     parts = {f"{entity}_embedding.weight": vectors[:, :-1], f"{entity}_bias": vectors[:, -1]}
-    more.__dict__["tensors"] = run.tensors | {
+    changed = {
         key: _set(run.tensors[key], place, value)
         for key, value in parts.items()
         if key in run.tensors
     }
-    return more
+    return more.with_parts(tensors=run.tensors | changed)
 
 
 def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tuple[Run, pl.Series]:
@@ -159,12 +157,6 @@ def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
     return with_newcomers(run, entity, frame)
 
 
-def _bias(tensors: Tensors, entity: Entity) -> Floats:
-    """Biases (N,), 0 in a model without."""
-    none = np.zeros(len(tensors[f"{entity}_embedding.weight"]), np.float32)
-    return tensors.get(f"{entity}_bias", none)
-
-
 def _of_interest(model: Interest, entity: Entity) -> list[Floats]:
     """What of the interest model is told by attributes, (N, K) and perhaps (N,)."""
     if entity == "user":
@@ -172,23 +164,15 @@ def _of_interest(model: Interest, entity: Entity) -> list[Floats]:
     return [model.targets.T, np.log1p(model.raters)]
 
 
-def _places(index: pl.Series, n: int) -> NDArray[np.int64]:
-    """The rows of a table of n for an index (N,), those behind its last where it is null."""
-    is_new = index.is_null().to_numpy()
-    place = index.fill_null(0).to_numpy().astype(np.int64)
-    place[is_new] = n + np.arange(is_new.sum())
-    return place
-
-
-def _set(table: Floats, place: NDArray[np.int64], values: Floats) -> Floats:
+def _set(table: Floats, place: NDArray[np.integer], values: Floats) -> Floats:
     """A table with rows set to others, or added behind its last."""
-    more = max(len(table), place.max(initial=-1) + 1) - len(table)
+    more = max(int(place.max(initial=0)) + 1 - len(table), 0)
     found = np.concatenate([table, np.zeros((more, *table.shape[1:]), table.dtype)])
     found[place] = values
     return found
 
 
-def _with(model: Interest, entity: Entity, vectors: Floats, place: NDArray[np.int64]) -> Interest:
+def _with(model: Interest, entity: Entity, vectors: Floats, place: NDArray[np.integer]) -> Interest:
     """The interest model with other users or items in some places, by what :func:`_of_interest`
     says of them."""
     tensors = {

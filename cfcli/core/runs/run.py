@@ -99,6 +99,16 @@ class Run:
         _ = run.users, run.items, run.content  # read, and so checked
         return run
 
+    def with_parts(self, **parts: object) -> "Run":
+        """The run in memory alone, with other tables, tensors or models.
+
+        Args:
+            parts: values by the names of the properties that are read once.
+        """
+        other = Run(self.path, self.info)
+        other.__dict__.update(self.__dict__ | parts)
+        return other
+
     @property
     def name(self) -> str:
         """The name of its folder, and of a twin that of the run that it is a part of."""

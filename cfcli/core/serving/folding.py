@@ -65,5 +65,4 @@ def folded_in(
     if not ids:
         return run
     more = with_vectors(run, "user", pl.DataFrame({"id": ids}), np.array(vectors))
-    more.__dict__["folded"] = more.ids.user.index(pl.Series(ids)).to_numpy()
-    return more
+    return more.with_parts(folded=more.ids.user.index(pl.Series(ids)).to_numpy())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cfcli.core.data.attributes import Encoded
 from cfcli.core.data.content import RARE, Content, known_of, of_columns, weight_of
+from cfcli.core.models.scoring import vectors_of
 from cfcli.core.pair import Pair
 
 Counts = NDArray[np.int64]
@@ -18,8 +19,18 @@ LENGTH = 0.7
 FLAT = 1e-6  # variance, relative to the largest, below which a direction is left out
 
 
-def features(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
-    """The attributes as features of a regression, a group for each attribute.
+def features(attributes: Pair[Encoded | None], counts: Pair[Counts]) -> Pair[list[Tensor]]:
+    """The attributes of users and of items as features of a regression, see :func:`groups_of`.
+
+    Args:
+        attributes: of users and of items.
+        counts: their numbers of training ratings, (U,) and (I,).
+    """
+    return Pair(*(groups_of(attributes[entity], n) for entity, n in counts.named()))
+
+
+def groups_of(encoded: Encoded | None, counts: Counts) -> list[Tensor]:
+    """Attributes as features, a group for each attribute.
 
     Args:
         encoded: the attributes of N users or items, (N, A); None gives no group.
@@ -52,7 +63,7 @@ def joined(groups: list[Tensor]) -> Tensor | None:
     """The features of all attributes together, for gradient descent.
 
     Args:
-        groups: as :func:`features` gave them, (N, F) each.
+        groups: as :func:`groups_of` gave them, (N, F) each.
 
     Returns:
         (N, A), each row of the length :data:`LENGTH` or 0, to which all attributes that are known
@@ -80,16 +91,14 @@ def settle(
     found = dict(tensors)
     for entity, n in counts.named():
         untrained = n == 0
-        names = [f"{entity}_embedding.weight", f"{entity}_bias"]
-        tables = [found[name] for name in names if name in found]
-        if not untrained.any() or not tables:  # other ranks have no tables in parts
+        table, bias = f"{entity}_embedding.weight", f"{entity}_bias"
+        if not untrained.any() or table not in found:  # other ranks have no tables in parts
             continue
-        vectors = np.column_stack(tables)
+        vectors = vectors_of(found, entity)
         encoded = attributes[entity] or Encoded([], np.zeros((len(n), 0), np.float32))
         content = Content.fit(encoded, vectors, weight_of(entity, n, RARE))
         vectors[untrained] = content.vectors(encoded.matrix[untrained])
-        width = tables[0].shape[1]
-        found[names[0]] = np.ascontiguousarray(vectors[:, :width])
-        if len(tables) > 1:
-            found[names[1]] = np.ascontiguousarray(vectors[:, width])
+        found[table] = np.ascontiguousarray(vectors[:, :-1])
+        if bias in found:
+            found[bias] = np.ascontiguousarray(vectors[:, -1])
     return found

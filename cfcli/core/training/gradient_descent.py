@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import Strategy
 from scipy.sparse import csr_matrix
@@ -100,7 +99,7 @@ class GradientDescent:
         with collectives.losses():
             tensors = sharded.gathered(module.best, job.folder.parent if job.folder else None)
         if any(job.data.attributes):  # else the module has done so, table by table
-            tensors = settle(tensors, job.data.attributes, _counts(job.summary))
+            tensors = settle(tensors, job.data.attributes, job.summary.counts)
         return TrainedModel(
             tensors=tensors,
             shape=job.shape,
@@ -201,17 +200,12 @@ def _statistics(rows: Rows | Blocks, job: TrainingJob, shard: Shard) -> Training
     """What is known before any training. Ranks other than the first get the features of who rated
     what from it when the training starts."""
     config, summary = job.config, job.summary
-    counts = _counts(summary)
     return TrainingStatistics(
         summary.deviation or 1.0,
-        counts.map(torch.from_numpy),
+        summary.counts.map(torch.from_numpy),
         _features(rows, summary, config.seed, shard) if config.uses_features else None,
-        Pair(*(joined(features(job.data.attributes[name], n)) for name, n in counts.named())),
+        features(job.data.attributes, summary.counts).map(joined),
     )
-
-
-def _counts(summary: Summary) -> Pair[NDArray[np.int64]]:
-    return Pair(summary.user_n, summary.item_n)
 
 
 def _features(rows: Rows | Blocks, summary: Summary, seed: int, shard: Shard) -> Pair[Tensor]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
 from cfcli.core.models.ordinal import OrdinalModel
+from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.training.epochs import Epoch, TracePoint
 
@@ -58,4 +59,14 @@ class TrainedModel:
     ordinal: OrdinalModel | None = None
     warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)
+
+    def predictor(self, model: str) -> Predictor:
+        """The model as NumPy computes it.
+
+        Args:
+            model: name of its kind.
+        """
+        shape = self.shape
+        return Predictor(model, self.tensors, shape.low, shape.high, self.link, self.noise)
+
     smaller: "dict[int, TrainedModel]" = field(default_factory=dict)

@@ -7,7 +7,7 @@ import pytest
 from cfcli.core.data.attributes import Encoded, describe, encode
 from cfcli.core.data.content import ANY, NEW, RARE, Content, weight_of
 from cfcli.core.pair import Pair
-from cfcli.core.training.attributes import features, joined, settle
+from cfcli.core.training.attributes import groups_of, joined, settle
 
 
 def encoded(frame: pl.DataFrame) -> Encoded:
@@ -68,7 +68,7 @@ def test_features_are_orthogonal_and_zero_where_nothing_is_known() -> None:
         colour=pl.when(pl.int_range(200) % 5 > 0).then(pl.col("colour"))
     )
     counts = np.arange(200) % 3
-    groups = features(encoded(frame), counts)
+    groups = groups_of(encoded(frame), counts)
     assert len(groups) == 3
     for group in groups:
         gram = (group.T @ group).double().numpy()

@@ -277,7 +277,7 @@ class Sampler:
         device: for the tensors.
         weights: how much each rating counts, see :func:`table_of`; None where all count the same.
         attributes: of users and of items, in groups (n, F) of orthogonal columns with mean 0; see
-            :func:`cfcli.core.training.attributes.features`.
+            :func:`cfcli.core.training.attributes.groups_of`.
 
     Attributes:
         mean: of the ratings.

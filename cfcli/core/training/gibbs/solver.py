@@ -86,12 +86,9 @@ class GibbsSampling:
                 checkpoints.remove(job.folder)
             elif is_whole and job.checkpoint:
                 _save(job, job.checkpoint, chain, history)
-            counts = Pair(job.summary.user_n, job.summary.item_n)
-            tensors = settle(chain.tensors(), job.data.attributes, counts)
-            smaller = {
-                dim: settle(chain.sampler.tensors(dim), job.data.attributes, counts)
-                for dim in job.smaller
-            }
+            known = job.data.attributes, job.summary.counts
+            tensors = settle(chain.tensors(), *known)
+            smaller = {dim: settle(chain.sampler.tensors(dim), *known) for dim in job.smaller}
             best = chain.judged(history.epochs[-1], tensors)
         posterior = chain.sampler.posterior
         samples = posterior.samples()
@@ -286,8 +283,7 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     assert isinstance(val, pl.DataFrame)
     bounds = job.shape.low, job.shape.high
     table, weights = _tables(job.data)
-    counts = Pair(job.summary.user_n, job.summary.item_n)
-    known = Pair(*(features(job.data.attributes[name], n) for name, n in counts.named()))
+    known = features(job.data.attributes, job.summary.counts)
     with resources.sparing(job.config):  # features take several times their size on the way
         return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known)
 
