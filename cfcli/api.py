@@ -208,9 +208,9 @@ class Run:
 
         stored = self._stored
         if items is not None:
-            stored = with_source(stored, _source(items), "item", stored.form())
+            stored = with_source(stored, _source(items), "item", stored.form(), _warn)
         if users is not None:
-            stored = with_source(stored, _source(users), "user", stored.form())
+            stored = with_source(stored, _source(users), "user", stored.form(), _warn)
         return Run(stored)
 
     def predict(

@@ -89,7 +89,7 @@ def predict(
     files: dict[Entity, str | None] = {"item": items, "user": users}
     for entity, file in files.items():
         if file:
-            loaded = with_source(loaded, Source.of(file), entity, form)
+            loaded = with_source(loaded, Source.of(file), entity, form, console.note)
     blocks = predicting.predict(
         loaded,
         Source.of(source),

@@ -126,10 +126,10 @@ def recommend(
     ids = pl.Series(user, dtype=pl.String) if user else None
     candidates = None
     if items:
-        loaded, candidates = read_newcomers(loaded, Source.of(items), "item", form)
+        loaded, candidates = read_newcomers(loaded, Source.of(items), "item", form, console.note)
     if users:
         source = Source.of(users)
-        loaded, ids = read_newcomers(loaded, source, "user", form)
+        loaded, ids = read_newcomers(loaded, source, "user", form, console.note)
         if not ratings:  # which may be of users whom the run does not know
             ids, unknown = recommending.known_alone(loaded, ids)
             for note in unknown:

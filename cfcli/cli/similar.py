@@ -80,9 +80,10 @@ def similar(
     from cfcli.core.serving.outputs import write
 
     loaded = Run.load(run)
-    if file:
-        loaded = with_source(loaded, Source.of(file), "item", loaded.form(flags))
     console = Out(json, quiet)
+    if file:
+        form = loaded.form(flags)
+        loaded = with_source(loaded, Source.of(file), "item", form, console.note)
     name = loaded.info.columns.item
     if title:
         items = [_by_title(loaded, title, console)]

@@ -145,6 +145,29 @@ def test_runs_without_attributes_refuse_them(folder: Path) -> None:
     )
 
 
+def test_what_looks_wrong_in_a_file_is_said(folder: Path) -> None:
+    lines = (
+        "item_id,title,genres",
+        "n0,A (1999),Aktion|Drama",
+        "n0,B (1998),Drama",
+        "I1,C (1999),Drama",
+    )
+    Path("odd.csv").write_text("\n".join([*lines, ""]))
+    pairs = b"user_id,item_id\nu0,n0\n"
+    code, _, err = call("predict", folder / "run", "-", "--items", "odd.csv", stdin=pairs)
+    assert code == 0
+    said = "odd.csv: 1 of 2 rows: a value of genres that training did not know, such as 'Aktion'"
+    assert said in err
+    assert "odd.csv: 1 titles are of ids titled before; kept: first" in err
+    assert "'I1' counts as a new item (the run has 'i1': another letter case?)" in err
+
+
+def test_new_items_change_nothing_between_known_ones(folder: Path) -> None:
+    known = call("similar", folder / "run", "i1", "-n", 5)[1]
+    flags = "--items", folder / "new.csv", "-n", 5
+    assert call("similar", folder / "run", "i1", *flags)[1] == known
+
+
 def test_a_file_without_any_attribute_is_refused(folder: Path) -> None:
     Path("other.csv").write_text("item_id,price\nn0,3\n")
     flags = "--items", "other.csv"

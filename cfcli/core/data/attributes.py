@@ -118,6 +118,28 @@ def names(attributes: Sequence[Attribute]) -> list[str]:
     return found
 
 
+def unheard(attributes: Iterable[Attribute], frame: pl.DataFrame) -> list[str]:
+    """Notes on values that the descriptions do not have, one sentence for each attribute.
+
+    Args:
+        attributes: of a training.
+        frame: one row for each of N users or items.
+    """
+    notes = []
+    for each in attributes:
+        if each.values is None or each.name not in frame.columns:
+            continue
+        found = _values(frame[each.name], each.kind == "list")
+        others = found.filter(~pl.col("value").is_in(each.values))
+        if others.height:
+            rows, example = others["row"].n_unique(), others.sort("row")["value"][0][:40]
+            notes.append(
+                f"{rows:,} of {frame.height:,} rows: a value of {each.name} that training did not "
+                f"know, such as '{example}'"
+            )
+    return notes
+
+
 def why_useless(attribute: Attribute, frame: pl.DataFrame) -> str:
     """Why an attribute says nothing of most entities; empty where it says something.
 

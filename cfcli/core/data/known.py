@@ -1,13 +1,13 @@
 """From the files of items and users to the attributes of a dataset."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.data.attributes import describe, why_useless
+from cfcli.core.data.attributes import describe, unheard, why_useless
 from cfcli.core.data.entities import RESERVED
 from cfcli.core.data.ids import IdMap
 from cfcli.core.data.info import Attribute
@@ -122,7 +122,11 @@ def add_known(table: pl.DataFrame, known: Known | None) -> Added:
 
 
 def read_again(
-    source: Source, entity: Entity, attributes: Iterable[Attribute], form: Form
+    source: Source,
+    entity: Entity,
+    attributes: Sequence[Attribute],
+    form: Form,
+    note: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """Reads a file of items or users for :func:`cfcli.core.data.attributes.encode`.
 
@@ -131,6 +135,7 @@ def read_again(
         entity: what it is of.
         attributes: that are wanted; those that it does not have are missing.
         form: of the file, as :meth:`cfcli.core.runs.run.Run.form` gives it.
+        note: is called with what a person should know of the file.
 
     Returns:
         One row for each id: ``id``, perhaps ``title`` and ``genres``, and the attributes that it
@@ -142,7 +147,12 @@ def read_again(
     """
     kinds: dict[str, Kind] = {each.name: each.kind for each in attributes}
     read = read_items if entity == "item" else read_users
-    return read(source, form, kinds).frame
+    found = read(source, form, kinds)
+    unknown = (f"{source.name}: {text}" for text in unheard(attributes, found.frame))
+    for text in (*found.notes, *unknown):
+        if note is not None:
+            note(text)
+    return found.frame
 
 
 def _checked(asked: Sequence[str], files: Sequence[Entities]) -> tuple[str, ...]:

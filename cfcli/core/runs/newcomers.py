@@ -1,6 +1,6 @@
 """Users and items that came after the training, as far as attributes tell of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from cfcli.core.data.attributes import Encoded, encode
 from cfcli.core.data.content import NEW, Content, weight_of
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.known import read_again
+from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.pairs import read_ids
 from cfcli.core.inputs.roles import Form
@@ -106,7 +107,9 @@ def with_vectors(run: Run, entity: Entity, frame: pl.DataFrame, vectors: Floats)
     return more.with_parts(tensors=run.tensors | changed)
 
 
-def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tuple[Run, pl.Series]:
+def read_newcomers(
+    run: Run, source: Source, entity: Entity, form: Form, note: Callable[[str], object]
+) -> tuple[Run, pl.Series]:
     """The run with the users or items of a file, as :func:`with_newcomers` adds them.
 
     Args:
@@ -114,6 +117,7 @@ def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tupl
         source: the file: attributes, or ids alone.
         entity: what it is of.
         form: of the file.
+        note: is called with what a person should know of the file.
 
     Returns:
         The run, and the ids in the file.
@@ -125,11 +129,14 @@ def read_newcomers(run: Run, source: Source, entity: Entity, form: Form) -> tupl
     content = run.content[entity]
     if content is None:
         return run, read_ids(source, entity, form)
-    frame = read_again(source, entity, content.described, form)
+    frame = read_again(source, entity, content.described, form, note)
+    _note_on_ids(run, entity, frame, source.name, note)
     return with_newcomers(run, entity, frame), frame["id"]
 
 
-def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
+def with_source(
+    run: Run, source: Source, entity: Entity, form: Form, note: Callable[[str], object]
+) -> Run:
     """The run with the users or items of a file that it must be able to use.
 
     Args:
@@ -137,6 +144,7 @@ def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
         source: the file of attributes.
         entity: what it is of.
         form: of the file.
+        note: is called with what a person should know of the file.
 
     Raises:
         ConfigError: the run knows no attributes.
@@ -150,11 +158,25 @@ def with_source(run: Run, source: Source, entity: Entity, form: Form) -> Run:
             f"--{entity}s: {run.path} knows no attributes of {entity}s; give --{entity}s to "
             "'cfcli prepare' and train again"
         )
-    frame = read_again(source, entity, content.described, form)
+    frame = read_again(source, entity, content.described, form, note)
     names = [each.name for each in content.described]
     if not set(names) & set(frame.columns):
         raise InputError(f"{source.name}: has none of the attributes {', '.join(names)}")
+    _note_on_ids(run, entity, frame, source.name, note)
     return with_newcomers(run, entity, frame)
+
+
+def _note_on_ids(
+    run: Run, entity: Entity, frame: pl.DataFrame, where: str, note: Callable[[str], object]
+) -> None:
+    """Says which ids count as new ones, although they look like known ones."""
+    ids = frame["id"].filter(run.ids[entity].index(frame["id"]).is_null())
+    alike = find_lookalike(ids.head(SAMPLE), run.ids[entity])
+    if alike is not None:
+        note(
+            f"{where}: '{alike.unknown}' counts as a new {entity} (the run has '{alike.known}': "
+            f"{alike.reason}?)"
+        )
 
 
 def _of_interest(model: Interest, entity: Entity) -> list[Floats]:

@@ -203,7 +203,8 @@ class Run:
             _ = self.samples  # without them it says why
             raise ConfigError(
                 f"{self.path}: has no probabilities: they need a scale of at most {MOST_STEPS} "
-                f"steps and {LEAST_ROWS} validation ratings for each; train again on such a dataset"
+                f"steps, {LEAST_ROWS} validation ratings for each, and enough epochs before the "
+                "refit; train again with these"
             )
         if not found.is_sound:
             raise ArtifactError(

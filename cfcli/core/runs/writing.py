@@ -114,7 +114,7 @@ def resumable(run: Path) -> Resumable:
             return Resumable(folder, short(run), folder == left, _dataset_of(folder))
     raise ArtifactError(
         f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first "
-        "epoch"
+        "epoch or while it tried dimensions"
     )
 
 
@@ -160,8 +160,15 @@ def create_run(
             f"{path}: exists; a run is never overwritten: choose another --out or remove it"
         )
     with publishing.directory(path, keep) as folder:
+        settings = folder / "config.toml"
+        former = settings.read_bytes() if keep and settings.exists() else None
         write_config(folder, config)
-        yield NewRun(path, folder)
+        try:
+            yield NewRun(path, folder)
+        except ConfigError:  # what was refused is to be resumed as it was
+            if former is not None:
+                settings.write_bytes(former)
+            raise
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:

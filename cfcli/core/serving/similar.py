@@ -165,6 +165,7 @@ def _cosines(run: Run, item: int) -> NDArray[np.float64]:
         return np.asarray(rating * shrunk(both, ratings[item], ratings), np.float64)
     interest = directions @ directions[item]
     rating[item] = interest[item] = both[item] = 0
+    rating[ratings == 0] = interest[ratings == 0] = 0  # their vectors say nothing beside others
     one = slice(item, item + 1)
     found = joined(run, rating[None], interest[None], both[None], ratings[one, None], ratings)
     return np.asarray(found[0], np.float64)

@@ -58,7 +58,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
     Args:
         target: the final path.
         keep: takes over what a killed process left, instead of clearing it, and leaves the folder
-            when a signal ends the block, so that the work can be resumed.
+            when a signal or a setting ends the block, so that the work can be resumed.
 
     Yields:
         The folder to write into.
@@ -90,8 +90,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             sync(staging)
             _swap(staging, target, former, names)
     except BaseException as error:
-        stopped = isinstance(error, StoppedError | SystemExit | KeyboardInterrupt)
-        resumable = isinstance(error, KEPT) or (keep and stopped)
+        spares = ConfigError | StoppedError | SystemExit | KeyboardInterrupt
+        resumable = isinstance(error, KEPT) or (keep and isinstance(error, spares))
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -10,18 +10,18 @@ import polars as pl
 import pytest
 
 from cfcli.core.config.prepare import PrepareConfig
-from cfcli.core.config.resolve import resolve
+from cfcli.core.config.resolve import resolve, to_toml
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.data.prepare import prepare
-from cfcli.core.errors import ArtifactError, ConfigError, LockedError
+from cfcli.core.errors import ArtifactError, ConfigError, GateError, LockedError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.inputs.ratings import Source
 from cfcli.core.runs import train as fitting
 from cfcli.core.runs import writing
 from cfcli.core.runs.run import FILES, Run
 from cfcli.core.serving.similar import similar
-from cfcli.core.storage import manifests
+from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import to_json
 from cfcli.core.training import interest
 
@@ -309,3 +309,24 @@ def test_a_signal_during_the_interest_model_keeps_the_rating_model(
     with pytest.raises(type(stop)):  # a night is begun again
         fitting.train(data, TrainConfig.of(epochs=2), tmp_path / "night", whole=True)
     assert not (tmp_path / "night").exists()
+
+
+def test_a_setting_that_is_refused_leaves_what_a_killed_training_left(tmp_path: Path) -> None:
+    """So that it can be resumed as it was begun."""
+    left = publishing.staging_of(tmp_path / "run")
+    (left / "checkpoints").mkdir(parents=True)
+    (left / "checkpoints" / "last.ckpt").write_bytes(b"x")
+    (left / "config.toml").write_text(before := to_toml(TrainConfig.of(epochs=9)))
+    with (
+        pytest.raises(ConfigError),
+        writing.create_run(tmp_path / "run", TrainConfig.of(epochs=2), keep=True),
+    ):
+        raise ConfigError("epochs: 2 is below the 9 that its checkpoint has")
+    assert (left / "config.toml").read_text() == before
+    assert (left / "checkpoints" / "last.ckpt").exists()
+    with (
+        pytest.raises(GateError),
+        writing.create_run(tmp_path / "run", TrainConfig.of(epochs=9), keep=True),
+    ):
+        raise GateError("the loss diverged")
+    assert not left.exists()
