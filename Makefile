@@ -10,10 +10,13 @@ ATTACKS := tests/cli/test_mutations.py tests/cli/test_ranks.py tests/core/runs/t
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
 
+# Where the links of the demo can be shown: never in CI or without a display.
+SHOW := case "$$(uname)" in Darwin) test -z "$$CI" && open "$$0";; *) test -n "$$DISPLAY$$WAYLAND_DISPLAY" && xdg-open "$$0";; esac
+
 # Shows a command as one would type it, then runs it; make stops at the first that fails.
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
-.PHONY: help demo test test-newest soak lint clean
+.PHONY: help demo docs recipes test test-newest soak lint clean
 
 help:
 	@echo "make demo        install, then train, judge and use models on a real MovieLens sample"
@@ -21,6 +24,8 @@ help:
 	@echo "make test-newest all tests with the newest versions of all packages, in .venv-newest"
 	@echo "make soak        the fault tests at full length (an hour), and a table of what was tried and lost"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        make a site of the pages in docs/: site/index.html"
+	@echo "make recipes     run the recipes for databases and vector indexes against the real programs"
 	@echo "make clean       remove the environment, the demo and all caches"
 
 # Versions come from requirements.lock, so that a new machine gets what was tested.
@@ -40,14 +45,17 @@ demo: .venv/.installed
 	$(call run,$(CFCLI) train --data $(DEMO)/data --config configs/ncf.toml --out $(DEMO)/ncf)
 	$(call run,$(CFCLI) evaluate $(DEMO)/mf)
 	$(call run,$(CFCLI) evaluate $(DEMO)/ncf)
-	$(call run,$(CFCLI) recommend $(DEMO)/mf --user 2 -n 5)
 	$(call run,$(CFCLI) export-embeddings $(DEMO)/mf --titles)
-	$(call run,$(CFCLI) similar $(DEMO)/mf --title "toy story")
+	$(call run,$(CFCLI) recommend $(DEMO)/mf --user 4 --user 15 --user 547 -n 5)
+	$(call run,$(CFCLI) similar $(DEMO)/mf --title "toy story" -n 5)
+	$(call run,$(CFCLI) report $(DEMO)/mf $(DEMO)/ncf --out $(DEMO)/report.html)
 	@echo
 	@echo "the dataset      $(DEMO)/data"
 	@echo "the models       $(DEMO)/mf and $(DEMO)/ncf (weights: model.safetensors, every epoch: metrics.csv)"
 	@echo "the embeddings   $(DEMO)/mf/embeddings/items.parquet"
-	@echo "next             $(CFCLI) --help"
+	@echo "the report       $(CURDIR)/$(DEMO)/report.html (open it in a browser)"
+	@echo "next             $(CFCLI) --help, docs/getting-started.md"
+	@sh -c '$(SHOW)' "$(DEMO)/report.html" >/dev/null 2>&1 || true
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 $(PYTEST_ARGS)
@@ -63,11 +71,21 @@ test-newest:
 soak: .venv/.installed
 	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(ATTACKS) $(PYTEST_ARGS)
 
+docs:
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/scripts/requirements.txt
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --clean --quiet
+	@echo "the site         site/index.html"
+
+recipes: .venv/.installed
+	$(PYTHON) -m venv .venv-recipes
+	$(BIN)/python docs/scripts/recipes.py --python .venv-recipes/bin/python
+
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cfcli
 
 clean:
-	rm -rf .venv .venv-newest $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs
+	rm -rf .venv .venv-newest .venv-docs .venv-recipes site $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -84,7 +84,6 @@ class Warm:
     def run(
         self, command: list[str], cwd: Path, env: dict[str, str], text: str | None
     ) -> "subprocess.CompletedProcess[str]":
-        assert self.process.stdin
         with tempfile.TemporaryDirectory() as folder:
             streams = {name: Path(folder, name) for name in ("stdin", "stdout", "stderr")}
             for path in streams.values():
@@ -92,12 +91,16 @@ class Warm:
             if text is not None:
                 streams["stdin"].write_text(text)
             files = {name: str(path) for name, path in streams.items()}
-            job = {"command": command, "cwd": str(cwd.resolve()), "env": env, **files}
-            self.process.stdin.write(json.dumps(job) + "\n")
-            self.process.stdin.flush()
-            code = self._wait(command)
+            code = self.call({"command": command, "cwd": str(cwd.resolve()), "env": env, **files})
             out, err = (streams[name].read_text() for name in ("stdout", "stderr"))
         return subprocess.CompletedProcess(command, code, out, err)
+
+    def call(self, job: dict[str, Any]) -> int:
+        """Runs a command and waits for it; ``warm.py`` says what a job holds."""
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return self._wait(job["command"])
 
     def _wait(self, command: list[str]) -> int:
         assert self.process.stdout
