@@ -75,7 +75,7 @@ docs:
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/scripts/requirements.txt
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --clean --quiet
-	@echo "the site         site/index.html"
+	@echo "the site         site/index.html (to search it: .venv-docs/bin/mkdocs serve)"
 
 recipes: .venv/.installed
 	$(PYTHON) -m venv .venv-recipes
