@@ -27,10 +27,9 @@ WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 SECONDS = 240  # that a page may take
 MAKES = re.compile(r"cfcli (prepare|retrain|cross-validate) ")
 FOREIGN = re.compile("python |mysql |pip |torchrun |srun |--rows |--(full|ml-1m)( |$)")
-# Pages that show something else: how to speak to a warehouse, which files there are.
+# Pages that are for looking something up, and one whose blocks are Python (test_python.py).
 WITHOUT_COMMANDS = {
-    "benchmarks.md", "cite.md", "glossary.md", "index.md", "python.md", "reference.md", "refit.md",
-    "troubleshooting.md",
+    "benchmarks.md", "cite.md", "glossary.md", "index.md", "python.md", "reference.md",
 }  # fmt: skip
 
 
