@@ -22,6 +22,7 @@ import pytest
 from pages import BLOCK, DOCS, PAGES, blocks
 from shared import MadeOnce
 from shell import CFCLI, run_cfcli, warm, write_ratings
+from test_readme import load
 
 WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 SECONDS = 240  # that a page may take
@@ -165,3 +166,10 @@ def test_json_blocks_are_json() -> None:
     for page in PAGES:
         for text in blocks(page, "json"):
             json.loads(text)
+
+
+def test_every_recipe_is_run_by_its_script() -> None:
+    recipes = load("recipes")
+    named = {name for page in PAGES for name in re.findall(r"recipe: (\w+)", page.read_text())}
+    assert named == {*recipes.RECIPES, "setup"}
+    assert all(recipes.recipes(name) for name in named)
