@@ -17,7 +17,7 @@ from pathlib import Path
 
 import typer
 
-from cfcli.cli.app import COMMANDS
+from cfcli.cli.app import COMMANDS, app
 from cfcli.core import errors
 from cfcli.core.config.fields import Key, keys_of
 from cfcli.core.config.prepare import FORM, PrepareConfig
@@ -36,6 +36,7 @@ from cfcli.core.training.benchmark import Benchmark, Setting, Timing
 from cfcli.core.training.plan.advice import Report
 
 PAGE = Path(__file__).parents[1] / "reference.md"
+SCHEMAS = PAGE.parent / "schemas"
 KEYS: dict[str, dict[str, Key]] = {
     "prepare": dict(keys_of(PrepareConfig)),
     "train": dict(keys_of(TrainConfig)),
@@ -48,7 +49,7 @@ HEAD = """\
 <!-- Made by `python docs/scripts/reference.py`. Change the code, not this page. -->
 
 All commands, flags, settings, JSON keys and exit codes of cfcli, generated from its code. The other
-pages say what they are good for; `cfcli COMMAND --help` shows the same on the terminal.
+pages say what they are good for; the help of each command (`cfcli COMMAND --help`) has the same source.
 
 **Where a setting comes from.** From its flag, or else from the environment variable `CFCLI_<KEY>`
 (`CFCLI_DIM=16`), or else from the file of `--config`, or else it is the default. `--set KEY=VALUE`
@@ -156,7 +157,7 @@ OTHERS: dict[str, list[Row]] = {
 def page() -> str:
     """The whole page."""
     seen: list[type] = []
-    parts = [HEAD, _list_of_commands()]
+    parts = [HEAD, _list_of_commands(), _cfcli()]
     parts += [_command(name, seen) for name in COMMANDS]
     parts += [_settings(), _objects(seen), ENVIRONMENT, _metrics(), _exit_codes()]
     return "\n".join(parts)
@@ -168,6 +169,23 @@ def _list_of_commands() -> str:
         first = _docstring(_function(name)).split("\n\n")[0]
         rows.append((f"[`cfcli {name}`](#cfcli-{name})", topic.lower(), _joined(first)))
     return "## Commands\n\n" + _table(("command", "to", "what it does"), rows)
+
+
+def _cfcli() -> str:
+    """The section of what comes before a command."""
+    root = app.registered_callback
+    assert root is not None
+    assert root.callback is not None
+    parameters = inspect.signature(root.callback).parameters.values()
+    rows = [_flag_row(parameter, _info_of(parameter)) for parameter in parameters]
+    return "### cfcli\n\n" + _table(("flag", "value", "default", "what it does"), rows)
+
+
+def _info_of(parameter: inspect.Parameter) -> typing.Any:
+    """What Typer is told about a parameter: beside its type, or in the place of its default."""
+    parts = typing.get_args(parameter.annotation)
+    known = [part for part in parts if isinstance(part, typer.models.ParameterInfo)]
+    return known[0] if known else parameter.default
 
 
 def _function(name: str) -> typing.Callable[..., None]:
@@ -185,7 +203,7 @@ def _command(name: str, seen: list[type]) -> str:
     text, _, example = _docstring(_function(name)).partition("Example: ")
     arguments, own, shared = [], [], set()
     for parameter in inspect.signature(_function(name)).parameters.values():
-        info = typing.get_args(parameter.annotation)[1]
+        info = _info_of(parameter)
         topic = _topic_of(parameter.name, info)
         if isinstance(info, typer.models.ArgumentInfo):
             arguments.append((f"`{info.metavar or parameter.name}`", _prose(info.help or "")))
@@ -214,11 +232,13 @@ def _topic_of(name: str, info: typer.models.ParameterInfo) -> str:
 
 
 def _flag_row(parameter: inspect.Parameter, info: typing.Any) -> Row:
-    hint, *_ = typing.get_args(parameter.annotation)
+    hint = (typing.get_args(parameter.annotation) or (parameter.annotation,))[0]
     # Within Annotated, what Typer calls the default is the first spelling.
     first = (info.default,) if isinstance(info.default, str) else ()
     spellings = (*first, *(info.param_decls or ())) or (f"--{parameter.name.replace('_', '-')}",)
-    default = info.show_default if isinstance(info.show_default, str) else _shown(parameter.default)
+    default = info.show_default if isinstance(info.show_default, str) else ""
+    if not default and info is not parameter.default:
+        default = _shown(parameter.default)
     kind = "path" if Path in (hint, *typing.get_args(hint)) else _kind(hint, [])
     value = info.metavar or ("" if _is_flag(hint) else kind.removesuffix(" or null"))
     named = ", ".join(f"`{spelling}`" for spelling in spellings)
@@ -371,6 +391,10 @@ def _key_table(keys: dict[str, Key]) -> str:
 def _objects(seen: list[type]) -> str:
     """The tables of the objects within the output of ``--json``."""
     parts = ["## Objects in JSON\n"]
+    if SCHEMAS.is_dir():
+        parts.append(
+            "The folder `docs/schemas` of the repository has a JSON Schema of each output.\n"
+        )
     for cls in [Attribute, Tried, *seen]:
         if cls not in seen:
             seen.append(cls)
@@ -391,11 +415,23 @@ def _metrics() -> str:
 def _exit_codes() -> str:
     rows = [(str(code), text) for code, text in EXIT_CODES.items()]
     rows.append(("128+N", "stopped by signal N: SIGINT 130, SIGTERM 143, SIGHUP 129, SIGPIPE 141"))
-    known = {cls.exit_code for cls in vars(errors).values() if inspect.isclass(cls)}
+    classes = [part for part in vars(errors).values() if inspect.isclass(part)]
+    known = {part.exit_code for part in classes if issubclass(part, errors.CfcliError)}
     if not known <= set(EXIT_CODES):
         raise RuntimeError(f"exit codes without words: {known - set(EXIT_CODES)}")
     text = "[Troubleshooting](troubleshooting.md) has the messages by exit code.\n\n"
-    return "## Exit codes\n\n" + text + _table(("code", "meaning"), rows)
+    parts = ["## Exit codes\n\n" + text + _table(("code", "meaning"), rows)]
+    kinds = {part.kind: part for part in classes if hasattr(part, "kind")}
+    if kinds:
+        parts.append(
+            "## Kinds of errors\n\nWith `--json`, an error is one JSON object on stderr. Its key `kind` is one "
+            "of these.\n"
+        )
+        rows = [
+            (f"`{kind}`", _prose(_docstring(part).split("\n\n")[0])) for kind, part in kinds.items()
+        ]
+        parts.append(_table(("kind", "what is wrong"), rows))
+    return "\n".join(parts)
 
 
 def _table(head: Row, rows: Iterable[Row]) -> str:
