@@ -177,15 +177,16 @@ def _cfcli() -> str:
     assert root is not None
     assert root.callback is not None
     parameters = inspect.signature(root.callback).parameters.values()
-    rows = [_flag_row(parameter, _info_of(parameter)) for parameter in parameters]
+    found = [(parameter, _info_of(parameter)) for parameter in parameters]
+    rows = [_flag_row(parameter, info) for parameter, info in found if info is not None]
     return "### cfcli\n\n" + _table(("flag", "value", "default", "what it does"), rows)
 
 
 def _info_of(parameter: inspect.Parameter) -> typing.Any:
-    """What Typer is told about a parameter: beside its type, or in the place of its default."""
-    parts = typing.get_args(parameter.annotation)
-    known = [part for part in parts if isinstance(part, typer.models.ParameterInfo)]
-    return known[0] if known else parameter.default
+    """What Typer is told about a parameter, beside its type or in the place of its default; None
+    where it is told nothing."""
+    parts = (*typing.get_args(parameter.annotation), parameter.default)
+    return next((part for part in parts if isinstance(part, typer.models.ParameterInfo)), None)
 
 
 def _function(name: str) -> typing.Callable[..., None]:
@@ -200,7 +201,7 @@ def _docstring(thing: object) -> str:
 
 def _command(name: str, seen: list[type]) -> str:
     """The section of a command."""
-    text, _, example = _docstring(_function(name)).partition("Example: ")
+    text, *examples = re.split(r"\bExamples?:\s+", _docstring(_function(name)))
     arguments, own, shared = [], [], set()
     for parameter in inspect.signature(_function(name)).parameters.values():
         info = _info_of(parameter)
@@ -211,8 +212,9 @@ def _command(name: str, seen: list[type]) -> str:
             shared.add((topic, parameter.name))
         elif parameter.name not in ("json", "quiet"):
             own.append(_flag_row(parameter, info))
-    example = f"```console\n$ {_joined(example)}\n```\n"
-    parts = [f"### cfcli {name}\n\n{_prose(text.strip())}\n\n{example}"]
+    lines = [f"$ {line.strip()}" for part in examples for line in part.strip().splitlines()]
+    shown = "\n".join(["```console", *lines, "```\n"])
+    parts = [f"### cfcli {name}\n\n{_prose(text.strip())}\n\n{shown}"]
     if arguments:
         parts.append(_table(("argument", "what it is"), arguments))
     if own:
@@ -421,7 +423,7 @@ def _exit_codes() -> str:
         raise RuntimeError(f"exit codes without words: {known - set(EXIT_CODES)}")
     text = "[Troubleshooting](troubleshooting.md) has the messages by exit code.\n\n"
     parts = ["## Exit codes\n\n" + text + _table(("code", "meaning"), rows)]
-    kinds = {part.kind: part for part in classes if hasattr(part, "kind")}
+    kinds = {part.kind: part for part in classes if hasattr(part, "kind") and part.exit_code > 1}
     if kinds:
         parts.append(
             "## Kinds of errors\n\nWith `--json`, an error is one JSON object on stderr. Its key `kind` is one "
@@ -429,6 +431,10 @@ def _exit_codes() -> str:
         )
         rows = [
             (f"`{kind}`", _prose(_docstring(part).split("\n\n")[0])) for kind, part in kinds.items()
+        ]
+        rows += [
+            ("`usage`", "A command line that cannot be read."),
+            ("`bug`", "A mistake in cfcli."),
         ]
         parts.append(_table(("kind", "what is wrong"), rows))
     return "\n".join(parts)
