@@ -423,7 +423,8 @@ def _exit_codes() -> str:
         raise RuntimeError(f"exit codes without words: {known - set(EXIT_CODES)}")
     text = "[Troubleshooting](troubleshooting.md) has the messages by exit code.\n\n"
     parts = ["## Exit codes\n\n" + text + _table(("code", "meaning"), rows)]
-    kinds = {part.kind: part for part in classes if hasattr(part, "kind") and part.exit_code > 1}
+    kinds = {part.kind: part for part in classes if hasattr(part, "kind")}
+    kinds.pop("bug", None)  # the base class
     if kinds:
         parts.append(
             "## Kinds of errors\n\nWith `--json`, an error is one JSON object on stderr. Its key `kind` is one "

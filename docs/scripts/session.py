@@ -5,7 +5,7 @@
 
 A block of a page that begins with three backticks, ``console`` and a line ``$ cfcli ...`` is a
 session. All sessions of all pages run one after the other in one new folder, as a person at a
-terminal of 80 columns would type them. A command that was run before is not run again. ``...``
+terminal of 100 columns would type them. A command that was run before is not run again. ``...``
 stands for what is left out: most epochs of a training, and in README.md the bars of charts.
 """
 
@@ -23,7 +23,7 @@ PAGES = ("README.md", "docs/getting-started.md")
 SESSION = re.compile(r"^```console\n(\$ cfcli .*?)^```$", re.MULTILINE | re.DOTALL)
 EPOCH = re.compile(r"^ *epoch +\d+/\d+")
 BAR = re.compile(r"[▁-█]|^[ .\d]+$")
-COLUMNS = 80
+COLUMNS = 100  # so that sentences stay whole
 SECONDS = 600  # that a command may take
 
 
