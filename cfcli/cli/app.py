@@ -20,8 +20,8 @@ import typer
 from typer.core import TyperGroup
 
 import cfcli
-from cfcli.cli import help as helping
-from cfcli.cli import mistakes
+from cfcli.cli.guide import help as helping
+from cfcli.cli.guide import mistakes
 from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
 ADDRESSES = 1 << 30  # bytes
@@ -89,20 +89,27 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        page = helping.page_of(self, ctx)
-        general = page.sections.pop(helping.GENERAL)
-        page.sections[helping.MAIN] += general
+        formatter.write(helping.as_text(self.page(ctx)))
+
+    def page(self, ctx: Any) -> helping.Page:
+        """The help, which lists all commands by topic.
+
+        Args:
+            ctx: click's context.
+        """
         topics: dict[str, list[helping.Entry]] = {}
         for name, topic in COMMANDS.items():
             topics.setdefault(topic, []).append(helping.Entry(name, summary(name)))
         topics["Look"].append(helping.Entry("help", HELP))
-        whole = dataclasses.replace(
+        page = helping.page_of(self, ctx)
+        options = [entry for entries in page.sections.values() for entry in entries]
+        return dataclasses.replace(
             page,
             usage="cfcli COMMAND [OPTIONS]",
             commands=topics,
+            sections={helping.MAIN: options},
             end=[ENVIRONMENT, EXIT_CODES],
         )
-        formatter.write(helping.as_text(whole))
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -110,11 +117,6 @@ class Group(TyperGroup):
         standalone_mode = extra.pop("standalone_mode", True)
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
-        if instruction := os.environ.get("_CFCLI_COMPLETE"):
-            from cfcli.cli import completion
-
-            print(completion.answer(instruction, self, COMMANDS, summary), end="")
-            sys.exit()
         # A title must not end a run on a terminal that cannot show it.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):
@@ -128,6 +130,11 @@ class Group(TyperGroup):
             The exit code.
         """
         try:
+            if instruction := os.environ.get("_CFCLI_COMPLETE"):
+                from cfcli.cli.guide import completion
+
+                print(completion.answer(instruction, self, COMMANDS, summary), end="")
+                return 0
             code = super().main(args or ["--help"], prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
@@ -259,7 +266,7 @@ def versions() -> dict[str, str | None]:
 
 def _show_completion(shell: str | None) -> None:
     if shell:
-        from cfcli.cli import completion
+        from cfcli.cli.guide import completion
 
         print(completion.script(shell), end="")
         raise typer.Exit()
@@ -267,7 +274,7 @@ def _show_completion(shell: str | None) -> None:
 
 def _install_completion(shell: str | None) -> None:
     if shell:
-        from cfcli.cli import completion
+        from cfcli.cli.guide import completion
 
         print(completion.install(shell))
         raise typer.Exit()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cfcli.cli.help import GENERAL
+from cfcli.cli.guide.help import GENERAL
 from cfcli.core.config.fields import Key, keys_of
 from cfcli.core.config.prepare import (
     CHECKS_PANEL,

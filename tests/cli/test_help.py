@@ -1,14 +1,19 @@
 """The help of all commands: short, whole, and in lines of 80 columns."""
 
+import json
+import platform
 import re
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import typer
 from shell import run_cfcli
 
+import cfcli
 from cfcli.cli.app import COMMANDS, app
+from cfcli.cli.guide import man
 
 GROUP: Any = typer.main.get_command(app)
 
@@ -73,3 +78,22 @@ def test_help_is_a_command() -> None:
     assert help_of("help", "train") == help_of("train", "-h") == help_of("train", "--help")
     assert help_of("help", "train", "--help-all") == help_of("train", "--help-all")
     assert help_of("help", "help") == help_of("--help")
+
+
+def test_manual_pages_have_every_flag(tmp_path: Path) -> None:
+    files = man.write(tmp_path / "man")
+    assert [file.name for file in files] == ["cfcli.1", *(f"cfcli-{name}.1" for name in COMMANDS)]
+    for name in COMMANDS:
+        text = (tmp_path / "man" / f"cfcli-{name}.1").read_text().replace("\\", "")
+        flags = {param.opts[0] for param in GROUP.get_command(None, name).params}
+        terms = " ".join(re.findall(r"^[.]B (.*)$", text, re.MULTILINE))
+        assert [flag for flag in flags if flag[0] == "-" and flag not in terms] == []
+
+
+def test_version() -> None:
+    assert help_of("--version") == f"{cfcli.__version__}\n"
+    found = json.loads(help_of("--version", "--json"))
+    assert found == json.loads(help_of("--json", "--version"))
+    assert (found["cfcli"], found["python"]) == (cfcli.__version__, platform.python_version())
+    assert found["polars"] == pl.__version__
+    assert {"torch", "pytorch-lightning", "numpy", "scikit-learn"} < set(found)

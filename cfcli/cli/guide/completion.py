@@ -17,7 +17,6 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 
-VARIABLE = "_CFCLI_COMPLETE"
 DATASETS = (
     "sample", "ml-latest-small", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m",
 )  # fmt: skip
@@ -87,7 +86,7 @@ class Candidate:
     """A word that may stand there.
 
     Attributes:
-        word: the whole of it; what is there already of a name of a file.
+        word: the whole of it; for a name of a file or folder, what has been typed.
         text: what it is, where that is worth saying.
         kind: ``plain``, or ``file`` or ``dir`` where the shell completes the name.
     """
@@ -128,19 +127,21 @@ def install(shell: str) -> str:
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     file, startup, line = {
-        "bash": (data / "cfcli/completion.bash", home / ".bashrc", "source {}"),
-        "zsh": (data / "cfcli/completion.zsh", home / ".zshrc", "source {}"),
+        "bash": (data / "cfcli/completion.bash", home / ".bashrc", "test -f {0} && source {0}"),
+        "zsh": (data / "cfcli/completion.zsh", home / ".zshrc", "test -f {0} && source {0}"),
         "fish": (settings / "fish/completions/cfcli.fish", None, ""),
     }[shell]
     line = line.format(shlex.quote(str(file)))
     if shell == "zsh":
-        line = f"autoload -Uz compinit && compinit && {line}"
+        line = f"autoload -Uz compinit && compinit; {line}"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        if startup and line not in (startup.read_text() if startup.exists() else ""):
-            with startup.open("a") as end:
-                end.write(f"\n{line}\n")
+        if startup:
+            with startup.open("a+b") as end:
+                end.seek(0)
+                if line.encode() not in end.read():
+                    end.write(f"\n{line}\n".encode())
     except OSError as error:
         raise MachineError(f"{error.filename}: {error.strerror}") from None
     where = f"{file}, read by {startup}" if startup else str(file)
@@ -262,8 +263,8 @@ def _values(param: Any, last: str, words: list[str]) -> list[Candidate]:
     elif name == "store":
         own = [str(path) for path in _holding("current")]
     found = _starting(map(Candidate, own), last)
-    if metavar.startswith(("DIR", "[RUN]", "RUN")):
-        return [*found, Candidate(last, kind="dir")]
+    if not found and metavar.startswith(("DIR", "[RUN]", "RUN")):
+        return [Candidate(last, kind="dir")]
     if "FILE" in metavar or name in ("ratings", "pairs"):
         return [*found, Candidate(last, kind="file")]
     return found
