@@ -104,6 +104,8 @@ def test_a_command_loads_no_other() -> None:
         (2, ["train", "--lr", "3"], "No such option: --lr; did you mean --learning-rate?"),
         (2, ["train", "--learning_rate", "3"], "did you mean --learning-rate?"),
         (2, ["train", "--factors", "3"], "No such option: --factors; did you mean --dim?"),
+        (2, ["evaluate", "--epochs", "3"], "No such option: --epochs (it is one of 'cfcli train')"),
+        (2, ["evaluate", "--k", "3"], "No such option: --k; did you mean --top?"),
         (2, ["train", "--init-scale", "3"], "has no flag; write --set init_scale=VALUE"),
         (2, ["train", "--xyz"], "No such option: --xyz; see 'cfcli train --help'"),
         (2, ["train", "--model", "svd"], "model: 'svd' is not one of mf, ncf"),

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cfcli.core.config.fields import keys_of
+from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.train import TrainConfig
 
 # What other programs call it.
@@ -28,15 +29,12 @@ FLAGS = {
     "--gpu": "--device",
     "--cuda": "--device",
     "--layers": "--hidden",
+    "--algorithm": "--model",
     "--output": "--out",
     "-o": "--out",
-    "--k": "-n",
-    "--n": "-n",
-    "--top": "-n",
-    "--top-k": "-n",
-    "--algorithm": "--model",
     "--input": "--data",
 }
+LENGTHS = ("--k", "--n", "--top", "--top-k", "-k")  # of a list: -n here, --top in evaluate
 
 
 def message_of(error: Any, command: str) -> str:
@@ -56,8 +54,9 @@ def message_of(error: Any, command: str) -> str:
     if hasattr(cause, "errors"):  # of pydantic, which checks values for Typer
         flag = max(error.param.opts, key=len)
         name = flag if flag.startswith("-") else error.param.metavar or flag
-        return f"{name}: {_wrong_value(cause.errors()[0], _choices(error.param))}{see}"
-    message = error.format_message().rstrip(".")
+        message = f"{name}: {_wrong_value(cause.errors()[0], _choices(error.param))}"
+    else:
+        message = error.format_message().rstrip(".")
     message = message.replace("Got unexpected extra argument(s) (", "unexpected arguments (")
     message = message.replace("requires an argument", "needs a value")
     return message if "did you mean" in message else f"{message}{see}"
@@ -81,12 +80,18 @@ def _unknown_flag(name: str, params: Iterable[Any]) -> str:
     flags = [flag for flag in flags if flag.startswith("-")]
     if name[1:].isdecimal():
         return f"No such option: {name} (ids that begin with - stand behind --)"
-    if FLAGS.get(name) in flags:
-        return f"No such option: {name}; did you mean {FLAGS[name]}?"
+    meant = [FLAGS[name]] if name in FLAGS else ["-n", "--top"] * (name in LENGTHS)
+    for flag in meant:
+        if flag in flags:
+            return f"No such option: {name}; did you mean {flag}?"
     key = name.strip("-").replace("-", "_")
-    known = keys_of(TrainConfig).get(key)
-    if known and not known.facts.flag and "--set" in flags:
-        return f"{name} has no flag; write --set {key}=VALUE"
+    spelling = f"--{key.replace('_', '-')}"
+    for command, config in (("train", TrainConfig), ("prepare", PrepareConfig)):
+        known = keys_of(config).get(key)
+        if known and known.facts.flag and spelling not in flags:
+            return f"No such option: {name} (it is one of 'cfcli {command}')"
+        if known and not known.facts.flag and "--solver" in flags:
+            return f"{name} has no flag; write --set {key}=VALUE"
     near = _near(name.strip("-"), [flag.strip("-") for flag in flags if flag.startswith("--")])
     near = near[:2]
     if not near:
