@@ -82,6 +82,8 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads ``help train`` as ``train --help``."""
+        if args == ["--help-all"]:
+            args = ["--help"]
         if args[:1] == ["help"]:
             named = [word for word in args[1:] if word not in ("help", "--help", "-h")]
             has_own = bool(named) and named[-1] == "--help-all"
@@ -292,12 +294,12 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, help="Show the version.")
+    ] = False,
     # Eager ones are read first, so that --version knows of it.
     json: Annotated[
         bool, typer.Option("--json", is_eager=True, help="With --version: of all libraries, too.")
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, help="Show the version.")
     ] = False,
     install_completion: Annotated[
         str | None,

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import typer
 from shell import run_cfcli
+from typer.testing import CliRunner
 
 import cfcli
 from cfcli.cli.app import COMMANDS, app
@@ -77,7 +78,21 @@ def test_root_help_lists_commands_and_exit_codes() -> None:
 def test_help_is_a_command() -> None:
     assert help_of("help", "train") == help_of("train", "-h") == help_of("train", "--help")
     assert help_of("help", "train", "--help-all") == help_of("train", "--help-all")
-    assert help_of("help", "help") == help_of("--help")
+    assert help_of("help", "help") == help_of("--help-all") == help_of("--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_message_has_words_of_a_library(command: str) -> None:
+    for param in GROUP.get_command(None, command).params:
+        kind = param.type_descriptor
+        if not kind.choices and kind.annotation not in (int, float, int | None, float | None):
+            continue
+        done = CliRunner().invoke(app, [command, param.opts[0], "@@"])
+        assert done.exit_code == 2
+        assert re.fullmatch(
+            rf"error: {param.opts[0]}: '@@' is not (a whole number|a number|one of .*); see .*\n",
+            done.output,
+        )
 
 
 def test_manual_pages_have_every_flag(tmp_path: Path) -> None:

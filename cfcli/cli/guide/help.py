@@ -216,11 +216,9 @@ def _lines(entry: Entry, column: int, width: int) -> list[str]:
     """An entry: its term on the left, its text on the right."""
     texts = _wrapped(entry.text, max(width - column - 4, 20)).split("\n")
     margin = " " * (column + 4)
-    flag, space, value = entry.term.partition(" ")
-    while value.startswith("-"):  # -q, --quiet
-        more, between, value = value.partition(" ")
-        flag, space = f"{flag}{space}{more}", between
-    shown = f"  {_bold(flag)}{space}{value}"
+    flags = re.match(r"-\S+(, -\S+)*", entry.term)  # bold, but not the value behind them
+    bold = len(flags[0]) if flags else len(entry.term)
+    shown = f"  {_bold(entry.term[:bold])}{entry.term[bold:]}"
     if len(entry.term) > column:
         return [shown, *(margin + text for text in texts)]
     first = f"{shown}{' ' * (column - len(entry.term))}  {texts[0]}".rstrip()
