@@ -17,6 +17,7 @@ from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError, MachineError
 
+HELP = "Show the help of a command."
 DATASETS = (
     "sample", "ml-latest-small", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m",
 )  # fmt: skip
@@ -177,9 +178,8 @@ def _words(shell: str) -> tuple[list[str], str]:
     place = os.environ.get("COMP_CWORD", "")
     lexer = shlex.shlex(text, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
-    words = []
     try:
-        words += list(lexer)
+        words = list(lexer)
     except ValueError:  # an open quote
         words = text.split()
     if shell == "fish":
@@ -203,8 +203,8 @@ def _candidates(
             return _starting(map(Candidate, SCRIPTS), last)
         if last.startswith("-"):
             return _flags(group.params, last)
-        texts = {name: "Show the help of a command." for name in ["help"]}
-        return _starting((Candidate(n, texts.get(n) or about(n)) for n in commands), last)
+        begun = [name for name in commands if name.startswith(last)]
+        return [Candidate(name, HELP if name == "help" else about(name)) for name in begun]
     name = next((each for each in names if each != "help"), "")
     params = group.get_command(None, name).params if name else []
     options = {opt: param for param in params for opt in param.opts if opt.startswith("-")}
