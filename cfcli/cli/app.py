@@ -294,6 +294,8 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
+    *,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, help="Show the version.")
     ] = False,
@@ -326,7 +328,7 @@ def _root(
         cfcli help train
     """
     if json:
-        raise typer.BadParameter("--json stands behind the command, as in 'cfcli evaluate --json'")
+        ctx.fail("--json stands behind the command, as in 'cfcli evaluate --json'")
 
 
 def _stop(number: int, frame: object) -> None:

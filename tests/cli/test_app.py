@@ -99,7 +99,6 @@ def test_a_command_loads_no_other() -> None:
         (2, ["cv"], "No such command 'cv'; did you mean 'cross-validate'?"),
         (2, ["help", "trian"], "No such command 'trian'; did you mean 'train'?"),
         (2, ["xyz"], "No such command 'xyz'; see 'cfcli --help'"),
-        (2, ["--json", "train"], "--json stands behind the command, as in 'cfcli evaluate --json'"),
         (2, ["train", "--dims", "3"], "No such option: --dims; did you mean --dim?"),
         (2, ["train", "--lr", "3"], "No such option: --lr; did you mean --learning-rate?"),
         (2, ["train", "--learning_rate", "3"], "did you mean --learning-rate?"),

@@ -111,4 +111,7 @@ def test_version() -> None:
     assert found == json.loads(help_of("--json", "--version"))
     assert (found["cfcli"], found["python"]) == (cfcli.__version__, platform.python_version())
     assert found["polars"] == pl.__version__
+    alone = CliRunner().invoke(app, ["--json", "train"])
+    assert alone.exit_code == 2
+    assert "--json stands behind the command, as in 'cfcli evaluate --json'" in alone.output
     assert {"torch", "pytorch-lightning", "numpy", "scikit-learn"} < set(found)
