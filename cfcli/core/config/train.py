@@ -141,6 +141,10 @@ class GibbsConfig(Settings):
         least=1,
         flag=False,
     )
+    times: bool = key(
+        False,
+        "Learn what time does to ratings: a user's mood in each sitting, and an item's slow moves.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
