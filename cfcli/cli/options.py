@@ -152,7 +152,8 @@ def takes(
         brief: whether ``--help`` shows the others, but for rare ones; else only ``--help-all`` does.
     """
     main = tuple(first)
-    by_panel = sorted(keys, key=lambda name: PANELS.index(keys[name].facts.panel))
+    places = {panel: place for place, panel in enumerate(PANELS)}
+    by_panel = sorted(keys, key=lambda name: places.get(keys[name].facts.panel, -1))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)

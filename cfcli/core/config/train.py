@@ -57,7 +57,7 @@ class AdamConfig(Settings):
     )
     learning_rate: float | None = key(
         None,
-        "Learning rate; by default 0.002 (rowwise-adagrad: 0.05).",
+        "By default 0.002 (rowwise-adagrad: 0.05).",
         above=0,
         panel=ADAM_PANEL,
         stands_for=ADAM_RATE,
@@ -143,7 +143,8 @@ class GibbsConfig(Settings):
     )
     times: bool = key(
         False,
-        "Learn what time does to ratings: a user's mood in each sitting, and an item's slow moves.",
+        "Learn moods of sittings and slow moves of items.",
+        panel=TRAINING_PANEL,
     )
 
 
