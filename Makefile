@@ -17,6 +17,7 @@ SHOW := case "$$(uname)" in Darwin) test -z "$$CI" && open "$$0";; *) test -n "$
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
 .PHONY: help demo docs recipes test test-newest soak lint clean
+.PHONY: help demo test test-newest soak lint man clean
 
 help:
 	@echo "make demo        install, then train, judge and use models on a real MovieLens sample"
@@ -26,6 +27,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        make a site of the pages in docs/: site/index.html"
 	@echo "make recipes     run the recipes for databases and vector indexes against the real programs"
+	@echo "make man         manual pages in build/man, made from the help"
 	@echo "make clean       remove the environment, the demo and all caches"
 
 # Versions come from requirements.lock, so that a new machine gets what was tested.
@@ -85,6 +87,9 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cfcli
+
+man: .venv/.installed
+	$(BIN)/python -m cfcli.cli.guide.man build/man
 
 clean:
 	rm -rf .venv .venv-newest .venv-docs .venv-recipes site $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs

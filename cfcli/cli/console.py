@@ -9,10 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
-
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from cfcli.core.reporting.charts import Chart
@@ -27,6 +25,8 @@ def safe(text: object) -> str:
     Args:
         text: what to print; anything that has a text.
     """
+    from rich.markup import escape  # late, as the help and the completion need nothing of Rich
+
     return escape("".join(c if _harmless(c) else _hex(c) for c in str(text)))
 
 
@@ -51,7 +51,7 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def _without_lines(renderable: RenderableType) -> RenderableType:
+def _without_lines(renderable: "RenderableType") -> "RenderableType":
     """The same without lines around cells, for what is no terminal."""
     from rich.console import Group
     from rich.table import Table
@@ -93,6 +93,8 @@ class Out:
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console
+
         self.json, self.quiet = json, quiet
         # Polars sets a handler of SIGINT when it is imported, which every command does before it
         # gets here. With it the system begins a read that waits for a pipe again, and Ctrl-C could
@@ -112,7 +114,7 @@ class Out:
         """
         self.stderr.print(f"[yellow]note:[/] {safe(text)}", soft_wrap=True)
 
-    def say(self, renderable: RenderableType) -> None:
+    def say(self, renderable: "RenderableType") -> None:
         """Prints on stderr.
 
         Args:
@@ -129,7 +131,7 @@ class Out:
         """
         print(jsonlib.dumps(data, ensure_ascii=True) if self.json else text)
 
-    def table(self, renderable: RenderableType, data: object) -> None:
+    def table(self, renderable: "RenderableType", data: object) -> None:
         """Prints the result of a command as a table; ``--quiet`` prints none.
 
         Args:

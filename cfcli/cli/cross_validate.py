@@ -30,7 +30,7 @@ KEYS = {
 }
 
 
-@options.takes(KEYS)
+@options.takes(KEYS, first=("model", "dim"), brief=False)
 def cross_validate(
     ratings: Annotated[
         list[str] | None,
@@ -40,14 +40,15 @@ def cross_validate(
     ] = None,
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Cut all rows of this dataset instead of files.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Cut all rows of this dataset instead of files."),
     ] = None,
     folds: Annotated[
         str,
         typer.Option(
             metavar="FOLDS",
-            help="Number of folds, cut by a hash of user and item; time:N, each trained on all that "
-            "is older; or files of ratings, as BASE:TEST,...",
+            help="A number, cut by a hash of user and item; time:N, each trained on all that is "
+            "older; or files, as BASE:TEST,...",
         ),
     ] = "5",
     items: options.Items = None,
@@ -56,8 +57,8 @@ def cross_validate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder that keeps dataset, run and evaluation of each fold; the same command then "
-            "goes on with folds that are not finished.",
+            help="Folder that keeps the folds; the same command then goes on with those that are "
+            "not finished.",
         ),
     ] = None,
     flags: options.Flags = options.NO_FLAGS,
@@ -74,7 +75,9 @@ def cross_validate(
 
     Creates nothing, or with --out a folder with all folds.
 
-    Example: cfcli cross-validate ratings.csv --folds 5 --dim 16
+    Examples:
+        cfcli cross-validate ratings.csv --folds 5 --dim 16
+        cfcli cross-validate --data data --folds time:4 --model ncf
     """
     console = Out(json, quiet)
     prepare, train = resolve_both(config, set or (), flags, console.note)

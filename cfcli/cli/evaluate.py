@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from cfcli.core.metrics.intervals import Interval
     from cfcli.core.metrics.ratings import Errors
 
+BARS_PANEL = "Bars for scripts"
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def evaluate(
     run: options.RunArgument = Path("runs/latest"),
     split: Annotated[
@@ -34,41 +36,64 @@ def evaluate(
     include_trained: Annotated[
         bool,
         typer.Option(
-            "--include-trained", help="Judge the run itself, also by rows that it was trained on."
+            "--include-trained",
+            help="Judge the run itself, also by rows that it was trained on.",
+            hidden=True,
+            rich_help_panel="Rows",
         ),
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Dataset of the run, if it has moved.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Dataset of the run, if it has moved.",
+            hidden=True,
+            rich_help_panel="Rows",
+        ),
+    ] = None,
     min_gain_over: Annotated[
         options.Baseline,
         typer.Option(
             metavar="NAME",
-            help="Exit with 6 unless the MSE is below that of this baseline: mean, user_mean, "
-            "item_mean or bias.",
+            show_default=False,
+            help="Exit with 6 unless the MSE is below that of mean, user_mean, item_mean or bias.",
+            rich_help_panel=BARS_PANEL,
         ),
     ] = "none",
     max_mse: Annotated[
-        float | None, typer.Option(help="Exit with 6 if the MSE is above this.")
+        float | None,
+        typer.Option(
+            metavar="X", help="Exit with 6 if the MSE is above this.", rich_help_panel=BARS_PANEL
+        ),
     ] = None,
     min_ndcg_over: Annotated[
         Literal["popular", "rating", "none"],
         typer.Option(
             metavar="NAME",
-            help="Exit with 6 unless the lists are better for liked rows than this order: popular "
-            "(most rated) or rating.",
+            show_default=False,
+            help="Exit with 6 unless the lists are better for liked rows than the order by "
+            "popular (most rated) or rating.",
+            rich_help_panel=BARS_PANEL,
         ),
     ] = "none",
-    top: Annotated[int, typer.Option(help="Places of a list.", min=1)] = 10,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="Places of a list.", min=1, rich_help_panel="Lists")
+    ] = 10,
     liked: Annotated[
         float | None,
         typer.Option(
-            help="Lowest rating of what a user liked.",
-            show_default="a quarter below the top of the scale",
+            metavar="X",
+            help="Lowest rating of what a user liked; if not given, a quarter below the top of the "
+            "scale.",
+            rich_help_panel="Lists",
         ),
     ] = None,
-    no_lists: Annotated[bool, typer.Option("--no-lists", help="Do not judge lists.")] = False,
+    no_lists: Annotated[
+        bool, typer.Option("--no-lists", help="Do not judge lists.", rich_help_panel="Lists")
+    ] = False,
     per_row: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the prediction of each row to this file."),
+        typer.Option(metavar="FILE", help="Write the prediction of each row."),
     ] = None,
     no_plots: options.NoPlots = False,
     flags: options.Flags = options.NO_FLAGS,
@@ -82,7 +107,10 @@ def evaluate(
 
     Creates pictures in the folder plots of the run, and --per-row.
 
-    Example: cfcli evaluate --min-gain-over bias
+    Examples:
+        cfcli evaluate
+        cfcli evaluate runs/latest --ratings new.csv
+        cfcli evaluate --min-gain-over bias && ./deploy.sh
     """
     if no_lists and min_ndcg_over != "none":
         raise ConfigError("--min-ndcg-over cannot be combined with --no-lists")

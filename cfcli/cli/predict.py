@@ -8,7 +8,7 @@ from cfcli.cli import options
 from cfcli.cli.console import Out
 
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def predict(
     run: Annotated[
         str | None,
@@ -18,22 +18,23 @@ def predict(
         str | None,
         typer.Argument(
             metavar="[PAIRS]",
-            help="Table with a user and an item column; - is stdin.",
-            show_default="-",
+            help="Table with a user and an item column; stdin if not given.",
         ),
     ] = None,
-    out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help=options.OUT_HELP, show_default=False)
+    ] = "-",
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(
-            help="For ids that the run does not know: predict from the side that is known, leave empty, drop the row, or stop."
+            metavar="NAME",
+            help="For unknown ids: fallback to the side that is known, nan (leave empty), skip the "
+            "row, or error.",
         ),
     ] = "fallback",
     std: Annotated[
         bool,
-        typer.Option(
-            "--std", help="Add std, the expected error of the prediction (runs of solver gibbs)."
-        ),
+        typer.Option("--std", help="Add std, the expected error (runs of solver gibbs)."),
     ] = False,
     probabilities: Annotated[
         bool,
@@ -46,16 +47,16 @@ def predict(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Fold these ratings in: of new users, or new ones of known users.",
+            help="Ratings of new users, or new ones of known users.",
         ),
     ] = None,
     items: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Attributes of new items, for runs trained with some."),
+        typer.Option(metavar="FILE", help="Attributes of new items."),
     ] = None,
     users: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Attributes of new users, for runs trained with some."),
+        typer.Option(metavar="FILE", help="Attributes of new users."),
     ] = None,
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
@@ -70,7 +71,9 @@ def predict(
     what it rests on: model, folded_in (--ratings), item_attributes or
     user_attributes (--items, --users), user_bias, item_bias or mean.
 
-    Example: cfcli predict - < pairs.csv > predicted.csv
+    Examples:
+        cfcli predict pairs.csv --out predicted.csv
+        cfcli predict models/current - < pairs.csv | head
     """
     where, pairs = options.run_and_rest(run, pairs)
 

@@ -8,7 +8,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
-from cfcli.core.config.prepare import PrepareConfig
+from cfcli.core.config.prepare import CHECKS_PANEL, SPLIT_PANEL, PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
 
@@ -39,17 +39,27 @@ def prepare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Use this dataset instead of files: sample, or a MovieLens set to download.",
+            help="Instead of files: sample, or a MovieLens set like ml-1m.",
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")
+        Path, typer.Option(metavar="DIR", help="Directory of the dataset.", envvar="CFCLI_DATA")
     ] = Path("data"),
     items: options.Items = None,
     users: options.Users = None,
-    test_file: Annotated[Path | None, typer.Option(help="File with the test ratings.")] = None,
-    val_file: Annotated[Path | None, typer.Option(help="File with the validation ratings.")] = None,
     flags: options.Flags,
+    test_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The test ratings.", hidden=True, rich_help_panel=SPLIT_PANEL
+        ),
+    ] = None,
+    val_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The validation ratings.", hidden=True, rich_help_panel=SPLIT_PANEL
+        ),
+    ] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
     force: Annotated[
@@ -60,6 +70,8 @@ def prepare(
         typer.Option(
             "--accept-shrink",
             help="With --force, replace it even if most rows or ids are gone or the scale changed.",
+            hidden=True,
+            rich_help_panel=CHECKS_PANEL,
         ),
     ] = False,
     json: options.Json = False,
@@ -68,11 +80,13 @@ def prepare(
     """Turn ratings files into a dataset.
 
     Maps ids, resolves duplicates and splits the rows into train, val and test.
+    Creates --out with dataset.json and a Parquet table for each, and prints its
+    path.
 
-    Creates --out with dataset.json and the tables users, items, train, val and
-    test as Parquet. Prints its path.
-
-    Example: cfcli prepare ratings.csv --items movies.csv
+    Examples:
+        cfcli prepare ratings.csv --items movies.csv
+        cfcli prepare ratings.tsv.gz --split time --rating-range 1,5
+        cfcli prepare --dataset ml-latest-small
     """
     settings = resolve(PrepareConfig, file=config, sets=set or (), flags=flags)
     if bool(ratings) == bool(dataset):

@@ -14,19 +14,19 @@ def report(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="One or several run directories.",
+            help="Run directories.",
             show_default="runs/latest",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")] = Path(
         "report.html"
     ),
-    data: Annotated[Path | None, typer.Option(help="Dataset of the runs, if it has moved.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Dataset of the runs, if it has moved.")
+    ] = None,
     items: Annotated[
         int,
-        typer.Option(
-            metavar="N", help="Number of items on the map: those with the most ratings.", min=1
-        ),
+        typer.Option(metavar="N", help="Items on the map: those with the most ratings.", min=1),
     ] = 10_000,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -39,7 +39,9 @@ def report(
 
     Creates --out, and prints its path.
 
-    Example: cfcli report && xdg-open report.html
+    Examples:
+        cfcli report && xdg-open report.html
+        cfcli report runs/mf runs/ncf --out compared.html
     """
     from cfcli.core.reporting import report as reports
     from cfcli.core.runs.run import Run

@@ -20,17 +20,19 @@ def status(
     store: options.Store,
     max_age: Annotated[
         str | None,
-        typer.Option(metavar="36h", help="Exit with 8 if the model in use is older than this."),
+        typer.Option(metavar="TIME", help="Exit with 8 if the model in use is older, such as 36h."),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the model in use, its age and the outcome of each night.
+    """Show the model in use, its age and what came of each night.
 
     Creates nothing. A cron job that never runs sends no mail, so let another
     job check --max-age.
 
-    Example: cfcli status --store models --max-age 36h
+    Examples:
+        cfcli status --store models
+        cfcli status --store models --max-age 36h --quiet
     """
     limit = seconds_of(max_age, "--max-age") if max_age else None
 

@@ -11,7 +11,7 @@ from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config.resolve import resolve, resolve_resumed
-from cfcli.core.config.train import TrainConfig
+from cfcli.core.config.train import TRAINING_PANEL, TrainConfig
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -27,19 +27,21 @@ KEYS = (
 )  # fmt: skip
 
 
-@options.takes(options.TRAIN | options.PROCESSES)
+@options.takes(options.TRAIN | options.PROCESSES, first=("model", "dim", "epochs"))
 def train(
     *,
     data: Annotated[
         Path | None,
         typer.Option(
+            metavar="DIR",
             help="Dataset made by 'cfcli prepare'.",
             envvar="CFCLI_DATA",
-            show_default="data, or that of the run with --resume",
+            show_default="data",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory.", show_default="runs/<UTC time>-<model>"),
     ] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
@@ -47,7 +49,9 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with a run that was stopped or killed; it keeps its name.", metavar="RUN"
+            help="Go on with a run that was stopped or killed.",
+            metavar="RUN",
+            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
     no_plots: options.NoPlots = False,
@@ -57,11 +61,12 @@ def train(
     """Train a model on a dataset.
 
     Stops when the validation error no longer falls, and keeps the best epoch.
-
     Creates a run directory (weights, id maps, metrics by epoch, configuration,
-    pictures) and prints its path. runs/latest points to the newest run.
+    pictures) and prints its path; runs/latest points to the newest.
 
-    Example: cfcli train --model ncf --dim 5
+    Examples:
+        cfcli train --dim 16
+        cfcli train --model ncf --hidden 64,32 --learning-rate 0.001
     """
     from cfcli.core.data.dataset import Dataset
     from cfcli.core.runs import run as runs
