@@ -16,8 +16,7 @@ SHOW := case "$$(uname)" in Darwin) test -z "$$CI" && open "$$0";; *) test -n "$
 # Shows a command as one would type it, then runs it; make stops at the first that fails.
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
-.PHONY: help demo docs recipes test test-newest soak lint clean
-.PHONY: help demo test test-newest soak lint man clean
+.PHONY: help demo docs recipes test test-newest soak lint man clean
 
 help:
 	@echo "make demo        install, then train, judge and use models on a real MovieLens sample"

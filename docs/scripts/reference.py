@@ -56,8 +56,8 @@ pages say what they are good for; the help of each command (`cfcli COMMAND --hel
 counts as a flag and reaches every key, also those that have no flag.
 
 **In all commands:** `--json` prints the result as one JSON object, or as JSON lines where it is rows.
-`--quiet` (`-q`) prints only errors on stderr. `--help` shows the help. `cfcli --version` shows the
-version.
+`--quiet` (`-q`) prints only errors on stderr. `--help` shows the help and `--help-all` every flag.
+
 """
 
 ENVIRONMENT = """\
