@@ -57,7 +57,6 @@ counts as a flag and reaches every key, also those that have no flag.
 
 **In all commands:** `--json` prints the result as one JSON object, or as JSON lines where it is rows.
 `--quiet` (`-q`) prints only errors on stderr. `--help` shows the help and `--help-all` every flag.
-
 """
 
 ENVIRONMENT = """\
