@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -36,6 +37,16 @@ def _harmless(char: str) -> bool:
 
 def _hex(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things in words: ``1 row``, ``2,000 rows``.
+
+    Args:
+        n: how many there are.
+        what: one of them; its plural ends in s.
+    """
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def leave_no_compiler_cache() -> None:
@@ -110,7 +121,7 @@ class Out:
         Args:
             text: a sentence; it may contain text from data.
         """
-        self.stderr.print(f"[yellow]note:[/] {safe(text)}", soft_wrap=True)
+        self.say(f"[yellow]note:[/] {safe(text)}")
 
     def say(self, renderable: RenderableType) -> None:
         """Prints on stderr.
@@ -118,7 +129,20 @@ class Out:
         Args:
             renderable: what Rich can print; in a text, its markup counts.
         """
-        self.stderr.print(renderable, soft_wrap=isinstance(renderable, str))
+        # A terminal would break lines inside words; a file takes them whole.
+        is_line = isinstance(renderable, str) and not self.stderr.is_terminal
+        self.stderr.print(renderable, soft_wrap=is_line)
+
+    def next(self, *words: object) -> None:
+        """Prints the command that one would type next, for a person at a terminal.
+
+        Args:
+            words: of the command line.
+        """
+        if not self.json and sys.stdout.isatty() and sys.stderr.isatty():
+            # Not wrapped by Rich, so that it can be copied as one line.
+            line = shlex.join(map(str, words))
+            self.stderr.print(f"[bold]next:[/] {safe(line)}", soft_wrap=True)
 
     def result(self, text: str, data: object) -> None:
         """Prints the result of a command.

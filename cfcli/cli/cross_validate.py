@@ -1,6 +1,5 @@
 """``cfcli cross-validate``."""
 
-import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
+from cfcli.cli.console import Out, leave_no_compiler_cache
+from cfcli.cli.output.progress import Bar
 from cfcli.core.config.resolve import resolve_both
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def cross_validate(
     if out is not None:
         cross_validation.check_out(out)
     leave_no_compiler_cache()
-    with contextlib.ExitStack() as stack:
-        status = None
-        if is_live() and not quiet:
-            status = stack.enter_context(console.stderr.status("reading the ratings ..."))
+    with Bar(console, "reading the ratings") as bar:
         opened = cutting.open_folds(
             spec,
             prepare,
@@ -104,13 +101,11 @@ def cross_validate(
             users=Source.of(users) if users else None,
             note=console.note,
         )
-        if status:
-            status.update(f"fold 1 of {spec.n} ...")
+        bar.restart(f"fold 1 of {spec.n}", spec.n)
 
         def report(done: "Progress") -> None:
             console.say(done.line())
-            if status:
-                status.update(f"fold {done.fold + 1} of {done.folds} ...")
+            bar.update(done.fold, f"fold {min(done.fold + 1, done.folds)} of {done.folds}")
 
         found = cross_validation.cross_validate(opened, train, out=out, progress=report)
     console.table(_tables(found), to_json(found))

@@ -8,6 +8,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
+from cfcli.cli.output.progress import Bar
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
@@ -98,8 +99,8 @@ def prepare(
             files = Pair(files.user or own.user, files.item or own.item)
         else:
             sources = [source for path in ratings or () for source in Source.all_of(path)]
-        if not quiet and is_live():
-            stack.enter_context(console.stderr.status("reading and splitting ..."))
+        bar = stack.enter_context(Bar(console, "reading"))
+        sources = bar.reading(sources)
         made, notes = preparation.prepare(
             sources,
             out,
@@ -110,6 +111,7 @@ def prepare(
             test=Source.of(test_file) if test_file else None,
             force=force,
             accept_shrink=accept_shrink,
+            progress=bar.restart,
         )
     for note in notes:
         console.note(note)
@@ -122,6 +124,8 @@ def prepare(
         data["attributes"] = info["attributes"]
     data["seconds"] = round(time.perf_counter() - begin, 3)
     console.result(str(out), data)
+    named = () if out == Path("data") else ("--data", out)
+    console.next("cfcli", "train", *named)
 
 
 def _movielens(name: str, console: Out) -> "tuple[list[Source], Pair[Source | None]]":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, add_ids, safe
+from cfcli.cli.console import Out, add_ids, counted, safe
+from cfcli.cli.output.progress import SECONDS, Bar
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -164,14 +165,18 @@ def recommend(
         blocks = found.blocks
         if json or is_json(out):
             blocks = (with_texts(block, list(columns)) for block in blocks)
-        rows = write(blocks, out, json=json, safe=excel_safe)
+        is_drawn = out == "-" and sys.stdout.isatty()  # whose rows a bar would break
+        bar = Bar(Out(json, quiet or is_drawn), "recommending", found.users, after=SECONDS)
+        with bar:
+            counted_off = bar.over(blocks, lambda block: block[columns["user"]].n_unique())
+            rows = write(counted_off, out, json=json, safe=excel_safe)
     if rows < n * found.users:
         console.note(
-            f"{rows:,} items on lists that have room for {n * found.users:,}: there are not more "
+            f"{counted(rows, 'item')} on lists with room for {n * found.users:,}: there are no more "
             "to choose from"
         )
     if out != "-":
-        console.say(f"rows: {rows:,}, users: {found.users:,}")
+        console.say(f"{counted(rows, 'row')} for {counted(found.users, 'user')}")
         console.result(out, {"file": out, "rows": rows, "users": found.users})
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, counted
+from cfcli.cli.output.progress import Bar
 
 
 def report(
@@ -48,7 +49,8 @@ def report(
     console = Out(json, quiet)
     targets.check_file(out, suffixes=(".html", ".htm"))
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
-    page, parts = reports.report(loaded, data=data, most=items)
+    with Bar(console, "making the page"):
+        page, parts = reports.report(loaded, data=data, most=items)
     content = page.encode("utf-8", "backslashreplace")
     with publishing.file(out) as stream:
         stream.write(content)
@@ -56,7 +58,7 @@ def report(
         if part.missing:
             console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
     counts = [len(part.items.id) for part in parts]
-    console.say(f"{len(content) / 1e6:.1f} MB, {sum(counts):,} items on the map")
+    console.say(f"{len(content) / 1e6:.1f} MB, {counted(sum(counts), 'item')} on the map")
     summary = [
         {"run": str(part.run.path), "items": count}
         for part, count in zip(parts, counts, strict=True)
