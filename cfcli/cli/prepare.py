@@ -16,7 +16,7 @@ from cfcli.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cfcli.core.data.info import Attribute, DatasetInfo
+    from cfcli.core.data.info import Attribute, DatasetInfo, Scale
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Pair
 
@@ -168,9 +168,7 @@ def _summary(info: "DatasetInfo") -> "Table":
     table.add_row("columns", ", ".join(f"{role} = {safe(name)}" for role, name in names.items()))
     table.add_row("ratings", f"{info.ratings:,} by {info.users:,} users of {info.items:,} items")
     table.add_row("density", f"{info.ratings / info.users / info.items:.3%}")
-    scale = info.rating_scale
-    step = f" by {scale.step:g}" if scale.step else ""
-    table.add_row("scale", f"{scale.min:g} to {scale.max:g}{step}, mean {info.mean:.4f} (of train)")
+    table.add_row("scale", f"{_scale(info.rating_scale)}; mean {info.mean:.4f} (of train)")
     most = max(bar.n for bar in info.histogram)
     for k, bar in enumerate(info.histogram):
         drawn = "█" * round(30 * bar.n / most)
@@ -185,6 +183,14 @@ def _summary(info: "DatasetInfo") -> "Table":
     for reason, n in info.rejected.items():
         table.add_row("rejected", f"{n:,}: {safe(reason)}")
     return table
+
+
+def _scale(scale: "Scale") -> str:
+    """The ratings that there are, in words."""
+    if scale.step and scale.min + scale.step == scale.max:
+        return f"{scale.min:g} and {scale.max:g}"
+    step = f" in steps of {scale.step:g}" if scale.step else ""
+    return f"{scale.min:g} to {scale.max:g}{step}"
 
 
 def _attribute(attribute: "Attribute") -> str:

@@ -163,6 +163,6 @@ def retrain(
     if unwritten:
         raise unwritten
     if code:
-        if quiet or json:
+        if quiet:
             raise GateError(f"{night.run}: not published: {night.reason}")
         raise typer.Exit(code)

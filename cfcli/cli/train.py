@@ -176,8 +176,8 @@ def _say_biases(console: Out, dataset: "Dataset", info: "RunInfo") -> None:
         biases = bias_errors(dataset, info.shape)
     except CfcliError:  # another dataset has taken its place: the run is whole all the same
         return
-    gain = 1 - info.val.rmse / biases.rmse
-    if gain > 0:
+    if info.val.rmse < biases.rmse:
+        gain = 1 - info.val.rmse / biases.rmse
         console.say(
             f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {gain:.1%} below that"
         )
