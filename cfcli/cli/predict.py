@@ -76,12 +76,14 @@ def predict(
     """
     where, pairs = options.run_and_rest(run, pairs)
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Entity
     from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     source = options.piped(pairs, "PAIRS")
@@ -114,4 +116,4 @@ def predict(
         rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
         console.say(counted(rows, "row"))
-        console.result(out, {"file": out, "rows": rows})
+        console.result(out, to_json(Written(out, rows)))

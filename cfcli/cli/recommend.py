@@ -114,11 +114,13 @@ def recommend(
 
     import polars as pl
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.newcomers import read_newcomers
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     out = options.rows_file(out, [users, items, seen, ratings])
@@ -177,7 +179,7 @@ def recommend(
         )
     if out != "-":
         console.say(f"{counted(rows, 'row')} for {counted(found.users, 'user')}")
-        console.result(out, {"file": out, "rows": rows, "users": found.users})
+        console.result(out, to_json(Written(out, rows, found.users)))
 
 
 def _titles(run: "Run") -> dict[str, str]:
