@@ -71,6 +71,7 @@ def _without_lines(renderable: RenderableType) -> RenderableType:
         return Group(*map(_without_lines, renderable.renderables))
     if isinstance(renderable, Table):
         renderable.box = None
+        renderable.padding = (0, 1)  # instead of lines
     return renderable
 
 

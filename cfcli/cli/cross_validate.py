@@ -138,7 +138,8 @@ def _lists(found: "ListSpread") -> "Table":
 
     from cfcli.core.evaluation.lists import ORDERS
 
-    table = Table(title=f"lists of {found.k} items", title_justify="left")
+    # Without blanks around them, the spreads of four measures fit beside each other.
+    table = Table(title=f"lists of {found.k} items", title_justify="left", padding=0)
     for name in ("", "nDCG liked", "nDCG all", "recall liked", "coverage"):
         table.add_column(name, justify="right" if name else "left")
     for key, name in ORDERS.items():
