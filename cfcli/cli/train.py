@@ -182,7 +182,7 @@ def _say_biases(console: Out, dataset: "Dataset", info: "RunInfo") -> None:
             f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {gain:.1%} below that"
         )
     else:
-        console.note(
+        console.say(
             f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is no better, so it is not "
             "worth using as it is"
         )
