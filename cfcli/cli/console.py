@@ -2,22 +2,27 @@
 
 import json as jsonlib
 import os
+import re
 import shlex
 import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from cfcli.core.reporting.charts import Chart
 
+COMMAND = re.compile(r"""'(?:cfcli|tr|ulimit) [^']*'|python -c ".*\"""")
 DIRECTIONS = "\u061c\u200e\u200f"  # printable, says Python, but they change the direction
 
 
@@ -37,6 +42,19 @@ def _harmless(char: str) -> bool:
 
 def _hex(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text in lines, which break between words as a terminal would not, and never inside a
+    command in quotes: that is there to be copied.
+
+    Args:
+        text: one line.
+        width: of a line, in characters.
+    """
+    whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\0", " ")
 
 
 def counted(n: int, what: str) -> str:
@@ -84,8 +102,6 @@ def add_ids(table: "Table", name: str, ids: Iterable[object]) -> None:
         name: of the column.
         ids: its cells.
     """
-    from rich.cells import cell_len
-
     wanted = max(cell_len(safe(text)) for text in (name, *ids))
     most = shutil.get_terminal_size().columns // 2
     table.add_column(safe(name), width=min(wanted, most), overflow="fold")
@@ -102,6 +118,7 @@ class Out:
         json, quiet: as given.
         stdout: for the result.
         stderr: for everything else.
+        width: of the terminal, in characters.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
@@ -113,6 +130,7 @@ class Out:
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.stderr = Console(stderr=True, highlight=False, quiet=quiet)
+        self.width = self.stderr.width
         # A pipe has no width: 80 columns would cut what a file can well hold.
         self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -122,7 +140,9 @@ class Out:
         Args:
             text: a sentence; it may contain text from data.
         """
-        self.say(f"[yellow]note:[/] {safe(text)}")
+        self.stderr.print(
+            f"[yellow]note:[/]{self._wrapped(f'note: {safe(text)}')[5:]}", soft_wrap=True
+        )
 
     def say(self, renderable: RenderableType) -> None:
         """Prints on stderr.
@@ -130,9 +150,16 @@ class Out:
         Args:
             renderable: what Rich can print; in a text, its markup counts.
         """
-        # A terminal would break lines inside words; a file takes them whole.
-        is_line = isinstance(renderable, str) and not self.stderr.is_terminal
-        self.stderr.print(renderable, soft_wrap=is_line)
+        if isinstance(renderable, str):
+            self.stderr.print(self._wrapped(renderable), soft_wrap=True)
+        else:
+            self.stderr.print(renderable)
+
+    def _wrapped(self, text: str) -> str:
+        """A line for stderr: as it is in a file, and in several lines on a terminal."""
+        if not self.stderr.is_terminal or cell_len(Text.from_markup(text).plain) < self.width:
+            return text
+        return wrapped(text, self.width)
 
     def next(self, *words: object) -> None:
         """Prints the command that one would type next, for a person at a terminal.

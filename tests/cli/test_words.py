@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from shell import on_terminal, run_cfcli
 
+from cfcli.cli.console import wrapped
 from cfcli.cli.output.progress import LINES_EVERY, clock
 
 TRAIN = ("train", "--no-plots", "--epochs", "5", "--no-interest")
@@ -99,3 +100,12 @@ def test_a_path_in_an_error_is_the_one_that_was_asked_for(place: Path) -> None:
 
 def test_times_are_short() -> None:
     assert [clock(seconds) for seconds in (0, 7, 750, 3750)] == ["0:00", "0:07", "12:30", "1:02:30"]
+
+
+def test_lines_break_between_words_and_not_inside_a_command() -> None:
+    text = "runs/a: stopped early; go on with 'cfcli train --resume runs/a --max-time 20m' or not"
+    assert wrapped(text, 40).split("\n") == [
+        "runs/a: stopped early; go on with",
+        "'cfcli train --resume runs/a --max-time 20m'",
+        "or not",
+    ]

@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -57,16 +56,14 @@ class Failure:
         return self.code
 
     def _line(self, message: str) -> str:
-        from cfcli.cli.console import safe
+        from cfcli.cli.console import safe, wrapped
 
         # Only what safe() leaves can be markup, and print() reads none.
         text = safe(message).replace("\\[", "[")
         line = f"error: {text}"
         if not sys.stderr.isatty():
             return line
-        # A terminal would break words; a blank that it takes off belongs to none.
-        width = shutil.get_terminal_size().columns
-        return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        return wrapped(line, shutil.get_terminal_size().columns)
 
 
 def wants_json(args: Sequence[str]) -> bool:
