@@ -77,7 +77,55 @@ def schemas() -> dict[str, Schema]:
         "error": of(Failure),
         "config": _config(),
     }
-    return {name: {"$schema": DRAFT, "title": name} | schema for name, schema in found.items()}
+    return {name: _whole(name, schema) for name, schema in found.items()}
+
+
+def _whole(name: str, schema: Schema) -> Schema:
+    """A schema that stands for itself: what is in it more than once is defined at its end."""
+    met: dict[str, list[Schema]] = {}
+    _meet(schema, met)
+    shared = {}
+    for title, found in met.items():
+        if len(found) > 1 and all(each == found[0] for each in found):
+            shared[title] = found[0]
+    whole: Schema = {"$schema": DRAFT, "title": name}
+    whole |= _with_references(schema, shared, top=True) | {"title": name}
+    if shared:
+        definitions = {
+            title: _with_references(each, shared, top=True) for title, each in shared.items()
+        }
+        whole["$defs"] = definitions
+    return whole
+
+
+def _meet(schema: Any, met: dict[str, list[Schema]]) -> None:
+    """Collects the schemas of dataclasses in another one, by the names of these."""
+    if isinstance(schema, list):
+        for part in schema:
+            _meet(part, met)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("title"), str):
+            met.setdefault(schema["title"], []).append(_undescribed(schema))
+        for part in schema.values():
+            _meet(part, met)
+
+
+def _undescribed(schema: Schema) -> Schema:
+    """The schema of a dataclass, without what is said of the field that holds it."""
+    return {name: part for name, part in schema.items() if name != "description"}
+
+
+def _with_references(schema: Any, shared: dict[str, Schema], *, top: bool = False) -> Any:
+    """The schema, where references stand for those that are shared."""
+    if isinstance(schema, list):
+        return [_with_references(part, shared) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    title = schema.get("title")
+    if not top and isinstance(title, str) and title in shared:
+        said = {"description": schema["description"]} if "description" in schema else {}
+        return {"$ref": f"#/$defs/{title}"} | said
+    return {name: _with_references(part, shared) for name, part in schema.items()}
 
 
 def of(kind: Any) -> Schema:
@@ -135,7 +183,9 @@ def _of_fields(kind: Any) -> Schema:
             required.append(part.name)
         if part.name in said:
             properties[part.name]["description"] = said[part.name]
-    return {"type": "object", "properties": properties, "required": required}
+    # A title names what may be shared. Nothing has a key called title whose value is a text.
+    named = {"title": cls.__name__}
+    return named | {"type": "object", "properties": properties, "required": required}
 
 
 def _without_null(schema: Schema) -> Schema:
