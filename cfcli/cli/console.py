@@ -12,12 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from cfcli.core.reporting.charts import Chart
@@ -33,6 +29,8 @@ def safe(text: object) -> str:
     Args:
         text: what to print; anything that has a text.
     """
+    from rich.markup import escape  # late, as the help and the completion need nothing of Rich
+
     return escape("".join(c if _harmless(c) else _hex(c) for c in str(text)))
 
 
@@ -80,7 +78,7 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def _without_lines(renderable: RenderableType) -> RenderableType:
+def _without_lines(renderable: "RenderableType") -> "RenderableType":
     """The same without lines around cells, for what is no terminal."""
     from rich.console import Group
     from rich.table import Table
@@ -102,6 +100,8 @@ def add_ids(table: "Table", name: str, ids: Iterable[object]) -> None:
         name: of the column.
         ids: its cells.
     """
+    from rich.cells import cell_len
+
     wanted = max(cell_len(safe(text)) for text in (name, *ids))
     most = shutil.get_terminal_size().columns // 2
     table.add_column(safe(name), width=min(wanted, most), overflow="fold")
@@ -122,6 +122,8 @@ class Out:
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console
+
         self.json, self.quiet = json, quiet
         # Polars sets a handler of SIGINT when it is imported, which every command does before it
         # gets here. With it the system begins a read that waits for a pipe again, and Ctrl-C could
@@ -144,7 +146,7 @@ class Out:
             f"[yellow]note:[/]{self._wrapped(f'note: {safe(text)}')[5:]}", soft_wrap=True
         )
 
-    def say(self, renderable: RenderableType) -> None:
+    def say(self, renderable: "RenderableType") -> None:
         """Prints on stderr.
 
         Args:
@@ -157,6 +159,9 @@ class Out:
 
     def _wrapped(self, text: str) -> str:
         """A line for stderr: as it is in a file, and in several lines on a terminal."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
         if not self.stderr.is_terminal or cell_len(Text.from_markup(text).plain) < self.width:
             return text
         return wrapped(text, self.width)
@@ -181,7 +186,7 @@ class Out:
         """
         print(jsonlib.dumps(data, ensure_ascii=True) if self.json else text)
 
-    def table(self, renderable: RenderableType, data: object) -> None:
+    def table(self, renderable: "RenderableType", data: object) -> None:
         """Prints the result of a command as a table; ``--quiet`` prints none.
 
         Args:
