@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, counted
-from cfcli.cli.output.progress import Bar
+from cfcli.cli.console import Out
 
 
 def report(
@@ -51,8 +50,7 @@ def report(
     console = Out(json, quiet)
     targets.check_file(out, suffixes=(".html", ".htm"))
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
-    with Bar(console, "making the page"):
-        page, parts = reports.report(loaded, data=data, most=items)
+    page, parts = reports.report(loaded, data=data, most=items)
     content = page.encode("utf-8", "backslashreplace")
     with publishing.file(out) as stream:
         stream.write(content)
@@ -60,7 +58,7 @@ def report(
         if part.missing:
             console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
     counts = [len(part.items.id) for part in parts]
-    console.say(f"{len(content) / 1e6:.1f} MB, {counted(sum(counts), 'item')} on the map")
+    console.say(f"{len(content) / 1e6:.1f} MB, {sum(counts):,} items on the map")
     shown = [
         ReportedRun(str(part.run.path), count) for part, count in zip(parts, counts, strict=True)
     ]
