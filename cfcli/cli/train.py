@@ -179,7 +179,7 @@ def _say_biases(console: Out, dataset: "Dataset", info: "RunInfo") -> None:
     if info.val.rmse < biases.rmse:
         gain = 1 - info.val.rmse / biases.rmse
         console.say(
-            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {gain:.1%} below that"
+            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {100 * gain:.1f} % below that"
         )
     else:
         console.say(
@@ -211,7 +211,7 @@ def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     from cfcli.core.reporting import charts
 
     # Epochs are of the sampler, not of the model that is cut from it.
-    whose = "the sampler" if run.info.solver == "gibbs" else f"the {run.info.model}"
+    whose = "the sampler" if run.info.solver == "gibbs" else run.info.model
     loss = charts.loss(run.history, run.info.best_epoch)
     loss = dataclasses.replace(loss, title=f"Loss of {whose} by epoch")
     if is_live() and can_draw(sys.stderr):
