@@ -22,10 +22,12 @@ from typer.core import TyperGroup
 import cfcli
 from cfcli.cli.guide import help as helping
 from cfcli.cli.guide import mistakes
+from cfcli.cli.output.failure import Failure
 from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
 ADDRESSES = 1 << 30  # bytes
 THREADS = 12  # at most, beside four for each processor, as counted in all commands
+USAGE = "usage"  # the kind of errors that the parser of the command line finds
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
 ENVIRONMENT = (
     "Environment: CFCLI_DATA and CFCLI_STORE stand for --data and --store, and CFCLI_<KEY> for the "
@@ -141,10 +143,11 @@ class Group(TyperGroup):
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except CfcliError as error:
-            return _fail(str(error), error.exit_code)
+            return Failure.of(error).tell(args)
         except typer.TyperException as error:
             command = next((word for word in args if word in COMMANDS), "")
-            return _fail(mistakes.message_of(error, command), error.exit_code)
+            text = mistakes.message_of(error, command)
+            return Failure(error.exit_code, USAGE, text).tell(args)
         except BrokenPipeError:
             return _silence(141)
         except SystemExit as end:
@@ -152,17 +155,17 @@ class Group(TyperGroup):
                 raise
             return _silence(141)  # Rich and Typer end with 1 then
         except MemoryError:
-            return _fail("not enough memory on this machine for so many rows", 4)
+            return _machine("not enough memory on this machine for so many rows").tell(args)
         except RuntimeError as error:
             # What Path.resolve() of Python 3.12 and older says of a link that leads to itself.
             if not str(error).startswith("Symlink loop"):
                 raise
-            return _fail(f"{error}; name a file or folder that is there", 4)
+            return _machine(f"{error}; name a file or folder that is there").tell(args)
         except OSError as error:
             if error.errno not in FULL:
                 raise
             _silence(4)
-            return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
+            return _machine(f"{error.filename or 'stdout'}: {error.strerror}").tell(args)
 
     def invoke(self, ctx: Any) -> Any:
         _refuse_few_threads()
@@ -219,15 +222,9 @@ def summary(name: str) -> str:
     return helping.parts(inspect.getdoc(_function(name)) or "")[0]
 
 
-def _fail(message: str, code: int) -> int:
-    """Prints an error as one line, and returns its exit code."""
-    from cfcli.cli.console import safe
-
-    # Only what safe() leaves can be markup, and print() reads none.
-    text = safe(message.replace("\n", " ")).replace("\\[", "[")
-    with contextlib.suppress(OSError):
-        print(f"error: {text}", file=sys.stderr)
-    return code
+def _machine(message: str) -> Failure:
+    """The failure of a machine that lacks something."""
+    return Failure.of(MachineError(message))
 
 
 def _silence(code: int) -> int:
@@ -356,7 +353,7 @@ def main() -> None:
             ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}"
         )
     except CfcliError as error:
-        sys.exit(_fail(str(error), error.exit_code))
+        sys.exit(Failure.of(error).tell(sys.argv[1:]))
     # Threads of OpenMP that wait spin for a while, and take the time of those that work where other
     # processes are busy, too: see benchmarks/busy.py. It is read when PyTorch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, counted
 
 TABLE_PANEL = "The table"
 
@@ -81,8 +81,10 @@ def export_embeddings(
         cfcli export-embeddings --titles --out items.csv
         cfcli export-embeddings --entity both --vectors list --out vectors
     """
+    from cfcli.cli.output.results import Exported
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import embeddings
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     loaded = Run.load(run)
@@ -103,11 +105,7 @@ def export_embeddings(
     heights = {"items": loaded.items.height, "users": loaded.users.height}
     written = heights if entity == "both" else {entity: heights[entity]}
     for name, rows in written.items():
-        console.say(f"{rows:,} {name} of dimension {dim}")
-    data = {
-        "files": [str(path) for path in paths],
-        "rows": sum(written.values()),
-        "dim": dim,
-        "entity": entity,
-    }
-    console.result("\n".join(str(path) for path in paths[: len(written)]), data)
+        console.say(f"{counted(rows, name.removesuffix('s'))} of dimension {dim}")
+    names = [str(path) for path in paths]
+    found = Exported(names, sum(written.values()), dim, entity)
+    console.result("\n".join(names[: len(written)]), to_json(found))

@@ -1,11 +1,13 @@
 """``cfcli predict``."""
 
+import sys
 from typing import Annotated, Literal
 
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, counted
+from cfcli.cli.output.progress import SECONDS, Bar
 
 
 @options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
@@ -77,12 +79,14 @@ def predict(
     """
     where, pairs = options.run_and_rest(run, pairs)
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Entity
     from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     source = options.piped(pairs, "PAIRS")
@@ -93,9 +97,11 @@ def predict(
     for entity, file in files.items():
         if file:
             loaded = with_source(loaded, Source.of(file), entity, form, console.note)
+    is_drawn = out == "-" and sys.stdout.isatty()  # whose rows a bar would break
+    bar = Bar(Out(json, quiet or is_drawn), "predicting", after=SECONDS)
     blocks = predicting.predict(
         loaded,
-        Source.of(source),
+        bar.reading([Source.of(source)])[0],
         unknown,
         std=std,
         probabilities=probabilities,
@@ -109,7 +115,8 @@ def predict(
             with_texts(block, predicting.find_pair_columns(block[:, :-added].schema, form, source))
             for block in blocks
         )
-    rows = write(blocks, out, json=json, safe=excel_safe)
+    with bar:
+        rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
-        console.say(f"{rows:,} rows")
-        console.result(out, {"file": out, "rows": rows})
+        console.say(counted(rows, "row"))
+        console.result(out, to_json(Written(out, rows)))

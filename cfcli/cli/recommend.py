@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, add_ids, safe
+from cfcli.cli.console import Out, add_ids, counted, safe
+from cfcli.cli.output.progress import SECONDS, Bar
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -142,11 +143,13 @@ def recommend(
 
     import polars as pl
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.newcomers import read_newcomers
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     out = options.rows_file(out, [users, items, seen, ratings])
@@ -193,15 +196,19 @@ def recommend(
         blocks = found.blocks
         if json or is_json(out):
             blocks = (with_texts(block, list(columns)) for block in blocks)
-        rows = write(blocks, out, json=json, safe=excel_safe)
+        is_drawn = out == "-" and sys.stdout.isatty()  # whose rows a bar would break
+        bar = Bar(Out(json, quiet or is_drawn), "recommending", found.users, after=SECONDS)
+        with bar:
+            counted_off = bar.over(blocks, lambda block: block[columns["user"]].n_unique())
+            rows = write(counted_off, out, json=json, safe=excel_safe)
     if rows < n * found.users:
         console.note(
-            f"{rows:,} items on lists that have room for {n * found.users:,}: there are not more "
+            f"{counted(rows, 'item')} on lists with room for {n * found.users:,}: there are no more "
             "to choose from"
         )
     if out != "-":
-        console.say(f"rows: {rows:,}, users: {found.users:,}")
-        console.result(out, {"file": out, "rows": rows, "users": found.users})
+        console.say(f"{counted(rows, 'row')} for {counted(found.users, 'user')}")
+        console.result(out, to_json(Written(out, rows, found.users)))
 
 
 def _titles(run: "Run") -> dict[str, str]:

@@ -43,9 +43,11 @@ def report(
         cfcli report && xdg-open report.html
         cfcli report runs/mf runs/ncf --out compared.html
     """
+    from cfcli.cli.output.results import Reported, ReportedRun
     from cfcli.core.reporting import report as reports
     from cfcli.core.runs.run import Run
     from cfcli.core.storage import publishing, targets
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     targets.check_file(out, suffixes=(".html", ".htm"))
@@ -59,8 +61,7 @@ def report(
             console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
     counts = [len(part.items.id) for part in parts]
     console.say(f"{len(content) / 1e6:.1f} MB, {sum(counts):,} items on the map")
-    summary = [
-        {"run": str(part.run.path), "items": count}
-        for part, count in zip(parts, counts, strict=True)
+    shown = [
+        ReportedRun(str(part.run.path), count) for part, count in zip(parts, counts, strict=True)
     ]
-    console.result(str(out), {"report": str(out), "bytes": len(content), "runs": summary})
+    console.result(str(out), to_json(Reported(str(out), len(content), shown)))

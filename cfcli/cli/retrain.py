@@ -8,7 +8,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
-from cfcli.cli.train import Progress
+from cfcli.cli.output.progress import TrainingProgress
 from cfcli.core.config.resolve import resolve_both
 from cfcli.core.errors import CfcliError, GateError, LockedError
 
@@ -137,7 +137,11 @@ def retrain(
         with contextlib.ExitStack() as stack:
             progress = None
             if is_live() and not quiet:
-                progress = stack.enter_context(Progress(console, train, train.chosen_by))
+                progress = stack.enter_context(
+                    TrainingProgress(
+                        console, train, train.chosen_by, first="reading the ratings ..."
+                    )
+                )
             night = run(
                 [source for path in ratings for source in Source.all_of(path)],
                 place,

@@ -77,6 +77,8 @@ class GibbsSampling:
         with _divergence(), machine_errors(job.folder or Path()):
             with resources.fast(config, rows * config.dimension):
                 chain = _chain(job, device)
+                # All but the workers, so that their number changes nothing of the model.
+                torch.set_num_threads(1)
                 if job.resume is not None:
                     _resume(job, job.resume, chain, history)
                 job.progress.start(device, chain.steps, config.epochs)
