@@ -1,12 +1,18 @@
 """``cfcli report``."""
 
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, is_live
+
+PATIENCE = 2  # seconds after which a person is told what takes so long
 
 
 def report(
@@ -28,14 +34,18 @@ def report(
             metavar="N", help="Number of items on the map: those with the most ratings.", min=1
         ),
     ] = 10_000,
+    show_ids: Annotated[
+        bool,
+        typer.Option("--show-ids", help="Name users by their ids, not 'user A' and so on."),
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make one HTML page about a run.
 
-    It shows the errors, where the model is wrong, the training, the data and a
-    map of the items. Several runs are shown side by side. The page is a single
-    file that needs no network.
+    It says whether the run is worth using, and shows recommendations for a few
+    users, a map of the items, where the model errs, the training and the data.
+    Several runs are compared. The page is a single file that needs no network.
 
     Creates --out, and prints its path.
 
@@ -48,7 +58,10 @@ def report(
     console = Out(json, quiet)
     targets.check_file(out, suffixes=(".html", ".htm"))
     loaded = [Run.load(path) for path in runs or [Path("runs/latest")]]
-    page, parts = reports.report(loaded, data=data, most=items)
+    with _progress(console, reports.steps_of(loaded)) as tell:
+        page, parts = reports.report(
+            loaded, data=data, most=items, show_ids=show_ids, progress=tell
+        )
     content = page.encode("utf-8", "backslashreplace")
     with publishing.file(out) as stream:
         stream.write(content)
@@ -62,3 +75,25 @@ def report(
         for part, count in zip(parts, counts, strict=True)
     ]
     console.result(str(out), {"report": str(out), "bytes": len(content), "runs": summary})
+
+
+@contextmanager
+def _progress(console: Out, steps: int) -> Iterator[Callable[[str], object]]:
+    """Gives a function that is told what is done next: a bar on a terminal; elsewhere a line for
+    each step that begins after the first seconds."""
+    if not is_live() or console.quiet:
+        begin = time.monotonic()
+
+        def tell(step: str) -> None:
+            if time.monotonic() - begin > PATIENCE:
+                print(step, file=sys.stderr)
+
+        yield (lambda _: None) if console.quiet else tell
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.stderr, transient=True) as bar:
+        task = bar.add_task("", total=steps)
+        done = iter(range(steps))
+        yield lambda step: bar.update(task, description=step, completed=next(done, steps))
