@@ -10,6 +10,7 @@ the map are: those that both have, as a share of those that either has. Seconds 
 neighbours and of t-SNE.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from cfcli.core.reporting import itemmap, layout
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.similar import similar
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as cfcli does, before its threads begin
 N = 10
 MOST_RATED = 1000  # items whose neighbours by `similar` are compared
 HEAD = "vectors|kept by PCA|kept by t-SNE|of `similar`, t-SNE|genres, PCA|genres, t-SNE|seconds"

@@ -208,7 +208,7 @@ def test_the_wheel_moves_the_page_until_the_map_has_been_clicked(visit: Visit) -
     assert page.locator("#hint").is_visible()
     page.locator("#canvas").click(position={"x": 5, "y": 5})
     page.mouse.wheel(0, -200)
-    page.wait_for_function("zoom() > 1.1")
+    page.wait_for_function("() => zoom() > 1.1")
     assert page.locator("#hint").is_hidden()
 
 

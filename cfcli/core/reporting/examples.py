@@ -11,10 +11,10 @@ import polars as pl
 from cfcli.core.runs.run import SEEN, Run
 from cfcli.core.serving.recommend import Choice, recommend_frame
 
-USERS = 4
+USERS = 3
 LEAST = 20  # training ratings of a user who is shown, where there are such
-LIKED = 8  # items that a user liked
-N = 6  # items that are recommended
+LIKED = 5  # items that a user liked
+N = 5  # items that are recommended
 
 
 @dataclass(frozen=True)

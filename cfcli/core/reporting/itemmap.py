@@ -81,7 +81,7 @@ def item_map(run: Run, most: int, n: int = 10) -> ItemMap:
         legend=legend,
         colour=colour,
         near=_whole_pairs(Neighbours(near.places[:, :n], near.cosines[:, :n])),
-        regions=regions(plane, texts["title"] or [], genres),
+        regions=regions(plane, table["n_ratings"].to_list(), texts["title"] or [], genres),
         items=run.items.height,
     )
 

@@ -16,7 +16,7 @@ from cfcli.core.serving.similar import interest_directions, unit_vectors
 
 INTEREST = 0.5
 PERPLEXITY = 20.0  # about so many neighbours decide where an item lies
-ITERATIONS = 500
+ITERATIONS = 400
 ANGLE = 0.8  # how coarsely t-SNE sees what is far away; 0.5 takes longer for the same share
 LEAST = 8  # items that t-SNE can place; fewer are drawn by their principal components
 BLOCK = 500  # items whose neighbours are found at once

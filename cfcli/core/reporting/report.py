@@ -122,7 +122,7 @@ def report(
     names = _names(runs)
     named = list(zip(names, runs, strict=True))
     parts = [_part(name, run, data, most, begin) for name, run in named]
-    begin("writing the page")
+    begin("writing the page" if len(parts) == 1 else "comparing the runs")
     compared = _compared(parts, data)
     css = (ASSETS / "report.css").read_text(encoding="utf-8")
     script = (ASSETS / "report.js").read_text(encoding="utf-8")

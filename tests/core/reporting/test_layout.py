@@ -5,6 +5,8 @@ import numpy as np
 from cfcli.core.reporting import layout
 from cfcli.core.reporting.regions import regions
 
+RATINGS = list(range(400, 0, -1))
+
 
 def test_tsne_keeps_neighbours_that_principal_components_lose() -> None:
     random = np.random.default_rng(0)
@@ -34,7 +36,7 @@ def corners(n: int = 100) -> np.ndarray:
 def test_regions_are_called_by_what_is_more_frequent_there() -> None:
     genres = [["Drama"], ["Drama", "War"], ["Drama", "Horror", "Sci-Fi"], []] * 100
     titles = [f"Film {k}" for k in range(400)]
-    found = {region.name: region for region in regions(corners(), titles, genres)}
+    found = {region.name: region for region in regions(corners(), RATINGS, titles, genres)}
     assert {"War", "Horror & Sci-Fi", "Drama"} < set(found)
     other = next(name for name in found if name.startswith("around Film "))
     assert int(other.split()[-1]) % 4 == 3
@@ -46,9 +48,9 @@ def test_regions_are_called_by_what_is_more_frequent_there() -> None:
 
 
 def test_a_name_stands_once() -> None:
-    found = regions(corners(), [], [["Drama"], ["Drama"], ["War"], []] * 100)
+    found = regions(corners(), RATINGS, [], [["Drama"], ["Drama"], ["War"], []] * 100)
     assert sorted(region.name for region in found) == ["Drama", "War"]
 
 
 def test_few_items_have_no_regions() -> None:
-    assert regions(corners()[:5], [], [[]] * 5) == []
+    assert regions(corners()[:5], RATINGS, [], [[]] * 5) == []

@@ -47,7 +47,8 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const across = (k) => run.x[k] * view.scale + view.x, down = (k) => run.y[k] * -view.scale + view.y;
 const has = (k) => genre === null || run.drawn[k].includes(genre);
 const zoom = () => view.scale / fit().scale;
-const radius = (k) => (1.4 + 6 * Math.sqrt(run.n[k] / run.n[0])) * Math.min(1.8, 0.8 + zoom() / 5);
+const radius = (k) => (1.4 + 6 * Math.sqrt(run.n[k] / run.n[0])) * Math.min(1.8, 0.8 + zoom() / 5) *
+  Math.min(1, 0.4 + canvas.clientWidth / 1000);
 const here = () => chosen === null ? undefined : run.place.get(chosen);
 
 function fit() {
@@ -180,12 +181,15 @@ function look(x, y, scale) {
   draw();
 }
 
-/** Brings an item into view, with most of its neighbours around it: a single one may be far away. */
+/** Brings an item into view, with most of its neighbours: a single one may be far away. */
 function reveal(k) {
-  const far = neighbours(run, k).map(([j]) => Math.max(Math.abs(run.x[j] - run.x[k]), Math.abs(run.y[j] - run.y[k])));
-  const most = far.sort((a, b) => a - b)[Math.floor(far.length * 0.7)] || 1, least = fit().scale;
-  const room = Math.min(canvas.clientWidth, canvas.clientHeight) * 0.42 / most;
-  look(run.x[k], run.y[k], Math.min(Math.max(room, least), least * 10));
+  const away = (j) => Math.hypot(run.x[j] - run.x[k], run.y[j] - run.y[k]);
+  const all = neighbours(run, k).map(([j]) => j).sort((a, b) => away(a) - away(b));
+  const near = [k, ...all.slice(0, Math.ceil(all.length * 0.7))], least = fit().scale;
+  const box = (places) => { const found = near.map((j) => places[j]); return [Math.min(...found), Math.max(...found)]; };
+  const [left, right] = box(run.x), [low, high] = box(run.y);
+  const room = 0.7 * Math.min(canvas.clientWidth / (right - left || 1), canvas.clientHeight / (high - low || 1));
+  look((left + right) / 2, (low + high) / 2, Math.min(Math.max(room, least), least * 10));
 }
 
 /** Keeps the middle of the map in the middle, at the same zoom, on a screen or paper of another size. */
@@ -282,7 +286,8 @@ addEventListener("beforeprint", resized);
 /** Shows an item, or the regions for null, and sets the address, so that the browser's Back button works. The event of
     the address comes late, so the item is shown at once. */
 function go(id) {
-  location.hash = id === null ? "#map-title" : `#item=${encodeURIComponent(id)}`;
+  if (id === null && chosen === null) return;
+  location.hash = `#item=${encodeURIComponent(id ?? "")}`;
   show(id);
 }
 
@@ -341,7 +346,7 @@ function showItem(known, k) {
 }
 
 function follow() {
-  const found = location.hash.match(/^#item=(.*)$/), id = found ? decodeURIComponent(found[1]) : null;
+  const found = location.hash.match(/^#item=(.*)$/), id = found && found[1] ? decodeURIComponent(found[1]) : null;
   if (id !== chosen) show(id);
 }
 addEventListener("hashchange", follow);
