@@ -13,7 +13,7 @@ export OMP_NUM_THREADS
 # Shows a command as one would type it, then runs it; make stops at the first that fails.
 run = @printf '%s\n' '$$ $(1)'; $(1)
 
-.PHONY: help demo test test-newest soak lint clean
+.PHONY: help demo test test-newest soak lint man clean
 
 help:
 	@echo "make demo        install, then train, judge and use models on a real MovieLens sample"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-newest all tests with the newest versions of all packages, in .venv-newest"
 	@echo "make soak        the fault tests at full length (an hour), and a table of what was tried and lost"
 	@echo "make lint        ruff and mypy"
+	@echo "make man         manual pages in build/man, made from the help"
 	@echo "make clean       remove the environment, the demo and all caches"
 
 # Versions come from requirements.lock, so that a new machine gets what was tested.
@@ -67,6 +68,9 @@ lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cfcli
+
+man: .venv/.installed
+	$(BIN)/python -m cfcli.cli.guide.man build/man
 
 clean:
 	rm -rf .venv .venv-newest $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage lightning_logs

@@ -48,7 +48,8 @@ def main() -> None:
     measuring.print_head(*HEAD.split("|"))
     for name, vectors in kinds.items():
         begin = time.perf_counter()
-        near = nearest(vectors, layout.graph_size(len(items), args.perplexity))
+        find = layout.nearest if name.endswith("cosine") else nearest
+        near = find(vectors, layout.graph_size(len(items), args.perplexity))
         plane = layout.tsne(
             vectors,
             near,

@@ -57,11 +57,14 @@ def run_cfcli(
     )
 
 
-def on_terminal(*args: object, cwd: Path, columns: int = 100) -> str:
-    """What ``cfcli`` prints on a terminal."""
+def on_terminal(*args: object, cwd: Path, columns: int = 100, errors: bool = False) -> str:
+    """What ``cfcli`` prints on a terminal; with ``errors`` also on stderr."""
     ours, its = os.openpty()
-    env = os.environ | {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-    done = subprocess.Popen([str(CFCLI), *map(str, args)], cwd=cwd, env=env, stdout=its)
+    env = {name: value for name, value in os.environ.items() if name != "CI"}
+    env |= {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    done = subprocess.Popen(
+        [str(CFCLI), *map(str, args)], cwd=cwd, env=env, stdout=its, stderr=its if errors else None
+    )
     os.close(its)
     parts = []
     with contextlib.suppress(OSError):  # the end, on Linux

@@ -1,27 +1,38 @@
 """The Typer app: names the commands, and turns each error into one line and an exit code."""
 
 import contextlib
+import dataclasses
 import errno
 import gc
+import inspect
+import json
 import os
-import re
+import platform
 import resource
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import cfcli
+from cfcli.cli.guide import help as helping
+from cfcli.cli.guide import mistakes
+from cfcli.cli.output.failure import Failure
 from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
 ADDRESSES = 1 << 30  # bytes
 THREADS = 12  # at most, beside four for each processor, as counted in all commands
+USAGE = "usage"  # the kind of errors that the parser of the command line finds
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
+ENVIRONMENT = (
+    "Environment: CFCLI_DATA and CFCLI_STORE stand for --data and --store, and CFCLI_<KEY> for the "
+    "flag of any key of the configuration, as in CFCLI_DIM=16."
+)
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, "
     "device), 5 another process writes there, 6 a required threshold was missed, 7 artifact missing, "
@@ -29,26 +40,28 @@ EXIT_CODES = (
     "SIGPIPE 141)."
 )
 
+HELP = "Show the help of a command, as in 'cfcli help train'."
+
 # Each command and its topic in the help. The command export-embeddings is the function
 # export_embeddings of the module cfcli.cli.export_embeddings, which is imported when needed.
 COMMANDS = {
     "prepare": "Make a model",
-    "plan": "Make a model",
     "train": "Make a model",
     "evaluate": "Make a model",
     "cross-validate": "Make a model",
-    "compare": "Make a model",
+    "plan": "Make a model",
     "bench": "Make a model",
-    "predict": "Use a model",
-    "recommend": "Use a model",
-    "similar": "Use a model",
-    "export-embeddings": "Use a model",
-    "report": "Use a model",
-    "retrain": "Keep a model up to date",
-    "rollback": "Keep a model up to date",
-    "status": "Keep a model up to date",
-    "verify": "Keep a model up to date",
-    "doctor": "Keep a model up to date",
+    "predict": "Use it",
+    "recommend": "Use it",
+    "similar": "Use it",
+    "export-embeddings": "Use it",
+    "retrain": "Run it every night",
+    "status": "Run it every night",
+    "rollback": "Run it every night",
+    "compare": "Look",
+    "report": "Look",
+    "verify": "Look",
+    "doctor": "Look",
 }
 
 
@@ -60,12 +73,47 @@ class Group(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        # An unknown name loads all commands, so that the error can suggest the nearest one.
-        needed = [cmd_name] if cmd_name in COMMANDS else list(COMMANDS)
-        for name in needed:
-            if name not in self.commands:
-                self.commands[name] = _load(name)
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command '{args[0]}'{mistakes.nearest_command(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads ``help train`` as ``train --help``."""
+        if args == ["--help-all"]:
+            args = ["--help"]
+        if args[:1] == ["help"]:
+            named = [word for word in args[1:] if word not in ("help", "--help", "-h")]
+            has_own = bool(named) and named[-1] == "--help-all"
+            args = named if has_own else [*named, "--help"]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(helping.as_text(self.page(ctx)))
+
+    def page(self, ctx: Any) -> helping.Page:
+        """The help, which lists all commands by topic.
+
+        Args:
+            ctx: click's context.
+        """
+        topics: dict[str, list[helping.Entry]] = {}
+        for name, topic in COMMANDS.items():
+            topics.setdefault(topic, []).append(helping.Entry(name, summary(name)))
+        topics["Look"].append(helping.Entry("help", HELP))
+        page = helping.page_of(self, ctx)
+        options = [entry for entries in page.sections.values() for entry in entries]
+        return dataclasses.replace(
+            page,
+            usage="cfcli COMMAND [OPTIONS]",
+            commands=topics,
+            sections={helping.MAIN: options},
+            end=[ENVIRONMENT, EXIT_CODES],
+        )
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -86,18 +134,20 @@ class Group(TyperGroup):
             The exit code.
         """
         try:
+            if instruction := os.environ.get("_CFCLI_COMPLETE"):
+                from cfcli.cli.guide import completion
+
+                print(completion.answer(instruction, self, COMMANDS, summary), end="")
+                return 0
             code = super().main(args or ["--help"], prog_name, standalone_mode=False, **extra)
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except CfcliError as error:
-            return _fail(str(error), error.exit_code)
+            return Failure.of(error).tell(args)
         except typer.TyperException as error:
-            context = getattr(error, "ctx", None)
-            command = getattr(context, "command_path", "cfcli")
-            message = error.format_message().rstrip(".")
-            if re.search(r"option: -\d", message):
-                message += " (ids that begin with - stand behind --)"
-            return _fail(f"{message}; see '{command} --help'", error.exit_code)
+            command = next((word for word in args if word in COMMANDS), "")
+            text = mistakes.message_of(error, command)
+            return Failure(error.exit_code, USAGE, text).tell(args)
         except BrokenPipeError:
             return _silence(141)
         except SystemExit as end:
@@ -105,17 +155,17 @@ class Group(TyperGroup):
                 raise
             return _silence(141)  # Rich and Typer end with 1 then
         except MemoryError:
-            return _fail("not enough memory on this machine for so many rows", 4)
+            return _machine("not enough memory on this machine for so many rows").tell(args)
         except RuntimeError as error:
             # What Path.resolve() of Python 3.12 and older says of a link that leads to itself.
             if not str(error).startswith("Symlink loop"):
                 raise
-            return _fail(f"{error}; name a file or folder that is there", 4)
+            return _machine(f"{error}; name a file or folder that is there").tell(args)
         except OSError as error:
             if error.errno not in FULL:
                 raise
             _silence(4)
-            return _fail(f"{error.filename or 'stdout'}: {error.strerror}", 4)
+            return _machine(f"{error.filename or 'stdout'}: {error.strerror}").tell(args)
 
     def invoke(self, ctx: Any) -> Any:
         _refuse_few_threads()
@@ -150,23 +200,31 @@ def _refuse_few_threads() -> None:
 
 
 def _load(name: str) -> Any:
-    """Imports the module of a command and makes the command from its function."""
-    function = name.replace("-", "_")
-    module = import_module(f"cfcli.cli.{function}")
-    single = typer.Typer(rich_markup_mode="rich", add_completion=False)
-    single.command(name, rich_help_panel=COMMANDS[name])(getattr(module, function))
+    """Makes a command from its function."""
+    single = typer.Typer(rich_markup_mode=None, add_completion=False)
+    single.command(name, cls=helping.Command)(helping.with_help_all(_function(name)))
     return typer.main.get_command(single)
 
 
-def _fail(message: str, code: int) -> int:
-    """Prints an error as one line, and returns its exit code."""
-    from cfcli.cli.console import safe
+def _function(name: str) -> Callable[..., Any]:
+    """Imports the module of a command, and finds the function in it."""
+    function = name.replace("-", "_")
+    found: Callable[..., Any] = getattr(import_module(f"cfcli.cli.{function}"), function)
+    return found
 
-    # Only what safe() leaves can be markup, and print() reads none.
-    text = safe(message.replace("\n", " ")).replace("\\[", "[")
-    with contextlib.suppress(OSError):
-        print(f"error: {text}", file=sys.stderr)
-    return code
+
+def summary(name: str) -> str:
+    """What a command does, in a sentence.
+
+    Args:
+        name: of the command.
+    """
+    return helping.parts(inspect.getdoc(_function(name)) or "")[0]
+
+
+def _machine(message: str) -> Failure:
+    """The failure of a machine that lacks something."""
+    return Failure.of(MachineError(message))
 
 
 def _silence(code: int) -> int:
@@ -176,36 +234,98 @@ def _silence(code: int) -> int:
     return code
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(ctx: typer.Context, wanted: bool) -> None:
+    """Prints the version, with ``--json`` those of Python and the libraries too."""
+    if not wanted:
+        return
+    if ctx.params.get("json"):
+        print(json.dumps(versions()))
+    else:
         print(cfcli.__version__)
+    raise typer.Exit()
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of cfcli, Python and the libraries; None where a library is missing."""
+    from importlib import metadata
+
+    from cfcli.core.retraining.doctor import LIBRARIES
+
+    found: dict[str, str | None] = {
+        "cfcli": cfcli.__version__,
+        "python": platform.python_version(),
+    }
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _show_completion(shell: str | None) -> None:
+    if shell:
+        from cfcli.cli.guide import completion
+
+        print(completion.script(shell), end="")
+        raise typer.Exit()
+
+
+def _install_completion(shell: str | None) -> None:
+    if shell:
+        from cfcli.cli.guide import completion
+
+        print(completion.install(shell))
         raise typer.Exit()
 
 
 app = typer.Typer(
     cls=Group,
     name="cfcli",
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},
-    epilog=EXIT_CODES,
 )
 
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version."
-    ),
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, help="Show the version.")
+    ] = False,
+    # Eager ones are read first, so that --version knows of it.
+    json: Annotated[
+        bool, typer.Option("--json", is_eager=True, help="With --version: of all libraries, too.")
+    ] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHELL",
+            callback=_install_completion,
+            help="Complete words in bash, zsh or fish.",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHELL", callback=_show_completion, help="Print the script that does so."
+        ),
+    ] = None,
 ) -> None:
     """Train collaborative-filtering models on explicit ratings.
 
-    A ratings file goes in. A trained model, its test error and its
-    embeddings come out.
+    A ratings file goes in. A trained model, its test error and its embeddings
+    come out.
 
-    Example: cfcli prepare RATINGS.csv && cfcli train && cfcli evaluate
+    Examples:
+        cfcli prepare ratings.csv && cfcli train && cfcli evaluate
+        cfcli help train
     """
+    if json:
+        ctx.fail("--json stands behind the command, as in 'cfcli evaluate --json'")
 
 
 def _stop(number: int, frame: object) -> None:
@@ -233,7 +353,7 @@ def main() -> None:
             ADDRESSES, "'ulimit -v' leaves {has} MB of addresses; cfcli needs at least {needs}"
         )
     except CfcliError as error:
-        sys.exit(_fail(str(error), error.exit_code))
+        sys.exit(Failure.of(error).tell(sys.argv[1:]))
     # Threads of OpenMP that wait spin for a while, and take the time of those that work where other
     # processes are busy, too: see benchmarks/busy.py. It is read when PyTorch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:

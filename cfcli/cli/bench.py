@@ -18,41 +18,81 @@ if TYPE_CHECKING:
     from cfcli.core.training.benchmark import Benchmark, Sweep, Timing
 
 SWEEPS: "tuple[Sweep, ...]" = ("batch-size", "num-workers", "threads", "device")
+SWEEP_PANEL = "Sweeps"
 FLAGS = {name: options.TRAIN[name] for name in ("model", "dim", "batch_size", "device")}
 
 
-@options.takes(FLAGS)
+@options.takes(FLAGS, first=FLAGS)
 def bench(
     *,
     data: options.Data = Path("data"),
     sweep: Annotated[
-        str, typer.Option(metavar="A,B...", help=f"Settings to sweep over: {', '.join(SWEEPS)}.")
+        str, typer.Option(metavar="A,B,...", help=f"Settings to sweep over: {', '.join(SWEEPS)}.")
     ] = "batch-size,num-workers",
     batch_sizes: Annotated[
-        str, typer.Option(metavar="N,N...", help="Batch sizes for the sweep batch-size.")
+        str,
+        typer.Option(
+            metavar="N,N,...",
+            help="Batch sizes for the sweep batch-size; powers of 2 from 256 to 65536 if not given.",
+            show_default=False,
+            rich_help_panel=SWEEP_PANEL,
+        ),
     ] = "256,512,1024,2048,4096,8192,16384,32768,65536",
     num_workers: Annotated[
-        str, typer.Option(metavar="N,N...", help="DataLoader workers for num-workers.")
+        str,
+        typer.Option(
+            metavar="N,N,...",
+            help="DataLoader workers for num-workers.",
+            rich_help_panel=SWEEP_PANEL,
+        ),
     ] = "0,1,2",
     threads: Annotated[
-        str, typer.Option(metavar="N,N...", help="CPU threads for the sweep threads.")
+        str,
+        typer.Option(
+            metavar="N,N,...",
+            help="CPU threads for the sweep threads.",
+            rich_help_panel=SWEEP_PANEL,
+        ),
     ] = "1,2",
     flags: options.Flags,
     sample: Annotated[
-        int, typer.Option(help="Number of training rows to use, from the start.", min=2)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Training rows to use, from the start.",
+            min=2,
+            rich_help_panel=SWEEP_PANEL,
+        ),
     ] = 100_000,
     repeats: Annotated[
-        int, typer.Option(help="Epochs to time for each setting, after one warm-up epoch.", min=1)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Epochs to time for each setting, after one to warm up.",
+            min=1,
+            rich_help_panel=SWEEP_PANEL,
+        ),
     ] = 3,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write the results, in the form that the name says."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the results, as .csv, .tsv, .jsonl or .parquet.",
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw the results.", rich_help_panel=options.OUTPUT_PANEL
+        ),
+    ] = None,
     write_config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.toml", help="Write the fastest setting as a file for 'train --config'."
+            metavar="FILE.toml",
+            help="Write the fastest setting, for 'train --config'.",
+            rich_help_panel=options.OUTPUT_PANEL,
         ),
     ] = None,
     json: options.Json = False,
@@ -66,7 +106,9 @@ def bench(
 
     Creates nothing without --out, --plot or --write-config.
 
-    Example: cfcli bench --sweep batch-size --write-config fast.toml
+    Examples:
+        cfcli bench
+        cfcli bench --sweep batch-size --write-config fast.toml
     """
     config = resolve(TrainConfig, flags=flags)
     names = [known_key(name.strip(), SWEEPS, "--sweep") for name in sweep.split(",")]

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from cfcli.core.metrics.intervals import Interval
 
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN RUN...", help="The first is what others differ from."),
+        typer.Argument(
+            metavar="RUN RUN...", help="Runs; the first is what others are compared with."
+        ),
     ],
     *,
     split: Annotated[
@@ -29,7 +31,7 @@ def compare(
     ratings: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Compare on these ratings instead, also runs of several datasets."
+            metavar="FILE", help="Compare on these ratings instead, also across datasets."
         ),
     ] = None,
     flags: options.Flags = options.NO_FLAGS,
@@ -44,7 +46,9 @@ def compare(
 
     Creates nothing.
 
-    Example: cfcli compare runs/a runs/b
+    Examples:
+        cfcli compare runs/mf runs/ncf
+        cfcli compare runs/mf runs/ncf --ratings new.csv --json
     """
     from cfcli.core.evaluation import comparison
     from cfcli.core.inputs.sources import Source

@@ -2,21 +2,23 @@
 
 import json as jsonlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
-
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from cfcli.core.reporting.charts import Chart
 
+COMMAND = re.compile(r"""'(?:cfcli|tr|ulimit) [^']*'|python -c ".*\"""")
 DIRECTIONS = "\u061c\u200e\u200f"  # printable, says Python, but they change the direction
 
 
@@ -27,6 +29,8 @@ def safe(text: object) -> str:
     Args:
         text: what to print; anything that has a text.
     """
+    from rich.markup import escape  # late, as the help and the completion need nothing of Rich
+
     return escape("".join(c if _harmless(c) else _hex(c) for c in str(text)))
 
 
@@ -36,6 +40,29 @@ def _harmless(char: str) -> bool:
 
 def _hex(char: str) -> str:
     return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text in lines, which break between words as a terminal would not, and never inside a
+    command in quotes: that is there to be copied.
+
+    Args:
+        text: one line.
+        width: of a line, in characters.
+    """
+    whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\0", " ")
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things in words: ``1 row``, ``2,000 rows``.
+
+    Args:
+        n: how many there are.
+        what: one of them; its plural ends in s.
+    """
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def leave_no_compiler_cache() -> None:
@@ -51,7 +78,7 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def _without_lines(renderable: RenderableType) -> RenderableType:
+def _without_lines(renderable: "RenderableType") -> "RenderableType":
     """The same without lines around cells, for what is no terminal."""
     from rich.console import Group
     from rich.table import Table
@@ -60,6 +87,7 @@ def _without_lines(renderable: RenderableType) -> RenderableType:
         return Group(*map(_without_lines, renderable.renderables))
     if isinstance(renderable, Table):
         renderable.box = None
+        renderable.padding = (0, 1)  # instead of lines
     return renderable
 
 
@@ -90,9 +118,12 @@ class Out:
         json, quiet: as given.
         stdout: for the result.
         stderr: for everything else.
+        width: of the terminal, in characters.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console
+
         self.json, self.quiet = json, quiet
         # Polars sets a handler of SIGINT when it is imported, which every command does before it
         # gets here. With it the system begins a read that waits for a pipe again, and Ctrl-C could
@@ -101,6 +132,7 @@ class Out:
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.stderr = Console(stderr=True, highlight=False, quiet=quiet)
+        self.width = self.stderr.width
         # A pipe has no width: 80 columns would cut what a file can well hold.
         self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -110,15 +142,40 @@ class Out:
         Args:
             text: a sentence; it may contain text from data.
         """
-        self.stderr.print(f"[yellow]note:[/] {safe(text)}", soft_wrap=True)
+        self.stderr.print(
+            f"[yellow]note:[/]{self._wrapped(f'note: {safe(text)}')[5:]}", soft_wrap=True
+        )
 
-    def say(self, renderable: RenderableType) -> None:
+    def say(self, renderable: "RenderableType") -> None:
         """Prints on stderr.
 
         Args:
             renderable: what Rich can print; in a text, its markup counts.
         """
-        self.stderr.print(renderable, soft_wrap=isinstance(renderable, str))
+        if isinstance(renderable, str):
+            self.stderr.print(self._wrapped(renderable), soft_wrap=True)
+        else:
+            self.stderr.print(renderable)
+
+    def _wrapped(self, text: str) -> str:
+        """A line for stderr: as it is in a file, and in several lines on a terminal."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        if not self.stderr.is_terminal or cell_len(Text.from_markup(text).plain) < self.width:
+            return text
+        return wrapped(text, self.width)
+
+    def next(self, *words: object) -> None:
+        """Prints the command that one would type next, for a person at a terminal.
+
+        Args:
+            words: of the command line.
+        """
+        if not self.json and sys.stdout.isatty() and sys.stderr.isatty():
+            # Not wrapped by Rich, so that it can be copied as one line.
+            line = shlex.join(map(str, words))
+            self.stderr.print(f"[bold]next:[/] {safe(line)}", soft_wrap=True)
 
     def result(self, text: str, data: object) -> None:
         """Prints the result of a command.
@@ -129,7 +186,7 @@ class Out:
         """
         print(jsonlib.dumps(data, ensure_ascii=True) if self.json else text)
 
-    def table(self, renderable: RenderableType, data: object) -> None:
+    def table(self, renderable: "RenderableType", data: object) -> None:
         """Prints the result of a command as a table; ``--quiet`` prints none.
 
         Args:

@@ -1,6 +1,5 @@
 """``cfcli cross-validate``."""
 
-import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, leave_no_compiler_cache
+from cfcli.cli.console import Out, leave_no_compiler_cache
+from cfcli.cli.output.progress import Bar
 from cfcli.core.config.resolve import resolve_both
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ KEYS = {
 }
 
 
-@options.takes(KEYS)
+@options.takes(KEYS, first=("model", "dim"), brief=False)
 def cross_validate(
     ratings: Annotated[
         list[str] | None,
@@ -40,14 +40,15 @@ def cross_validate(
     ] = None,
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Cut all rows of this dataset instead of files.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Cut all rows of this dataset instead of files."),
     ] = None,
     folds: Annotated[
         str,
         typer.Option(
             metavar="FOLDS",
-            help="Number of folds, cut by a hash of user and item; time:N, each trained on all that "
-            "is older; or files of ratings, as BASE:TEST,...",
+            help="A number, cut by a hash of user and item; time:N, each trained on all that is "
+            "older; or files, as BASE:TEST,...",
         ),
     ] = "5",
     items: options.Items = None,
@@ -56,8 +57,8 @@ def cross_validate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder that keeps dataset, run and evaluation of each fold; the same command then "
-            "goes on with folds that are not finished.",
+            help="Folder that keeps the folds; the same command then goes on with those that are "
+            "not finished.",
         ),
     ] = None,
     flags: options.Flags = options.NO_FLAGS,
@@ -74,7 +75,9 @@ def cross_validate(
 
     Creates nothing, or with --out a folder with all folds.
 
-    Example: cfcli cross-validate ratings.csv --folds 5 --dim 16
+    Examples:
+        cfcli cross-validate ratings.csv --folds 5 --dim 16
+        cfcli cross-validate --data data --folds time:4 --model ncf
     """
     console = Out(json, quiet)
     prepare, train = resolve_both(config, set or (), flags, console.note)
@@ -91,10 +94,7 @@ def cross_validate(
     if out is not None:
         cross_validation.check_out(out)
     leave_no_compiler_cache()
-    with contextlib.ExitStack() as stack:
-        status = None
-        if is_live() and not quiet:
-            status = stack.enter_context(console.stderr.status("reading the ratings ..."))
+    with Bar(console, "reading the ratings") as bar:
         opened = cutting.open_folds(
             spec,
             prepare,
@@ -104,13 +104,11 @@ def cross_validate(
             users=Source.of(users) if users else None,
             note=console.note,
         )
-        if status:
-            status.update(f"fold 1 of {spec.n} ...")
+        bar.restart(f"fold 1 of {spec.n}", spec.n)
 
         def report(done: "Progress") -> None:
             console.say(done.line())
-            if status:
-                status.update(f"fold {done.fold + 1} of {done.folds} ...")
+            bar.update(done.fold, f"fold {min(done.fold + 1, done.folds)} of {done.folds}")
 
         found = cross_validation.cross_validate(opened, train, out=out, progress=report)
     console.table(_tables(found), to_json(found))
@@ -143,7 +141,8 @@ def _lists(found: "ListSpread") -> "Table":
 
     from cfcli.core.evaluation.lists import ORDERS
 
-    table = Table(title=f"lists of {found.k} items", title_justify="left")
+    # Without blanks around them, the spreads of four measures fit beside each other.
+    table = Table(title=f"lists of {found.k} items", title_justify="left", padding=0)
     for name in ("", "nDCG liked", "nDCG all", "recall liked", "coverage"):
         table.add_column(name, justify="right" if name else "left")
     for key, name in ORDERS.items():

@@ -18,7 +18,7 @@ def doctor(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="Directory of a run or a dataset; by default runs/latest, if any."
+            metavar="[RUN]", help="Directory of a run or a dataset; else runs/latest, if any."
         ),
     ] = None,
     store: Annotated[Path | None, options.STORE] = None,
@@ -35,7 +35,9 @@ def doctor(
     with 4 if locks or renames do not work there, and with 7 if the run, or the
     one in use in the store, is missing or damaged.
 
-    Example: cfcli doctor --store models
+    Examples:
+        cfcli doctor
+        cfcli doctor --store models --json
     """
     from cfcli.core.retraining.doctor import check, diagnose
 

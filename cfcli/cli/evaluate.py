@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, safe
+from cfcli.cli.console import Out, counted, safe
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.errors import ConfigError
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from cfcli.core.evaluation.evaluate import Evaluation
     from cfcli.core.evaluation.lists import ListEvaluation
-    from cfcli.core.metrics.intervals import Interval
     from cfcli.core.metrics.ratings import Errors
 
+BARS_PANEL = "Bars for scripts"
+LATEST = Path("runs/latest")
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def evaluate(
     run: options.RunArgument = Path("runs/latest"),
     split: Annotated[
@@ -34,41 +36,64 @@ def evaluate(
     include_trained: Annotated[
         bool,
         typer.Option(
-            "--include-trained", help="Judge the run itself, also by rows that it was trained on."
+            "--include-trained",
+            help="Judge the run itself, also by rows that it was trained on.",
+            hidden=True,
+            rich_help_panel="Rows",
         ),
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Dataset of the run, if it has moved.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Dataset of the run, if it has moved.",
+            hidden=True,
+            rich_help_panel="Rows",
+        ),
+    ] = None,
     min_gain_over: Annotated[
         options.Baseline,
         typer.Option(
             metavar="NAME",
-            help="Exit with 6 unless the MSE is below that of this baseline: mean, user_mean, "
-            "item_mean or bias.",
+            show_default=False,
+            help="Exit with 6 unless the MSE is below that of mean, user_mean, item_mean or bias.",
+            rich_help_panel=BARS_PANEL,
         ),
     ] = "none",
     max_mse: Annotated[
-        float | None, typer.Option(help="Exit with 6 if the MSE is above this.")
+        float | None,
+        typer.Option(
+            metavar="X", help="Exit with 6 if the MSE is above this.", rich_help_panel=BARS_PANEL
+        ),
     ] = None,
     min_ndcg_over: Annotated[
         Literal["popular", "rating", "none"],
         typer.Option(
             metavar="NAME",
-            help="Exit with 6 unless the lists are better for liked rows than this order: popular "
-            "(most rated) or rating.",
+            show_default=False,
+            help="Exit with 6 unless the lists are better for liked rows than the order by "
+            "popular (most rated) or rating.",
+            rich_help_panel=BARS_PANEL,
         ),
     ] = "none",
-    top: Annotated[int, typer.Option(help="Places of a list.", min=1)] = 10,
+    top: Annotated[
+        int, typer.Option(metavar="N", help="Places of a list.", min=1, rich_help_panel="Lists")
+    ] = 10,
     liked: Annotated[
         float | None,
         typer.Option(
-            help="Lowest rating of what a user liked.",
-            show_default="a quarter below the top of the scale",
+            metavar="X",
+            help="Lowest rating of what a user liked; if not given, a quarter below the top of the "
+            "scale.",
+            rich_help_panel="Lists",
         ),
     ] = None,
-    no_lists: Annotated[bool, typer.Option("--no-lists", help="Do not judge lists.")] = False,
+    no_lists: Annotated[
+        bool, typer.Option("--no-lists", help="Do not judge lists.", rich_help_panel="Lists")
+    ] = False,
     per_row: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the prediction of each row to this file."),
+        typer.Option(metavar="FILE", help="Write the prediction of each row."),
     ] = None,
     no_plots: options.NoPlots = False,
     flags: options.Flags = options.NO_FLAGS,
@@ -82,7 +107,10 @@ def evaluate(
 
     Creates pictures in the folder plots of the run, and --per-row.
 
-    Example: cfcli evaluate --min-gain-over bias
+    Examples:
+        cfcli evaluate
+        cfcli evaluate runs/latest --ratings new.csv
+        cfcli evaluate --min-gain-over bias && ./deploy.sh
     """
     if no_lists and min_ndcg_over != "none":
         raise ConfigError("--min-ndcg-over cannot be combined with --no-lists")
@@ -92,7 +120,7 @@ def evaluate(
     if per_row:
         options.rows_file(str(per_row), [ratings])
 
-    from cfcli.core.evaluation import diagnostics
+    from cfcli.core.evaluation import diagnostics, worth
     from cfcli.core.evaluation import evaluate as evaluation
     from cfcli.core.inputs.sources import Source
     from cfcli.core.reporting import charts
@@ -119,12 +147,12 @@ def evaluate(
         outputs.write([rows], str(per_row))
     if evaluated.trained_rows and include_trained:
         console.note(
-            f"the run was trained on {evaluated.trained_rows:,} of these rows: errors on them say "
-            "little"
+            f"the run was trained on {counted(evaluated.trained_rows, 'row')} of these: errors on "
+            "them say little"
         )
     elif evaluated.trained_rows:
         console.note(
-            f"{evaluated.trained_rows:,} rows left out: the run was trained on them "
+            f"{counted(evaluated.trained_rows, 'row')} left out: the run was trained on them "
             "(--include-trained judges them, too)"
         )
     console.table(_table(evaluated), to_json(evaluated))
@@ -133,7 +161,11 @@ def evaluate(
             "judged: twin, the same model without the held-out rows; the run itself was trained on "
             "them"
         )
-    if evaluated.lists is None and lists is not None:
+    if evaluated.lists is not None:
+        warning = worth.warn_of_same_lists(evaluated.lists, loaded.items.height)
+        if warning:
+            console.note(warning)
+    elif lists is not None:
         console.note(
             "lists are not judged by rows that a model was fitted on or does not know, nor, with "
             "--ratings, by rows of its dataset"
@@ -147,12 +179,16 @@ def evaluate(
         if not no_plots:
             console.pictures(found, loaded.path / "plots")
     evaluation.check_bars(evaluated, min_gain_over, max_mse, min_ndcg_over)
+    user = loaded.users[loaded.info.columns.user][0]
+    own = () if run == LATEST else (run,)
+    console.next("cfcli", "recommend", *own, "--user", user)
 
 
 def _table(found: "Evaluation") -> "Group":
     from rich.console import Group
     from rich.table import Table
 
+    from cfcli.core.evaluation import worth
     from cfcli.core.reporting.charts import LABELS
 
     title = f"{safe(found.run)} on {found.n:,} rows of {safe(found.split)}"
@@ -167,16 +203,13 @@ def _table(found: "Evaluation") -> "Group":
     table.add_row("model", *_cells(model), _shown(model.r2, ""), f"{found.n:,}", style="bold")
     for text, group in (("  warm rows", found.warm), ("  cold rows", found.cold)):
         table.add_row(text, *_cells(group), "", f"{group.n:,}")
-    parts: list[Table | str] = [
-        table,
-        f"MSE against damped biases: {_shown_interval(found.mse_difference_to_bias)}",
-    ]
-    if found.lists is not None:
-        parts += _lists(found.lists)
-    return Group(*parts)
+    if found.lists is None:
+        return Group(table, worth.of_ratings(found))
+    lists = _lists(found.lists)
+    return Group(table, lists, worth.of_ratings(found), worth.of_lists(found.lists))
 
 
-def _lists(found: "ListEvaluation") -> list["Table | str"]:
+def _lists(found: "ListEvaluation") -> "Table":
     """The second table: how good lists are."""
     from rich.table import Table
 
@@ -197,21 +230,7 @@ def _lists(found: "ListEvaluation") -> list["Table | str"]:
         cells = [*(_shown(value, "-") for value in values), f"{one.coverage:.1%}"]
         style = "bold" if one is found.list else ""
         table.add_row(name, *cells, f"{one.novelty:.1f}", style=style)
-    difference = found.ndcg_difference_to_popular
-    if math.isnan(difference.value):
-        return [table, f"no held-out row was rated {found.liked_from:g} or more"]
-    shown = _shown_interval(difference, higher_is_better=True)
-    return [table, f"nDCG liked, less that of most rated: {shown}"]
-
-
-def _shown_interval(found: "Interval", *, higher_is_better: bool = False) -> str:
-    """A difference, its interval and what they say."""
-    if math.isnan(found.low):
-        return f"{found.value:+.4f} (too few users to tell)"
-    verdict = "no clear difference"
-    if not found.low <= 0 <= found.high:
-        verdict = "better" if (found.low > 0) == higher_is_better else "worse"
-    return f"{found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}: {verdict})"
+    return table
 
 
 def _cells(errors: "Errors") -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, counted
+
+TABLE_PANEL = "The table"
 
 
 def export_embeddings(
@@ -14,39 +16,47 @@ def export_embeddings(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write, or a folder with --entity both.",
-            show_default="embeddings/items.parquet in the run",
+            metavar="FILE",
+            help="File to write, or a folder with --entity both; if not given, "
+            "embeddings/items.parquet in the run.",
         ),
     ] = None,
     entity: Annotated[
         Literal["items", "users", "both"],
-        typer.Option(help="Whose embeddings to write; both writes two files."),
+        typer.Option(help="Whose embeddings; both writes two files."),
     ] = "items",
     format: Annotated[
         Literal["parquet", "csv", "tsv", "jsonl", "arrow", "npy", "word2vec", "projector"] | None,
         typer.Option(
-            help="Format: parquet, csv, tsv, jsonl, arrow, npy, word2vec, or projector for "
-            "TensorBoard.",
-            metavar="FORMAT",
-            show_default="what the name of --out says, or else parquet",
+            help="parquet, csv, tsv, jsonl, arrow, npy, word2vec, or projector for TensorBoard; if "
+            "not given, as the name of --out says.",
+            metavar="NAME",
         ),
     ] = None,
     layout: Annotated[
         Literal["columns", "list"],
-        typer.Option(help="One column per dimension, or one list column."),
+        typer.Option(
+            help="One column per dimension, or one list column.", rich_help_panel=TABLE_PANEL
+        ),
     ] = "columns",
     vectors: Annotated[
         Literal["rating", "interest", "list"],
         typer.Option(
-            help="Vectors of the rating model, of the interest model, or of both: with list, inner "
-            "products order items as 'cfcli recommend' does."
+            metavar="NAME",
+            help="Vectors of the rating model, of the interest model, or list: of both, whose inner "
+            "products order items as 'cfcli recommend' does.",
         ),
     ] = "rating",
-    titles: Annotated[bool, typer.Option("--titles", help="Add a column of titles.")] = False,
+    titles: Annotated[
+        bool,
+        typer.Option("--titles", help="Add a column of titles.", rich_help_panel=TABLE_PANEL),
+    ] = False,
     biases: Annotated[
         bool,
         typer.Option(
-            "--biases", help="Add a column 'bias' with the biases of the model (tables only)."
+            "--biases",
+            help="Add a column 'bias' with the biases of the model.",
+            rich_help_panel=TABLE_PANEL,
         ),
     ] = False,
     align_to: Annotated[
@@ -54,7 +64,8 @@ def export_embeddings(
         typer.Option(
             metavar="FILE",
             help="Rotate the vectors of an mf onto this earlier Parquet export of items, so that "
-            "the two are comparable. Inner products stay the same; use the same FILE for users.",
+            "the two are comparable; inner products stay the same.",
+            rich_help_panel=TABLE_PANEL,
         ),
     ] = None,
     excel_safe: options.ExcelSafe = False,
@@ -66,10 +77,14 @@ def export_embeddings(
     Creates a table sorted by id: the id under its own column name, then
     column_0, column_1, ... (float32). Prints its path.
 
-    Example: cfcli export-embeddings --entity items --format parquet
+    Examples:
+        cfcli export-embeddings --titles --out items.csv
+        cfcli export-embeddings --entity both --vectors list --out vectors
     """
+    from cfcli.cli.output.results import Exported
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import embeddings
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     loaded = Run.load(run)
@@ -90,11 +105,7 @@ def export_embeddings(
     heights = {"items": loaded.items.height, "users": loaded.users.height}
     written = heights if entity == "both" else {entity: heights[entity]}
     for name, rows in written.items():
-        console.say(f"{rows:,} {name} of dimension {dim}")
-    data = {
-        "files": [str(path) for path in paths],
-        "rows": sum(written.values()),
-        "dim": dim,
-        "entity": entity,
-    }
-    console.result("\n".join(str(path) for path in paths[: len(written)]), data)
+        console.say(f"{counted(rows, name.removesuffix('s'))} of dimension {dim}")
+    names = [str(path) for path in paths]
+    found = Exported(names, sum(written.values()), dim, entity)
+    console.result("\n".join(names[: len(written)]), to_json(found))

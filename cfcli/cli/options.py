@@ -1,25 +1,53 @@
 """Flags that several commands share, and flags made from the keys of a configuration."""
 
+import contextlib
 import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import typer
 
+from cfcli.cli.guide.help import GENERAL
 from cfcli.core.config.fields import Key, keys_of
-from cfcli.core.config.prepare import FORM, PrepareConfig
+from cfcli.core.config.prepare import (
+    CHECKS_PANEL,
+    COLUMNS_PANEL,
+    FILES_PANEL,
+    FORM,
+    ROWS_PANEL,
+    SPLIT_PANEL,
+    PrepareConfig,
+)
 from cfcli.core.config.toml import Value
-from cfcli.core.config.train import TrainConfig
+from cfcli.core.config.train import (
+    ADAM_PANEL,
+    FINAL_PANEL,
+    NCF_PANEL,
+    PROCESSES_PANEL,
+    TRAINING_PANEL,
+    TrainConfig,
+)
 from cfcli.core.errors import ConfigError
 
-JsonRows = Annotated[bool, typer.Option("--json", help="Print one JSON object per row and line.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors on stderr.")]
+JsonRows = Annotated[
+    bool,
+    typer.Option("--json", help="Print each row as a JSON object.", rich_help_panel=GENERAL),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=GENERAL)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only errors on stderr.", rich_help_panel=GENERAL),
+]
 Data = Annotated[
-    Path, typer.Option("--data", help="Dataset made by 'cfcli prepare'.", envvar="CFCLI_DATA")
+    Path,
+    typer.Option(
+        "--data", metavar="DIR", help="Dataset made by 'cfcli prepare'.", envvar="CFCLI_DATA"
+    ),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="[RUN]", help="Run directory.", show_default=True)
@@ -41,35 +69,52 @@ Items = Annotated[
     Path | None,
     typer.Option(
         "--items",
-        help="File with titles, genres and other attributes by item id, such as movies.csv or u.item.",
+        metavar="FILE",
+        help="Titles and attributes by item id, such as movies.csv.",
     ),
 ]
 Users = Annotated[
     Path | None,
     typer.Option(
         "--users",
-        help="File with attributes by user id, such as u.user; --attributes names those that count.",
+        metavar="FILE",
+        help="Attributes by user id, such as u.user; see --attributes.",
     ),
 ]
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
+OUTPUT_PANEL = "Output"
 OUT_HELP = (
-    "File to write: .csv (so is a name without an ending), .tsv or .jsonl (.gz or .zst may follow), "
-    ".parquet, .arrow or .feather; - is stdout."
+    "File to write, in the form of its name: .csv, .tsv, .jsonl (.gz or .zst may follow), .parquet, "
+    ".arrow or .feather; stdout if not given."
 )
-NoPlots = Annotated[bool, typer.Option("--no-plots", help="Do not draw pictures.")]
+NoPlots = Annotated[
+    bool, typer.Option("--no-plots", help="Do not draw pictures.", rich_help_panel=GENERAL)
+]
 ExcelSafe = Annotated[
     bool,
     typer.Option(
-        "--excel-safe", help="In CSV, put ' before texts that a spreadsheet would read as formulas."
+        "--excel-safe",
+        help="In CSV, put ' before texts that a spreadsheet would read as formulas.",
+        hidden=True,
+        rich_help_panel=OUTPUT_PANEL,
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings; flags override it.")
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with settings; flags override it.",
+        rich_help_panel=GENERAL,
+    ),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set any key of the configuration; repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set any key of the configuration; repeatable.",
+        rich_help_panel=GENERAL,
     ),
 ]
 Flags = Mapping[str, Value]  # see takes()
@@ -77,18 +122,24 @@ NO_FLAGS: Flags = {}  # the default that Python wants behind others; see takes()
 Keys = dict[str, Key]
 Command = Callable[..., None]
 
+PANELS = (
+    COLUMNS_PANEL, FILES_PANEL, ROWS_PANEL, SPLIT_PANEL, CHECKS_PANEL, TRAINING_PANEL, FINAL_PANEL,
+    ADAM_PANEL, NCF_PANEL, PROCESSES_PANEL,
+)  # fmt: skip
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-WIDEST_CHOICES = 18  # characters; Rich would break longer ones inside a word
+WIDEST_CHOICES = 18  # characters; longer ones are named in the help's text
 
 _TRAIN: Keys = {name: key for name, key in keys_of(TrainConfig).items() if key.facts.flag}
 FORM_KEYS: Keys = {name: key for name, key in keys_of(PrepareConfig).items() if name in FORM}
-FORM_PANEL = "Form of the files (by default, that of the run's own ratings)"
+FORM_PANEL = "Form of the files (by default that of the run's own ratings)"
 PREPARE: Keys = dict(keys_of(PrepareConfig))
 TRAIN: Keys = {name: key for name, key in _TRAIN.items() if key.topic != "processes"}
 PROCESSES: Keys = {name: key for name, key in _TRAIN.items() if key.topic == "processes"}
 
 
-def takes(keys: Keys, panel: str | None = None) -> Callable[[Command], Command]:
+def takes(
+    keys: Keys, panel: str | None = None, *, first: Iterable[str] = (), brief: bool = True
+) -> Callable[[Command], Command]:
     """A decorator that gives a command a flag for each key, in place of its parameter ``flags``.
 
     The command gets the values of the flags by name, None where one was not given.
@@ -97,7 +148,12 @@ def takes(keys: Keys, panel: str | None = None) -> Callable[[Command], Command]:
         keys: the keys of the configuration by name.
         panel: the head of these flags in the help, where it says what holds without them; by
             default each says so itself.
+        first: names of those that the help shows before all panels.
+        brief: whether ``--help`` shows the others, but for rare ones; else only ``--help-all`` does.
     """
+    main = tuple(first)
+    places = {panel: place for place, panel in enumerate(PANELS)}
+    by_panel = sorted(keys, key=lambda name: places.get(keys[name].facts.panel, -1))
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -107,14 +163,22 @@ def takes(keys: Keys, panel: str | None = None) -> Callable[[Command], Command]:
         place = [p.name for p in own].index("flags")
         flags = [
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, panel)
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=_flag(
+                    keys[name],
+                    has_default=panel is None,
+                    panel=None if name in main else panel or keys[name].facts.panel,
+                    hidden=name not in main and (keys[name].facts.rare or not brief),
+                ),
             )
-            for name, key in keys.items()
+            for name in [*main, *(name for name in by_panel if name not in main)]
         ]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            command(flags={name: given.pop(name) for name in keys}, **given)
+            command(flags={n: _plain(keys[n], given.pop(n)) for n in keys}, **given)
 
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own[:place], *flags, *own[place + 1 :]]
@@ -124,23 +188,44 @@ def takes(keys: Keys, panel: str | None = None) -> Callable[[Command], Command]:
     return decorate
 
 
-def _flag(key: Key, panel: str | None) -> Any:
+def _flag(key: Key, *, has_default: bool, panel: str | None, hidden: bool) -> Any:
     """The flag of a key: its help, its default, and ``CFCLI_<KEY>`` in its place."""
-    facts, default = key.facts, key.default
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    has_default = panel is None and default is not None and default is not False
-    hint: Any = str if facts.metavar else key.hint
+    # What is no switch is taken as text: the key itself says what is wrong with a value.
+    is_switch = key.hint in (bool, bool | None)
     return Annotated[
-        hint | None,
+        (bool if is_switch else str) | None,
         typer.Option(
             _spelling(key),
-            metavar=facts.metavar or _metavar(key),
-            help=f"{facts.help} \\[default: {shown}]" if has_default else facts.help,
+            metavar=None if is_switch else key.facts.metavar or _metavar(key),
+            help=key.facts.help,
+            show_default=_shown(key) if has_default else False,
             envvar=f"CFCLI_{key.name.upper()}",
             show_envvar=False,
-            rich_help_panel=panel or facts.panel or None,
+            rich_help_panel=panel,
+            hidden=hidden,
         ),
     ]
+
+
+def _shown(key: Key) -> str | bool:
+    """A default as the help shows it; False where it shows none."""
+    default = key.default
+    if default is None or default is False:
+        return False
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _plain(key: Key, value: Any) -> Any:
+    """The number in a text for a key of numbers; the key itself refuses what is none."""
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        if kind in key.kinds:
+            with contextlib.suppress(ValueError):
+                return kind(value)
+    return value
 
 
 def _spelling(key: Key) -> str:
@@ -150,10 +235,12 @@ def _spelling(key: Key) -> str:
     return f"--{name}/--no-{name}" if is_open else f"--{name}"
 
 
-def _metavar(key: Key) -> str | None:
-    """NAME for a key whose choices do not fit the help's column at 80 columns."""
-    choices = get_args(key.hint) if get_origin(key.hint) is Literal else ()
-    return "NAME" if len("|".join(choices)) > WIDEST_CHOICES else None
+def _metavar(key: Key) -> str:
+    """What stands for a value in the help."""
+    if choices := "|".join(key.choices):
+        return choices if len(choices) <= WIDEST_CHOICES else "NAME"
+    names = {int: "N", float: "X"}
+    return next((names[kind] for kind in key.kinds if kind in names), "NAME")
 
 
 def is_run(text: str | None) -> bool:

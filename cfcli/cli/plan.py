@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from cfcli.core.training.plan.advice import Report
 
 
-@options.takes(options.TRAIN | options.PROCESSES)
+@options.takes(options.TRAIN | options.PROCESSES, first=("model", "dim"), brief=False)
 def plan(
     *,
     data: options.Data = Path("data"),
     users: Annotated[
-        int | None, typer.Option(min=1, help="Number of users, instead of a dataset.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Number of users, instead of a dataset."),
     ] = None,
-    items: Annotated[int | None, typer.Option(min=1, help="Number of items.")] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Number of ratings to train on.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder where the run would be written.")] = Path(
-        "runs"
-    ),
+    items: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of items.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Number of ratings to train on.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder where the run would be written.")
+    ] = Path("runs"),
     config: options.ConfigFile = None,
     set: options.Sets = None,
     flags: options.Flags,
@@ -44,7 +47,9 @@ def plan(
 
     Creates nothing. Exits with 4 if the run does not fit.
 
-    Example: cfcli plan --users 1000000 --items 100000 --rows 100000000
+    Examples:
+        cfcli plan --dim 64
+        cfcli plan --users 1000000 --items 100000 --rows 100000000
     """
     console = Out(json, quiet)
     settings = resolve(TrainConfig, file=config, sets=set or (), flags=flags, note=console.note)

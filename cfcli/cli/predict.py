@@ -1,14 +1,16 @@
 """``cfcli predict``."""
 
+import sys
 from typing import Annotated, Literal
 
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out
+from cfcli.cli.console import Out, counted
+from cfcli.cli.output.progress import SECONDS, Bar
 
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def predict(
     run: Annotated[
         str | None,
@@ -18,22 +20,23 @@ def predict(
         str | None,
         typer.Argument(
             metavar="[PAIRS]",
-            help="Table with a user and an item column; - is stdin.",
-            show_default="-",
+            help="Table with a user and an item column; stdin if not given.",
         ),
     ] = None,
-    out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help=options.OUT_HELP, show_default=False)
+    ] = "-",
     unknown: Annotated[
         Literal["fallback", "nan", "skip", "error"],
         typer.Option(
-            help="For ids that the run does not know: predict from the side that is known, leave empty, drop the row, or stop."
+            metavar="NAME",
+            help="For unknown ids: fallback to the side that is known, nan (leave empty), skip the "
+            "row, or error.",
         ),
     ] = "fallback",
     std: Annotated[
         bool,
-        typer.Option(
-            "--std", help="Add std, the expected error of the prediction (runs of solver gibbs)."
-        ),
+        typer.Option("--std", help="Add std, the expected error (runs of solver gibbs)."),
     ] = False,
     probabilities: Annotated[
         bool,
@@ -46,16 +49,16 @@ def predict(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Fold these ratings in: of new users, or new ones of known users.",
+            help="Ratings of new users, or new ones of known users.",
         ),
     ] = None,
     items: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Attributes of new items, for runs trained with some."),
+        typer.Option(metavar="FILE", help="Attributes of new items."),
     ] = None,
     users: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Attributes of new users, for runs trained with some."),
+        typer.Option(metavar="FILE", help="Attributes of new users."),
     ] = None,
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
@@ -70,16 +73,20 @@ def predict(
     what it rests on: model, folded_in (--ratings), item_attributes or
     user_attributes (--items, --users), user_bias, item_bias or mean.
 
-    Example: cfcli predict - < pairs.csv > predicted.csv
+    Examples:
+        cfcli predict pairs.csv --out predicted.csv
+        cfcli predict models/current - < pairs.csv | head
     """
     where, pairs = options.run_and_rest(run, pairs)
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Entity
     from cfcli.core.runs.newcomers import with_source
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import predict as predicting
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     source = options.piped(pairs, "PAIRS")
@@ -90,9 +97,11 @@ def predict(
     for entity, file in files.items():
         if file:
             loaded = with_source(loaded, Source.of(file), entity, form, console.note)
+    is_drawn = out == "-" and sys.stdout.isatty()  # whose rows a bar would break
+    bar = Bar(Out(json, quiet or is_drawn), "predicting", after=SECONDS)
     blocks = predicting.predict(
         loaded,
-        Source.of(source),
+        bar.reading([Source.of(source)])[0],
         unknown,
         std=std,
         probabilities=probabilities,
@@ -106,7 +115,8 @@ def predict(
             with_texts(block, predicting.find_pair_columns(block[:, :-added].schema, form, source))
             for block in blocks
         )
-    rows = write(blocks, out, json=json, safe=excel_safe)
+    with bar:
+        rows = write(blocks, out, json=json, safe=excel_safe)
     if out != "-":
-        console.say(f"{rows:,} rows")
-        console.result(out, {"file": out, "rows": rows})
+        console.say(counted(rows, "row"))
+        console.result(out, to_json(Written(out, rows)))

@@ -8,14 +8,15 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, safe
-from cfcli.core.config.prepare import PrepareConfig
+from cfcli.cli.output.progress import Bar
+from cfcli.core.config.prepare import CHECKS_PANEL, SPLIT_PANEL, PrepareConfig
 from cfcli.core.config.resolve import resolve
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cfcli.core.data.info import Attribute, DatasetInfo
+    from cfcli.core.data.info import Attribute, DatasetInfo, Scale
     from cfcli.core.inputs.sources import Source
     from cfcli.core.pair import Pair
 
@@ -39,17 +40,27 @@ def prepare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Use this dataset instead of files: sample, or a MovieLens set to download.",
+            help="Instead of files: sample, or a MovieLens set like ml-1m.",
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Directory of the dataset.", envvar="CFCLI_DATA")
+        Path, typer.Option(metavar="DIR", help="Directory of the dataset.", envvar="CFCLI_DATA")
     ] = Path("data"),
     items: options.Items = None,
     users: options.Users = None,
-    test_file: Annotated[Path | None, typer.Option(help="File with the test ratings.")] = None,
-    val_file: Annotated[Path | None, typer.Option(help="File with the validation ratings.")] = None,
     flags: options.Flags,
+    test_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The test ratings.", hidden=True, rich_help_panel=SPLIT_PANEL
+        ),
+    ] = None,
+    val_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The validation ratings.", hidden=True, rich_help_panel=SPLIT_PANEL
+        ),
+    ] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
     force: Annotated[
@@ -60,6 +71,8 @@ def prepare(
         typer.Option(
             "--accept-shrink",
             help="With --force, replace it even if most rows or ids are gone or the scale changed.",
+            hidden=True,
+            rich_help_panel=CHECKS_PANEL,
         ),
     ] = False,
     json: options.Json = False,
@@ -68,11 +81,13 @@ def prepare(
     """Turn ratings files into a dataset.
 
     Maps ids, resolves duplicates and splits the rows into train, val and test.
+    Creates --out with dataset.json and a Parquet table for each, and prints its
+    path.
 
-    Creates --out with dataset.json and the tables users, items, train, val and
-    test as Parquet. Prints its path.
-
-    Example: cfcli prepare ratings.csv --items movies.csv
+    Examples:
+        cfcli prepare ratings.csv --items movies.csv
+        cfcli prepare ratings.tsv.gz --split time --rating-range 1,5
+        cfcli prepare --dataset ml-latest-small
     """
     settings = resolve(PrepareConfig, file=config, sets=set or (), flags=flags)
     if bool(ratings) == bool(dataset):
@@ -98,8 +113,8 @@ def prepare(
             files = Pair(files.user or own.user, files.item or own.item)
         else:
             sources = [source for path in ratings or () for source in Source.all_of(path)]
-        if not quiet and is_live():
-            stack.enter_context(console.stderr.status("reading and splitting ..."))
+        bar = stack.enter_context(Bar(console, "reading"))
+        sources = bar.reading(sources)
         made, notes = preparation.prepare(
             sources,
             out,
@@ -110,6 +125,7 @@ def prepare(
             test=Source.of(test_file) if test_file else None,
             force=force,
             accept_shrink=accept_shrink,
+            progress=bar.restart,
         )
     for note in notes:
         console.note(note)
@@ -122,6 +138,8 @@ def prepare(
         data["attributes"] = info["attributes"]
     data["seconds"] = round(time.perf_counter() - begin, 3)
     console.result(str(out), data)
+    named = () if out == Path("data") else ("--data", out)
+    console.next("cfcli", "train", *named)
 
 
 def _movielens(name: str, console: Out) -> "tuple[list[Source], Pair[Source | None]]":
@@ -164,9 +182,7 @@ def _summary(info: "DatasetInfo") -> "Table":
     table.add_row("columns", ", ".join(f"{role} = {safe(name)}" for role, name in names.items()))
     table.add_row("ratings", f"{info.ratings:,} by {info.users:,} users of {info.items:,} items")
     table.add_row("density", f"{info.ratings / info.users / info.items:.3%}")
-    scale = info.rating_scale
-    step = f" by {scale.step:g}" if scale.step else ""
-    table.add_row("scale", f"{scale.min:g} to {scale.max:g}{step}, mean {info.mean:.4f} (of train)")
+    table.add_row("scale", f"{_scale(info.rating_scale)}; mean {info.mean:.4f} (of train)")
     most = max(bar.n for bar in info.histogram)
     for k, bar in enumerate(info.histogram):
         drawn = "█" * round(30 * bar.n / most)
@@ -181,6 +197,14 @@ def _summary(info: "DatasetInfo") -> "Table":
     for reason, n in info.rejected.items():
         table.add_row("rejected", f"{n:,}: {safe(reason)}")
     return table
+
+
+def _scale(scale: "Scale") -> str:
+    """The ratings that there are, in words."""
+    if scale.step and scale.min + scale.step == scale.max:
+        return f"{scale.min:g} and {scale.max:g}"
+    step = f" in steps of {scale.step:g}" if scale.step else ""
+    return f"{scale.min:g} to {scale.max:g}{step}"
 
 
 def _attribute(attribute: "Attribute") -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, add_ids, safe
+from cfcli.cli.console import Out, add_ids, counted, safe
+from cfcli.cli.output.progress import SECONDS, Bar
 from cfcli.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from cfcli.core.runs.run import Run
 
 NUMBERS = ("rank", "score", "prediction", "ratings")
+CHOICE_PANEL, ORDER_PANEL = "Which items", "In which order"
 SHOWN = 20  # users at most whose rows are drawn as tables
 
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def recommend(
     run: options.RunArgument = Path("runs/latest"),
     user: Annotated[
@@ -28,36 +30,48 @@ def recommend(
     ] = None,
     users: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="File of users: one id per line, or a table; - is stdin."
-        ),
+        typer.Option(metavar="FILE", help="Users: one id per line, or a table; - is stdin."),
     ] = None,
     all_users: Annotated[
         bool, typer.Option("--all", help="Recommend to all users of the run.")
     ] = False,
-    n: Annotated[int, typer.Option("-n", help="Number of items per user.", min=1)] = 10,
+    n: Annotated[
+        int, typer.Option("-n", metavar="N", help="Number of items per user.", min=1)
+    ] = 10,
     items: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="Choose among these items only: one id per line, or a table. New items count by "
             "their attributes there.",
+            rich_help_panel=CHOICE_PANEL,
         ),
     ] = None,
     by: Annotated[
         Literal["list", "interest", "rating"],
         typer.Option(
-            help="Order by interest (what the user would choose), predicted rating, or list: both "
-            "together, weighted on validation rows."
+            metavar="NAME",
+            help="Order by interest (what the user would choose), rating (as predicted), or list: "
+            "both together.",
+            rich_help_panel=ORDER_PANEL,
         ),
     ] = "list",
     min_ratings: Annotated[
-        int, typer.Option(help="Leave out items with fewer ratings in training.", min=1)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Leave out items with fewer ratings in training.",
+            min=1,
+            rich_help_panel=CHOICE_PANEL,
+        ),
     ] = 1,
     why: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Name the N rated items that speak most for each item.", min=0
+            metavar="N",
+            help="Name the N rated items that speak most for each item.",
+            min=0,
+            rich_help_panel=options.OUTPUT_PANEL,
         ),
     ] = 0,
     diversify: Annotated[
@@ -67,26 +81,39 @@ def recommend(
             help="Prefer items unlike those above in the list: 0 not at all, 1 only.",
             min=0,
             max=1,
+            rich_help_panel=ORDER_PANEL,
         ),
     ] = 0.0,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Include what the user rated.")
+        bool,
+        typer.Option(
+            "--include-seen", help="Include what the user rated.", rich_help_panel=CHOICE_PANEL
+        ),
     ] = False,
     seen: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="Leave out the pairs of this file (and of --ratings), not those of the dataset.",
+            rich_help_panel=CHOICE_PANEL,
         ),
     ] = None,
     ratings: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Fold in users from these ratings: new ones, or new ratings of known ones.",
+            help="Ratings of new users, or new ones of known users.",
         ),
     ] = None,
-    out: Annotated[str, typer.Option(help=options.OUT_HELP)] = "-",
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help=options.OUT_HELP,
+            show_default=False,
+            rich_help_panel=options.OUTPUT_PANEL,
+        ),
+    ] = "-",
     excel_safe: options.ExcelSafe = False,
     flags: options.Flags = options.NO_FLAGS,
     json: options.JsonRows = False,
@@ -101,7 +128,10 @@ def recommend(
     by), prediction (the rating), ratings (how many the item has), and the title
     if known.
 
-    Example: cfcli recommend --user 1 -n 10
+    Examples:
+        cfcli recommend --user 1 -n 5
+        cfcli recommend models/current --all --out lists.parquet
+        cfcli recommend --ratings new_users.csv --json
     """
     ways = sum([bool(user), bool(users), all_users])
     if ways > 1 or (ways == 0 and not ratings):
@@ -113,11 +143,13 @@ def recommend(
 
     import polars as pl
 
+    from cfcli.cli.output.results import Written
     from cfcli.core.inputs.sources import Source
     from cfcli.core.runs.newcomers import read_newcomers
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
     out = options.rows_file(out, [users, items, seen, ratings])
@@ -164,15 +196,19 @@ def recommend(
         blocks = found.blocks
         if json or is_json(out):
             blocks = (with_texts(block, list(columns)) for block in blocks)
-        rows = write(blocks, out, json=json, safe=excel_safe)
+        is_drawn = out == "-" and sys.stdout.isatty()  # whose rows a bar would break
+        bar = Bar(Out(json, quiet or is_drawn), "recommending", found.users, after=SECONDS)
+        with bar:
+            counted_off = bar.over(blocks, lambda block: block[columns["user"]].n_unique())
+            rows = write(counted_off, out, json=json, safe=excel_safe)
     if rows < n * found.users:
         console.note(
-            f"{rows:,} items on lists that have room for {n * found.users:,}: there are not more "
+            f"{counted(rows, 'item')} on lists with room for {n * found.users:,}: there are no more "
             "to choose from"
         )
     if out != "-":
-        console.say(f"rows: {rows:,}, users: {found.users:,}")
-        console.result(out, {"file": out, "rows": rows, "users": found.users})
+        console.say(f"{counted(rows, 'row')} for {counted(found.users, 'user')}")
+        console.result(out, to_json(Written(out, rows, found.users)))
 
 
 def _titles(run: "Run") -> dict[str, str]:

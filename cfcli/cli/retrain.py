@@ -8,9 +8,11 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
-from cfcli.cli.train import Progress
+from cfcli.cli.output.progress import TrainingProgress
 from cfcli.core.config.resolve import resolve_both
 from cfcli.core.errors import CfcliError, GateError, LockedError
+
+GATE_PANEL, NIGHT_PANEL = "Whether to publish", "Every night"
 
 
 @options.takes(
@@ -18,7 +20,9 @@ from cfcli.core.errors import CfcliError, GateError, LockedError
         k: cls
         for k, cls in (options.PREPARE | options.TRAIN).items()
         if k not in ("split", "warm_start")
-    }
+    },
+    first=("model", "dim"),
+    brief=False,
 )
 def retrain(
     ratings: Annotated[
@@ -33,31 +37,43 @@ def retrain(
     users: options.Users = None,
     tolerance: Annotated[
         float,
-        typer.Option(help="Publish if the RMSE is at most this share above the one in use."),
+        typer.Option(
+            metavar="X",
+            help="Publish if the RMSE is at most this share above the one in use.",
+            rich_help_panel=GATE_PANEL,
+        ),
     ] = 0.01,
     tolerance_lists: Annotated[
         float,
         typer.Option(
-            help="Publish if the nDCG of the lists is at most this much below the one in use."
+            metavar="X",
+            help="Publish if the nDCG of the lists is at most this much below the one in use.",
+            rich_help_panel=GATE_PANEL,
         ),
     ] = 0.02,
     min_gain_over: Annotated[
         options.Baseline,
         typer.Option(
             metavar="NAME",
-            help="Publish only a run that is better than this baseline: mean, user_mean, item_mean, "
-            "bias or none.",
+            help="Publish only a run that is better than this: mean, user_mean, item_mean, bias or "
+            "none.",
+            rich_help_panel=GATE_PANEL,
         ),
     ] = "bias",
     keep: Annotated[
         int,
-        typer.Option(help="Number of runs to keep besides the one in use and the previous one."),
+        typer.Option(
+            metavar="N",
+            help="Runs to keep besides the one in use and the previous one.",
+            rich_help_panel=NIGHT_PANEL,
+        ),
     ] = 7,
     full_every: Annotated[
         int,
         typer.Option(
             metavar="N",
             help="Train every Nth run from scratch, the others from the vectors in use.",
+            rich_help_panel=NIGHT_PANEL,
         ),
     ] = 7,
     wait: options.Wait = 0,
@@ -66,12 +82,15 @@ def retrain(
         typer.Option(
             "--accept-shrink",
             help="Continue even if most rows or ids are gone or the scale changed.",
+            rich_help_panel=GATE_PANEL,
         ),
     ] = False,
     metrics_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.prom", help="Write metrics for the textfile collector of Prometheus."
+            metavar="FILE.prom",
+            help="Write metrics for the textfile collector of Prometheus.",
+            rich_help_panel=NIGHT_PANEL,
         ),
     ] = None,
     flags: options.Flags,
@@ -89,7 +108,9 @@ def retrain(
     Creates a run in --store and points STORE/current to it, or exits with 6 if
     the new run is worse.
 
-    Example: cfcli retrain ratings.csv --store models
+    Examples:
+        cfcli retrain ratings.csv --store models --items movies.csv
+        cfcli retrain ratings/*.csv --store models --dim 16 --metrics-file cf.prom
     """
     console = Out(json, quiet)
     prepare, train = resolve_both(config, set or (), flags, console.note)
@@ -116,7 +137,11 @@ def retrain(
         with contextlib.ExitStack() as stack:
             progress = None
             if is_live() and not quiet:
-                progress = stack.enter_context(Progress(console, train, train.chosen_by))
+                progress = stack.enter_context(
+                    TrainingProgress(
+                        console, train, train.chosen_by, first="reading the ratings ..."
+                    )
+                )
             night = run(
                 [source for path in ratings for source in Source.all_of(path)],
                 place,

@@ -13,7 +13,7 @@ def rollback(
     store: options.Store,
     to: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Name of the run to use; it may be one that was refused."),
+        typer.Option(metavar="RUN", help="Name of the run to use, also one that was refused."),
     ] = None,
     wait: options.Wait = 0,
     json: options.Json = False,
@@ -25,7 +25,9 @@ def rollback(
 
     Creates nothing: moves STORE/current. Prints the run that is now in use.
 
-    Example: cfcli rollback --store models
+    Examples:
+        cfcli rollback --store models
+        cfcli rollback --store models --to 20260722-020000-mf
     """
     from cfcli.core.retraining.store import Store
     from cfcli.core.storage.schema import to_json

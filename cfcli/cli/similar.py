@@ -20,38 +20,39 @@ SHOWN = 5  # titles that are listed where several fit
 FEW = 5  # ratings below which a vector says next to nothing
 
 
-@options.takes(options.FORM_KEYS, options.FORM_PANEL)
+@options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
 def similar(
     where: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN] ITEM_ID",
-            help="Item ids. If the first argument is a folder, it is the run.",
+            metavar="[RUN] [ITEM_ID]...",
+            help="Item ids. A folder in first place is the run.",
             show_default=str(LATEST),
         ),
     ] = None,
     title: Annotated[
         str | None,
         typer.Option(
-            help="Find the item by its title or a part of it; if several match, the most rated is used."
+            metavar="TEXT",
+            help="Find the item by its title or a part of it; of several, the most rated.",
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="Number of neighbours per item.", min=1)] = 10,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="Neighbours per item.", min=1)] = 10,
     metric: Annotated[
         Literal["cosine", "dot", "euclidean"],
         typer.Option(
-            help="cosine: weighted by how many users rated both; dot: inner product; "
-            "euclidean: minus the distance. Higher is nearer."
+            metavar="NAME",
+            help="cosine (weighted by how many users rated both), dot (inner product) or euclidean "
+            "(minus the distance).",
         ),
     ] = "cosine",
     min_ratings: Annotated[
-        int, typer.Option(help="Least number of training ratings of a neighbour.", min=0)
+        int,
+        typer.Option(metavar="N", help="Training ratings that a neighbour has at least.", min=0),
     ] = 1,
     file: Annotated[
         str | None,
-        typer.Option(
-            "--items", metavar="FILE", help="Attributes of new items, for runs trained with some."
-        ),
+        typer.Option("--items", metavar="FILE", help="Attributes of new items."),
     ] = None,
     flags: options.Flags = options.NO_FLAGS,
     json: options.JsonRows = False,
@@ -67,7 +68,9 @@ def similar(
     Creates a table of query, the item id, rank, score, ratings (how many the item
     has) and the title if known; as CSV in a pipe.
 
-    Example: cfcli similar --title "toy story" or cfcli similar runs/latest 1 260
+    Examples:
+        cfcli similar --title "toy story"
+        cfcli similar runs/latest 1 260 -n 5
     """
     run, ids = _run_and_items(where or [], title)
 

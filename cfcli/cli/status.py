@@ -1,5 +1,6 @@
 """``cfcli status``."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,23 +15,27 @@ if TYPE_CHECKING:
     from cfcli.core.retraining.store import StoreStatus
     from cfcli.core.runs.verdict import Verdict
 
+NAME = 15  # characters of a run's name, which verdicts hold, too
+
 
 def status(
     *,
     store: options.Store,
     max_age: Annotated[
         str | None,
-        typer.Option(metavar="36h", help="Exit with 8 if the model in use is older than this."),
+        typer.Option(metavar="TIME", help="Exit with 8 if the model in use is older, such as 36h."),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show the model in use, its age and the outcome of each night.
+    """Show the model in use, its age and what came of each night.
 
     Creates nothing. A cron job that never runs sends no mail, so let another
     job check --max-age.
 
-    Example: cfcli status --store models --max-age 36h
+    Examples:
+        cfcli status --store models
+        cfcli status --store models --max-age 36h --quiet
     """
     limit = seconds_of(max_age, "--max-age") if max_age else None
 
@@ -52,29 +57,40 @@ def _table(status: "StoreStatus") -> "Table":
     title = f"{safe(status.store)}: {safe(status.current)} in use, {age} old"
     table = Table(title=title, title_justify="left")
     add_ids(table, "run", [row.run for row in status.runs])
-    table.add_column("decided", no_wrap=True)
-    for name in ("RMSE", "in use", "biases"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict", overflow="fold")
+    table.add_column("UTC", no_wrap=True)
+    for name in ("RMSE", "former", "biases"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold", min_width=NAME)
     for row in reversed(status.runs):
-        style = "bold" if row.run == status.current else ""
-        table.add_row(safe(row.run), *_cells(row.verdict), style=style)
+        is_used = row.run == status.current
+        cells = _cells(row.verdict, is_used)
+        table.add_row(safe(row.run), *cells, style="bold" if is_used else "")
     return table
 
 
-def _cells(verdict: "Verdict | None") -> list[str]:
+def _cells(verdict: "Verdict | None", is_used: bool) -> list[str]:
     """When a run was judged, three errors, and what was decided."""
     if verdict is None:
-        return ["", "-", "-", "-", "not judged yet"]
+        return ["", "-", "-", "-", "in use" if is_used else "not judged yet"]
     bias = verdict.baselines["bias"] if verdict.baselines else None
     errors = [
         f"{part.rmse:.4f}" if part else "-" for part in (verdict.model, verdict.champion, bias)
     ]
-    return [safe(verdict.decided)[:16], *errors, safe(_decision(verdict))]
+    return [safe(_short(verdict.decided)), *errors, safe(_decision(verdict, is_used))]
 
 
-def _decision(verdict: "Verdict") -> str:
-    if verdict.reason.startswith("rolled back"):
+def _short(decided: str) -> str:
+    """A time of ISO 8601 to the minute; of this year without the year, of others without the
+    minute."""
+    year, _, rest = decided.partition("-")
+    this_year = str(datetime.now(UTC).year)
+    return rest[:11].replace("T", " ") if year == this_year else decided[:10]
+
+
+def _decision(verdict: "Verdict", is_used: bool) -> str:
+    if verdict.reason.startswith("in use" if is_used else "rolled back"):
         return verdict.reason
     word = "published" if verdict.published else "refused"
+    if is_used:
+        word = "in use"
     return f"{word}: {verdict.reason}" if verdict.reason else word

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
     from cfcli.core.reporting.charts import Chart, Series
 
 WIDTH, HEIGHT = 50, 7  # characters
@@ -27,12 +27,15 @@ def can_draw(stream: TextIO) -> bool:
     return stream.isatty() and stream.encoding.lower().startswith("utf")
 
 
-def chart(spec: "Chart") -> RenderableType:
+def chart(spec: "Chart") -> "RenderableType":
     """A chart for Rich to print: bars if the horizontal axis has categories, lines otherwise.
 
     Args:
         spec: what the chart shows, in up to three series that are not muted.
     """
+    from rich.console import Group
+    from rich.text import Text
+
     colours = iter(STYLES)
     styles = [MUTED if series.muted else next(colours) for series in spec.series]
     legend = Text(f"{spec.title}: ")
@@ -43,8 +46,10 @@ def chart(spec: "Chart") -> RenderableType:
     return Group(legend, *_lines(spec, styles))
 
 
-def _lines(spec: "Chart", styles: Sequence[str]) -> list[Text]:
+def _lines(spec: "Chart", styles: Sequence[str]) -> "list[Text]":
     """Rows of Braille characters; each series is interpolated at every column of dots."""
+    from rich.text import Text
+
     lines = [_points(series) for series in spec.series]
     xs = [x for points in lines for x, _ in points]
     ys = [y for points in lines for _, y in points]
@@ -71,8 +76,10 @@ def _lines(spec: "Chart", styles: Sequence[str]) -> list[Text]:
     return [*rows, Text(f"{'':{MARGIN}}{left:<{WIDTH // 2}g}{last:>{WIDTH // 2}}")]
 
 
-def _bars(spec: "Chart", labels: Sequence[str], styles: Sequence[str]) -> list[Text]:
+def _bars(spec: "Chart", labels: Sequence[str], styles: Sequence[str]) -> "list[Text]":
     """Rows of blocks: in each category, a bar of two characters for each series."""
+    from rich.text import Text
+
     from cfcli.core.reporting.charts import short
 
     most = max(value or 0 for series in spec.series for value in series.y) or 1

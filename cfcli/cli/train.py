@@ -1,5 +1,6 @@
 """``cfcli train``."""
 
+import dataclasses
 import sys
 from math import isnan
 from pathlib import Path
@@ -9,37 +10,40 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, is_live, leave_no_compiler_cache, safe
+from cfcli.cli.output.progress import TrainingProgress
 from cfcli.cli.terminal import can_draw, chart
 from cfcli.core.config.resolve import resolve, resolve_resumed
-from cfcli.core.config.train import TrainConfig
+from cfcli.core.config.train import TRAINING_PANEL, TrainConfig
+from cfcli.core.errors import CfcliError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-    from cfcli.core.runs.info import RunInfo
+    from cfcli.core.data.dataset import Dataset
+    from cfcli.core.runs.info import InterestInfo, RunInfo
     from cfcli.core.runs.run import Run
-    from cfcli.core.training.epochs import Epoch
 
 
 KEYS = (
     "model", "solver", "optimizer", "dim", "epochs", "best_epoch", "val", "seconds",
     "ratings_per_second", "device", "peak_rss_mb", "status", "interest", "refit",
 )  # fmt: skip
+LOSS = 5e-3  # share by which a cut model may be worse than the sampler before a hint is worth it
 
 
-@options.takes(options.TRAIN | options.PROCESSES)
+@options.takes(options.TRAIN | options.PROCESSES, first=("model", "dim", "epochs"))
 def train(
     *,
     data: Annotated[
         Path | None,
         typer.Option(
+            metavar="DIR",
             help="Dataset made by 'cfcli prepare'.",
             envvar="CFCLI_DATA",
-            show_default="data, or that of the run with --resume",
+            show_default="data",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory.", show_default="runs/<UTC time>-<model>")
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory.", show_default="runs/<UTC time>-<model>"),
     ] = None,
     config: options.ConfigFile = None,
     set: options.Sets = None,
@@ -47,7 +51,9 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with a run that was stopped or killed; it keeps its name.", metavar="RUN"
+            help="Go on with a run that was stopped or killed.",
+            metavar="RUN",
+            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
     no_plots: options.NoPlots = False,
@@ -57,11 +63,12 @@ def train(
     """Train a model on a dataset.
 
     Stops when the validation error no longer falls, and keeps the best epoch.
-
     Creates a run directory (weights, id maps, metrics by epoch, configuration,
-    pictures) and prints its path. runs/latest points to the newest run.
+    pictures) and prints its path; runs/latest points to the newest.
 
-    Example: cfcli train --model ncf --dim 5
+    Examples:
+        cfcli train --dim 16
+        cfcli train --model ncf --hidden 64,32 --learning-rate 0.001
     """
     from cfcli.core.data.dataset import Dataset
     from cfcli.core.runs import run as runs
@@ -93,7 +100,7 @@ def train(
         console.say(f"resuming {safe(resume)}")
     goes_on = begun is not None and (out or begun.out).resolve() == begun.out.resolve()
     leave_no_compiler_cache()
-    with Progress(console, settings, chosen_by) as progress:
+    with TrainingProgress(console, settings, chosen_by, is_resumed=begun is not None) as progress:
         trained = fitting.train(
             dataset,
             settings,
@@ -106,20 +113,21 @@ def train(
     if trained is None:  # the first process says what came of it
         return
     path, info = trained.path, trained.info
-    best = f"val RMSE {info.val.rmse:.4f}, MAE {info.val.mae:.4f}"
-    if isnan(info.val.mse):
-        console.note("there are no validation rows: no early stopping, and the last epoch was kept")
-        best = "done"
-    console.say(f"best epoch {info.best_epoch} of {info.epochs}: {best}, {info.seconds:.1f} s")
+    made = runs.Run(path, info)
+    _say_errors(console, made)
+    if not console.quiet and not trained.stopped_by:
+        _say_biases(console, dataset, info)
+    _say_sampler(console, made)
+    if info.interest is not None:
+        _say_interest(console, info.interest)
     if info.refit and info.refit.reason:
         console.note(f"not trained on held-out rows, too: {info.refit.reason}")
-    _say_interest(console, info)
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
             f"then continued with the {' and '.join(info.refit.rating_sides[1:])} rows: "
             f"{info.refit.rating_rows:,} ratings; the numbers above are from before that"
         )
-    _draw(console, runs.Run(path, info), no_plots)
+    _draw(console, made, no_plots)
     content = to_json(info)
     result = {"run": str(path), **{key: content[key] for key in KEYS}}
     if "tried" in content:
@@ -129,15 +137,68 @@ def train(
         console.note(f"stopped early; resume with 'cfcli train --resume {path}'")
     if trained.stopped_by:
         console.note(f"stopped by signal {trained.stopped_by}; the best epoch so far was kept")
+    elif path.parent == runs.RUNS:  # where runs/latest leads to it
+        console.next("cfcli", "evaluate")
+    else:
+        console.next("cfcli", "evaluate", path)
+    if trained.stopped_by:
         raise typer.Exit(128 + trained.stopped_by)
 
 
-def _say_interest(console: Out, info: "RunInfo") -> None:
+def _say_errors(console: Out, run: "Run") -> None:
+    """The errors of the rating model as it was saved."""
+    info = run.info
+    when = f"epoch {info.best_epoch} of {info.epochs}, {info.seconds:.1f} s"
+    if isnan(info.val.mse):
+        console.note("there are no validation rows: no early stopping, and the last epoch was kept")
+        console.say(f"rating model of dimension {info.dim}: {when}")
+        return
+    console.say(
+        f"rating model of dimension {info.dim}: val RMSE {info.val.rmse:.4f}, "
+        f"MAE {info.val.mae:.4f} ({when})"
+    )
+
+
+def _say_sampler(console: Out, run: "Run") -> None:
+    """The error of the sampler, which epochs showed, beside that of the model that is cut from it."""
+    info = run.info
+    if info.solver != "gibbs" or isnan(info.val.mse):
+        return
+    sampler = run.history["val_rmse"][-1]
+    more = ""
+    if info.val.rmse > sampler * (1 + LOSS) and not info.tried:
+        more = "; a larger dimension comes closer to it (--dim auto finds one)"
+    console.say(f"sampler that it is cut from: val RMSE {sampler:.4f}{more}")
+
+
+def _say_biases(console: Out, dataset: "Dataset", info: "RunInfo") -> None:
+    """The error of the rating model beside that of damped biases, on the validation rows."""
+    from cfcli.core.runs.biases import bias_errors
+
+    if isnan(info.val.mse):
+        return
+    try:
+        biases = bias_errors(dataset, info.shape)
+    except CfcliError:  # another dataset has taken its place: the run is whole all the same
+        return
+    if info.val.rmse < biases.rmse:
+        gain = 1 - info.val.rmse / biases.rmse
+        console.say(
+            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {100 * gain:.1f} % below that"
+        )
+    else:
+        console.say(
+            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is no better, so it is not "
+            "worth using as it is"
+        )
+
+
+def _say_interest(console: Out, found: "InterestInfo") -> None:
     """What came of the interest model."""
-    found = info.interest
-    if found is None or found.weights is None:
-        reason = found.reason if found else None
-        console.note(f"no interest model ({reason}), so lists are ordered by predicted rating")
+    if found.weights is None:
+        console.note(
+            f"no interest model ({found.reason}), so lists are ordered by predicted rating"
+        )
         return
     chosen = "fixed settings, as there are not enough validation rows to choose by"
     if found.reason:
@@ -147,86 +208,18 @@ def _say_interest(console: Out, info: "RunInfo") -> None:
         chosen = f"val nDCG@10 {found.val.ndcg:.4f} for liked rows"
         if isnan(found.val.ndcg):
             chosen = "settings chosen by all validation rows, as none of them is liked"
-    console.say(f"interest model of dimension {found.dim}: {chosen}, {found.seconds:.1f} s")
+    console.say(f"interest model of dimension {found.dim}: {chosen} ({found.seconds:.1f} s)")
 
 
 def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     """The losses: as pictures, and on a terminal."""
     from cfcli.core.reporting import charts
 
+    # Epochs are of the sampler, not of the model that is cut from it.
+    whose = "the sampler" if run.info.solver == "gibbs" else run.info.model
     loss = charts.loss(run.history, run.info.best_epoch)
+    loss = dataclasses.replace(loss, title=f"Loss of {whose} by epoch")
     if is_live() and can_draw(sys.stderr):
         console.say(chart(loss))
     if not no_plots:
         console.pictures([loss, charts.steps(run.trace, run.history)], run.path / "plots")
-
-
-class Progress:
-    """Epochs as lines on stderr and, on a terminal, a bar with the running epoch below them.
-
-    Args:
-        console: where the lines go.
-        config: of the training.
-        chosen_by: the flags that chose the solver, if any did.
-    """
-
-    def __init__(self, console: Out, config: TrainConfig, chosen_by: str = "") -> None:
-        self.console, self.config, self.chosen_by = console, config, chosen_by
-        self.best = float("inf")
-        self.bar: Bar | None = None
-
-    def __enter__(self) -> "Progress":
-        if not self.console.quiet and is_live():
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import Progress as Bar
-
-            text = TextColumn("{task.description}"), TextColumn("{task.fields[last]}")
-            columns = (text[0], BarColumn(), TimeElapsedColumn(), text[1])
-            self.bar = Bar(*columns, console=self.console.stderr, transient=True)
-            self.bar.start()
-            self.task = self.bar.add_task("loading PyTorch ...", total=None, last="")
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def start(self, device: str, batches: int, epochs: int) -> None:
-        self.batches, self.epochs = batches, epochs
-        config, details = self.config, []
-        if config.resolved_optimizer not in (None, "adam"):
-            details.append(f"optimizer {config.resolved_optimizer}")
-        if self.chosen_by:
-            details.append(f"chosen by {self.chosen_by}")
-        solver = config.resolved_solver + (f" ({', '.join(details)})" if details else "")
-        what = f"{config.model} of dimension {config.dim} by {solver}"
-        self.console.say(f"{what} on {device}, {batches:,} steps an epoch")
-        if self.bar:
-            self.bar.update(self.task, total=batches, description=f"epoch 1/{epochs}")
-
-    def stage(self, text: str) -> None:
-        self.console.say(text)
-        if self.bar:
-            self.bar.update(self.task, total=None, completed=0, description=text, last="")
-
-    def batch(self, done: int) -> None:
-        if self.bar:
-            self.bar.update(self.task, completed=done)
-
-    def epoch(self, row: "Epoch") -> None:
-        score = row.val_mse if row.val_mse is not None else row.train_mse
-        mark = "[green]*[/]" if score < self.best else " "
-        self.best = min(self.best, score)
-        val = f"  val {row.val_mse:.4f} RMSE {row.val_rmse:.4f}" if row.val_mse is not None else ""
-        self.console.say(
-            f"epoch {row.epoch:>3}/{self.epochs}  loss {row.train_mse:.4f}{val} {mark} "
-            f"{row.seconds:6.2f} s {row.ratings_per_second:>10,.0f} ratings/s"
-        )
-        if self.bar:
-            rate = f"{row.ratings_per_second:,.0f} ratings/s"
-            self.bar.update(
-                self.task,
-                completed=0,
-                description=f"epoch {min(row.epoch + 1, self.epochs)}/{self.epochs}",
-                last=rate,
-            )

@@ -27,7 +27,9 @@ def verify(
     Creates nothing. Prints the SHA-256 of the manifest, which covers all files.
     It detects damage, but does not tell who made them.
 
-    Example: cfcli verify models/current
+    Examples:
+        cfcli verify models/current
+        cfcli verify data --json
     """
     from cfcli.core.runs.verify import verify as check
     from cfcli.core.storage.schema import to_json

@@ -77,7 +77,7 @@ def test_a_run_that_is_missing_or_damaged_is_exit_7_after_all_else(
     done = run_cfcli("doctor", *named, "--json", cwd=place)
     assert done.returncode == 7
     assert done.stderr.count("\n") == 1
-    reason = done.stderr.removeprefix("error: ").strip()
+    reason = json.loads(done.stderr)["message"]
     assert ("no run there" if named == ("none",) else "model.safetensors: damaged") in reason
     found = json.loads(done.stdout)
     topic = "store" if "store" in named else "run"

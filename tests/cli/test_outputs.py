@@ -79,7 +79,7 @@ def flags() -> Iterator[tuple[str, Any]]:
                 continue
             kind = type(getattr(flag, "type", None)).__name__.lower()
             words = f"{flag.metavar or ''} {flag.help or ''}".lower().replace(".", " ").split()
-            if "path" in kind or {"file", "folder", "directory"} & set(words):
+            if "path" in kind or {"file", "dir", "folder", "directory"} & set(words):
                 yield name, flag
 
 

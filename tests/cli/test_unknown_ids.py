@@ -59,7 +59,8 @@ def test_pairs_of_which_nothing_is_known_are_refused(run: Run, unknown: str) -> 
     text = b"userId,movieId\n 1, 2\n 2, 2\n"
     code, out, err = call("predict", run.path, "-", "--unknown", unknown, stdin=text)
     assert (code, out) == (3, "")
-    assert "<stdin>: 2 of 2 rows: user not in the run, such as ' 1' (the run has '1': blanks" in err
+    assert "<stdin>: none of its users and none of its items are in the run; 2 of 2 rows" in err
+    assert "2 of 2 rows: user not in the run, such as ' 1' (the run has '1': blanks" in err
     assert "2 of 2 rows: item not in the run, such as ' 2' (the run has '2': blanks around" in err
 
 
@@ -99,7 +100,8 @@ def test_evaluate_counts_unknown_ids(run: Run) -> None:
     Path("new.csv").write_text("userId,movieId,rating\n1.0,2.0,3\n1.0,3.0,4\n")
     code, out, err = call("evaluate", run.path, "--ratings", "new.csv", "--no-plots")
     assert (code, out) == (3, "")
-    assert f"new.csv: 2 of 2 rows: user not in the run, such as '1.0' {DECIMAL}" in err
+    assert "new.csv: none of its users and none of its items are in the run; " in err
+    assert f"2 of 2 rows: user not in the run, such as '1.0' {DECIMAL}" in err
 
 
 def test_recommend_explains_unknown_users(run: Run) -> None:
@@ -217,7 +219,7 @@ def test_python_warns_of_unknown_ids(run: Run) -> None:
     of_items = f"items to choose from: 1 of 2 rows: item not in the run, such as '1.0' {DECIMAL}"
     assert [str(one.message) for one in caught] == [note, note, of_items]
     assert {one.filename for one in caught} == {__file__}
-    with pytest.raises(InputError, match="the frame: 1 of 1 rows: user not in the run"):
+    with pytest.raises(InputError, match="the frame: none of its users and none of its"):
         loaded.predict({"userId": ["1.0"], "movieId": ["2.0"]})
 
 

@@ -89,7 +89,7 @@ class Cfcli:
     def __init__(self, path: Path) -> None:
         self.path = path
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
-        self.env = kept | {"OMP_NUM_THREADS": "1"}
+        self.env = kept | {"OMP_NUM_THREADS": "1", "CFCLI_LINES_EVERY": "0"}
 
     def __call__(self, *args: str) -> str:
         """Standard output of a command that must end well."""

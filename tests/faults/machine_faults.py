@@ -9,6 +9,7 @@ from typing import Any
 
 from shell import CFCLI
 
+from cfcli.cli.output.progress import LINES_EVERY
 from cfcli.core.data.dataset import Dataset
 
 Done = subprocess.CompletedProcess[str]
@@ -16,8 +17,9 @@ SECONDS = 10  # in which a signal ends anything
 
 
 def clean() -> dict[str, str]:
-    """The environment without settings of this program."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | {"COLUMNS": "100"}
+    """The environment without settings of this program, but with a line for each epoch."""
+    own = {"COLUMNS": "100", LINES_EVERY: "0"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | own
 
 
 def start(*args: object, cwd: Path, **kwargs: Any) -> "subprocess.Popen[str]":

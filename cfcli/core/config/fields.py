@@ -7,6 +7,7 @@ A configuration is a frozen dataclass. Its fields are keys, made by :func:`key`,
 
 import dataclasses
 import datetime
+import difflib
 import math
 import sys
 import types
@@ -41,7 +42,8 @@ class Facts:
         below: values must be smaller than this.
         metavar: what the help shows in place of a value; the flag then takes any text.
         flag: whether the key has a flag of its own; ``--set`` reaches all keys.
-        panel: the heading in the help that lists the flag; empty for the general one.
+        panel: the heading in the help that lists the flag.
+        rare: whether only ``--help-all`` lists the flag.
         may_change: whether a resumed run may have another value.
         same_for_warm_start: whether parameters would mean something else with another value.
         stands_for: what a default of None means, so that giving it changes nothing.
@@ -54,6 +56,7 @@ class Facts:
     metavar: str | None = None
     flag: bool = True
     panel: str = ""
+    rare: bool = False
     may_change: bool = False
     same_for_warm_start: bool = False
     stands_for: Value = None
@@ -76,6 +79,18 @@ class Key:
     hint: object
     default: Value
     facts: Facts
+
+    @property
+    def kinds(self) -> tuple[object, ...]:
+        """The types that a value may have."""
+        is_union = get_origin(self.hint) in (Union, types.UnionType)
+        return get_args(self.hint) if is_union else (self.hint,)
+
+    @property
+    def choices(self) -> list[str]:
+        """The texts that a value may be, where they are few."""
+        literals = [kind for kind in self.kinds if get_origin(kind) is Literal]
+        return [str(choice) for literal in literals for choice in get_args(literal)]
 
     @property
     def spelling(self) -> str:
@@ -119,7 +134,9 @@ class Key:
         try:
             found = _coerce(value, self.hint)
         except ValueError as error:
-            raise ConfigError(f"{self.name}: {value!r} is not {error}") from None
+            near = difflib.get_close_matches(str(value), self.choices, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"{self.name}: {value!r} is not {error}{hint}") from None
         for part in found if isinstance(found, tuple) else (found,):
             if isinstance(part, int | float) and not isinstance(part, bool):
                 self._check_bounds(part)
@@ -147,6 +164,7 @@ def key(
     metavar: str | None = None,
     flag: bool = True,
     panel: str = "",
+    rare: bool = False,
     may_change: bool = False,
     same_for_warm_start: bool = False,
     stands_for: Value = None,
@@ -161,7 +179,8 @@ def key(
         below: values must be smaller than this.
         metavar: what the help shows in place of a value; the flag then takes any text.
         flag: whether the key has a flag of its own; ``--set`` reaches all keys.
-        panel: the heading in the help that lists the flag; empty for the general one.
+        panel: the heading in the help that lists the flag.
+        rare: whether only ``--help-all`` lists the flag.
         may_change: whether a resumed run may have another value.
         same_for_warm_start: whether parameters would mean something else with another value.
         stands_for: what a default of None means, so that giving it changes nothing.
@@ -174,6 +193,7 @@ def key(
         metavar=metavar,
         flag=flag,
         panel=panel,
+        rare=rare,
         may_change=may_change,
         same_for_warm_start=same_for_warm_start,
         stands_for=stands_for,

@@ -13,6 +13,11 @@ Format = Literal[
     "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "sqlite", "jsonl",
     "json", "netflix",
 ]  # fmt: skip
+COLUMNS_PANEL = "Columns"
+FILES_PANEL = "Form of the files"
+ROWS_PANEL = "Rows to keep"
+SPLIT_PANEL = "Split"
+CHECKS_PANEL = "Checks"
 TIME_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 # The keys that say what form an input has: flags of all commands that read one.
@@ -32,73 +37,120 @@ class PrepareConfig(Settings):
 
     format: Format = key(
         "auto",
-        "Format of the input: auto (by its content), csv, tsv, dat ('::'), semicolon, pipe, blanks, "
+        "Format, if the content does not tell: csv, tsv, dat (with '::'), semicolon, pipe, blanks, "
         "parquet, arrow, sqlite, jsonl (JSON lines), json (an array) or netflix ('1:' lines).",
+        panel=FILES_PANEL,
+        rare=True,
     )
     table: str | None = key(
-        None, "Table or view of a SQLite database, if several may be meant.", metavar="NAME"
+        None, "Table or view of a SQLite database.", metavar="NAME", panel=FILES_PANEL, rare=True
     )
     query: str | None = key(
-        None, "One SELECT, what to read of a SQLite database instead of a table.", metavar="SQL"
+        None,
+        "One SELECT, instead of a table of a SQLite database.",
+        metavar="SQL",
+        panel=FILES_PANEL,
+        rare=True,
     )
-    user_col: str | None = key(None, "Column of user ids, if its name is not recognised.")
-    item_col: str | None = key(None, "Column of item ids.")
-    rating_col: str | None = key(None, "Column of ratings.")
+    user_col: str | None = key(
+        None, "Column of user ids, if its name is not recognised.", panel=COLUMNS_PANEL
+    )
+    item_col: str | None = key(None, "Column of item ids.", panel=COLUMNS_PANEL)
+    rating_col: str | None = key(None, "Column of ratings.", panel=COLUMNS_PANEL)
     time_col: str | None = key(
-        None, "Column of times: numbers since 1970, ISO 8601, or dates with day, month and year."
+        None, "Column of times: numbers since 1970, or dates.", panel=COLUMNS_PANEL
     )
     time_format: str | None = key(
         None,
-        "Form of all times, if it is not clear: ISO, s, ms, us or ns since 1970, or such as %d/%m/%Y.",
+        "Form of times, if it is not clear: ISO, s, ms, us or ns since 1970, or such as %d/%m/%Y.",
         metavar="FORM",
+        panel=COLUMNS_PANEL,
+        rare=True,
     )
     weight_col: str | None = key(
-        None, "Column of weights above 0: how much each rating counts in training."
+        None,
+        "Column of weights above 0: how much each rating counts in training.",
+        panel=COLUMNS_PANEL,
+        rare=True,
     )
-    title_col: str | None = key(None, "Column of titles, in the file of items.")
+    title_col: str | None = key(None, "Column of titles in --items.", panel=COLUMNS_PANEL)
     attributes: tuple[str, ...] | None = key(
         None,
-        "Columns of --items and --users that are attributes; without it all of the items, none of the "
-        "users. 'none' keeps none.",
+        "Columns of --items and --users that are attributes, or none; by default all of the items, "
+        "none of the users.",
         metavar="COL,...",
+        panel=COLUMNS_PANEL,
+        rare=True,
     )
     no_header: bool = key(
-        False, "The first line is data: user, item, rating and time, called so or as said by flags."
+        False,
+        "The first line is data: user, item, rating and time.",
+        panel=COLUMNS_PANEL,
     )
-    skip_lines: int = key(0, "Number of lines to skip before the header.", least=0)
-    encoding: str = key("utf-8", "Text encoding, such as latin-1 or utf-16.")
-    decimal_comma: bool = key(False, "Ratings have a decimal comma, as in 3,5.")
-    max_rows: int | None = key(None, "Refuse an input with more rows.", least=1)
+    skip_lines: int = key(
+        0, "Lines to skip before the header.", least=0, panel=FILES_PANEL, rare=True
+    )
+    encoding: str = key(
+        "utf-8", "Text encoding, such as latin-1 or utf-16.", panel=FILES_PANEL, rare=True
+    )
+    decimal_comma: bool = key(
+        False, "Ratings have a decimal comma, as in 3,5.", panel=FILES_PANEL, rare=True
+    )
+    max_rows: int | None = key(
+        None, "Refuse an input with more rows.", least=1, panel=CHECKS_PANEL, rare=True
+    )
     max_bytes: int | None = key(
-        None, "Refuse an input with more bytes after decompression.", least=1
+        None,
+        "Refuse an input with more bytes after unpacking.",
+        least=1,
+        panel=CHECKS_PANEL,
+        rare=True,
     )
-    top_items: int | None = key(None, "Keep only the N items with the most ratings.", least=1)
-    min_user_ratings: int = key(1, "Drop users with fewer ratings.", least=1)
-    min_item_ratings: int = key(1, "Drop items with fewer ratings.", least=1)
-    since: str | None = key(None, "Drop ratings before this date (YYYY-MM-DD).", metavar="DATE")
+    top_items: int | None = key(
+        None, "Keep only the N items with the most ratings.", least=1, panel=ROWS_PANEL
+    )
+    min_user_ratings: int = key(1, "Drop users with fewer ratings.", least=1, panel=ROWS_PANEL)
+    min_item_ratings: int = key(1, "Drop items with fewer ratings.", least=1, panel=ROWS_PANEL)
+    since: str | None = key(
+        None, "Drop ratings before this date (YYYY-MM-DD).", metavar="DATE", panel=ROWS_PANEL
+    )
     sample: int | None = key(
-        None, "Keep N ratings, chosen by a hash of user, item and seed.", least=1
+        None,
+        "Keep N ratings, chosen by a hash of user, item and seed.",
+        least=1,
+        panel=ROWS_PANEL,
     )
     split: Split = key(
         "hash",
         "How to hold out rows: hash, random, time (the newest) or user-last (each user's newest).",
+        panel=SPLIT_PANEL,
     )
-    val_size: float = key(0.2, "Share of the ratings for validation.", least=0, below=1)
-    test_size: float = key(0.1, "Share of the ratings for the test.", least=0, below=1)
+    val_size: float = key(
+        0.2, "Share of the ratings for validation.", least=0, below=1, panel=SPLIT_PANEL
+    )
+    test_size: float = key(
+        0.1, "Share of the ratings for the test.", least=0, below=1, panel=SPLIT_PANEL
+    )
     duplicates: Duplicates = key(
         "last",
         "Rating to keep of each user and item: last (by time), mean, first, or error to refuse.",
+        panel=CHECKS_PANEL,
     )
     max_bad_rows: str = key(
-        "0", "Number or share of bad rows to drop; more are an error.", metavar="N|P%"
+        "0", "Bad rows to drop; more are an error.", metavar="N|P%", panel=CHECKS_PANEL
     )
     no_rejects_file: bool = key(
-        False, "Do not write bad rows to rejects.csv; they may contain personal ids."
+        False,
+        "Do not write bad rows to rejects.csv; they may contain personal ids.",
+        panel=CHECKS_PANEL,
+        rare=True,
     )
     rating_range: tuple[float, float] | None = key(
-        None, "Lowest and highest valid rating.", metavar="LO,HI"
+        None, "Lowest and highest valid rating.", metavar="LO,HI", panel=CHECKS_PANEL
     )
-    seed: int = key(42, "Seed for the split and the sample.", least=0, below=2**32)
+    seed: int = key(
+        42, "Seed of the split and the sample.", least=0, below=2**32, panel=SPLIT_PANEL
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,9 +29,11 @@ SAMPLER_DIM = 64  # the largest of them for the sampler, whose samples have no l
 ADAM_RATE = 2e-3
 MANY = 1 << 31  # more than PyTorch can count of processes and threads
 DEFAULT_RATES = {"rowwise-adagrad": 0.05}  # measured; all others have Adam's
-ADAM_PANEL = "Gradient descent (solver adam)"
-NCF_PANEL = "Network (model ncf)"
-PROCESSES_PANEL = "Several processes (solver adam)"
+TRAINING_PANEL = "Training"
+FINAL_PANEL = "After the training"
+ADAM_PANEL = "Gradient descent (--solver adam)"
+NCF_PANEL = "Network (--model ncf)"
+PROCESSES_PANEL = "Several processes (--solver adam)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class AdamConfig(Settings):
 
     batch_size: int | Literal["auto"] = key(
         "auto",
-        "Ratings per step; auto depends on the number of rows.",
+        "Ratings per step.",
         least=1,
         below=MANY,
         metavar="auto|N",
@@ -51,10 +53,11 @@ class AdamConfig(Settings):
         "Update rule: adam (needs 4 times the memory of the tables), sparse-adam (3 times), "
         "rowwise-adagrad (little more than once) or auto (the first of these that fits).",
         panel=ADAM_PANEL,
+        rare=True,
     )
     learning_rate: float | None = key(
         None,
-        "Learning rate; by default 0.002, and 0.05 for rowwise-adagrad.",
+        "By default 0.002 (rowwise-adagrad: 0.05).",
         above=0,
         panel=ADAM_PANEL,
         stands_for=ADAM_RATE,
@@ -101,9 +104,14 @@ class AdamConfig(Settings):
         "resident",
         "Where ratings come from: resident (memory) or stream (disk).",
         panel=ADAM_PANEL,
+        rare=True,
     )
     num_workers: int = key(
-        0, "Worker processes that read ratings for --loader stream.", least=0, panel=ADAM_PANEL
+        0,
+        "Processes that read ratings for --loader stream.",
+        least=0,
+        panel=ADAM_PANEL,
+        rare=True,
     )
 
     @property
@@ -133,6 +141,11 @@ class GibbsConfig(Settings):
         least=1,
         flag=False,
     )
+    times: bool = key(
+        False,
+        "Learn moods of sittings and slow moves of items.",
+        panel=TRAINING_PANEL,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +156,13 @@ class NcfConfig(Settings):
         (64, 32),
         "Widths of the hidden layers.",
         least=1,
-        metavar="N,N...",
+        metavar="N,N,...",
         panel=NCF_PANEL,
         same_for_warm_start=True,
     )
     dropout: float = key(
         0.0,
-        "Share of hidden units to drop in training.",
+        "Share of hidden units to drop.",
         least=0,
         below=1,
         panel=NCF_PANEL,
@@ -166,18 +179,23 @@ class ProcessesConfig(Settings):
         least=1,
         below=MANY,
         panel=PROCESSES_PANEL,
+        rare=True,
         may_change=True,
     )
     num_nodes: int = key(
         1,
-        "Number of machines, each with that many processes.",
+        "Machines, each with that many processes.",
         least=1,
         below=MANY,
         panel=PROCESSES_PANEL,
+        rare=True,
         may_change=True,
     )
     shard_embeddings: bool = key(
-        False, "Divide the tables among the processes; turns implicit off.", panel=PROCESSES_PANEL
+        False,
+        "Divide the tables among the processes; turns implicit off.",
+        panel=PROCESSES_PANEL,
+        rare=True,
     )
 
     @property
@@ -198,28 +216,39 @@ class TrainConfig(Settings):
     model: Model = key(
         "mf",
         "mf: matrix factorisation; ncf: a dense network on both embeddings.",
+        panel=TRAINING_PANEL,
         same_for_warm_start=True,
     )
     solver: Solver = key(
         "auto",
         "gibbs: Bayesian sampling (mf only); adam: gradient descent; auto: gibbs for mf, unless a "
         "flag needs adam.",
+        panel=TRAINING_PANEL,
     )
     dim: int | Literal["auto"] = key(
         5,
-        "Embedding dimension; auto tries several, and validation chooses.",
+        "Embedding dimension; auto tries some.",
         least=1,
         metavar="auto|N",
+        panel=TRAINING_PANEL,
         same_for_warm_start=True,
     )
-    epochs: int = key(40, "Largest number of epochs.", least=1, may_change=True)
+    epochs: int = key(
+        40, "Largest number of epochs.", least=1, panel=TRAINING_PANEL, may_change=True
+    )
     min_epochs: int = key(
-        6, "First epoch that counts for early stopping.", least=0, may_change=True
+        6,
+        "First epoch that counts for early stopping.",
+        least=0,
+        panel=TRAINING_PANEL,
+        rare=True,
+        may_change=True,
     )
     patience: int = key(
         3,
-        "Stop after this many epochs without a better validation MSE.",
+        "Stop after N epochs without gain.",
         least=1,
+        panel=TRAINING_PANEL,
         may_change=True,
     )
     rating_range: tuple[float, float] | None = key(
@@ -231,6 +260,7 @@ class TrainConfig(Settings):
     device: Device = key(
         "auto",
         "Device to train on; auto: CUDA, else MPS (adam only), else CPU.",
+        panel=TRAINING_PANEL,
         may_change=True,
     )
     threads: int | Literal["auto"] = key(
@@ -245,36 +275,41 @@ class TrainConfig(Settings):
         None,
         "Start from the vectors of this run; new users and items get the mean.",
         metavar="RUN",
+        panel=TRAINING_PANEL,
+        rare=True,
     )
     max_time: str | None = key(
         None,
         "Stop after this long (90s, 20m, 8h) and keep the best epoch.",
-        metavar="20m",
+        metavar="TIME",
+        panel=TRAINING_PANEL,
         may_change=True,
     )
     half_life: str | None = key(
         None,
-        "Weigh old ratings down in training: by half for each such time (180d, 12h) before the "
-        "newest.",
-        metavar="180d",
+        "Age, such as 180d, at which a rating counts half.",
+        metavar="TIME",
+        panel=TRAINING_PANEL,
+        rare=True,
     )
     interest: bool | None = key(
         None,
         "Fit the interest model, which orders lists; by default where it fits in memory.",
+        panel=FINAL_PANEL,
         may_change=True,
     )
     refit: Refit | None = key(
         None,
-        "Rows that the models are fitted on in the end, beside the training rows: none, val, or all "
-        "(validation and test rows; a twin without them is kept to be judged). Default: val; for "
-        "retrain, all.",
+        "Held-out rows to continue with: none, val or all; by default val, for retrain all.",
+        panel=FINAL_PANEL,
         may_change=True,
     )
     seed: int = key(
         42,
-        "Seed of all random numbers, including the order of the ratings.",
+        "Seed of all random numbers.",
         least=0,
         below=2**32,  # what scikit-learn and Lightning take
+        panel=TRAINING_PANEL,
     )
     adam: AdamConfig = topic(AdamConfig())
     gibbs: GibbsConfig = topic(GibbsConfig())

@@ -17,7 +17,7 @@ from cfcli.core.data.ids import IdMap
 from cfcli.core.data.info import FORMAT, DatasetInfo
 from cfcli.core.data.splits import NAMES
 from cfcli.core.data.weights import Weighting
-from cfcli.core.errors import ArtifactError, ReplacedError
+from cfcli.core.errors import ArtifactError, ConfigError, ReplacedError
 from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests
 from cfcli.core.storage.schema import read_as
@@ -173,27 +173,35 @@ class Dataset:
             check_range(path, table, self.info.users, self.info.items)
         return table if weights else table.drop("weight", strict=False)
 
-    def training_rows(self, sides: Sequence[str], half_life: float | None = None) -> pl.DataFrame:
+    def training_rows(
+        self, sides: Sequence[str], half_life: float | None = None, *, times: bool = False
+    ) -> pl.DataFrame:
         """The ratings to train on, with weights where they have some.
 
         Args:
             sides: of the split: train, and perhaps val and test.
             half_life: after which a rating counts half, in seconds; None: age does not matter.
+            times: keep the column ``timestamp``.
 
         Returns:
             Columns ``user`` u32, ``item`` u32, ``rating`` f32 and, where there is a half-life or a
-            column of weights, ``weight`` f32, which averages 1.
+            column of weights, ``weight`` f32, which averages 1; with ``times``, ``timestamp``.
 
         Raises:
             ArtifactError: a file is damaged.
-            ConfigError: a half-life, but no times.
+            ConfigError: a half-life or ``times``, but no times.
         """
-        has_times = half_life is not None
+        has_times = times or half_life is not None
         rows = pl.concat([self.split(side, times=has_times, weights=True) for side in sides])
+        if times and not ("timestamp" in rows.columns and rows["timestamp"].count()):
+            raise ConfigError(
+                "times: the ratings have no times; prepare them with --time-col, or leave it out"
+            )
+        kept = ["user", "item", "rating", *(["timestamp"] if times else [])]
         if not self.is_weighed(half_life):
-            return rows
+            return rows.select(kept)
         weight = Weighting.of([rows], half_life).weights(rows)
-        return rows.select("user", "item", "rating", weight=pl.Series(weight))
+        return rows.select(*kept, weight=pl.Series(weight))
 
     def training_blocks(self, half_life: float | None = None) -> Blocks:
         """The training rows, block by block, with weights as :meth:`training_rows` has them.

@@ -14,7 +14,7 @@ from cfcli.core.data.info import Attribute
 from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.entities import Entities, Kind, read_items, read_users
-from cfcli.core.inputs.roles import Form, shown
+from cfcli.core.inputs.roles import Form, unknown_column
 from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Entity, Pair
 
@@ -161,7 +161,7 @@ def _checked(asked: Sequence[str], files: Sequence[Entities]) -> tuple[str, ...]
     try:
         return tuple(known_key(name, columns, "--attributes", "column") for name in asked)
     except ConfigError as error:
-        raise ConfigError(f"{error}; the columns are {shown(columns)}") from None
+        raise unknown_column(error, columns) from None
 
 
 def _all_columns(found: Entities) -> list[str]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cfcli.core.config.prepare import PrepareConfig
@@ -50,6 +50,7 @@ def prepare(
     test: Source | None = None,
     force: bool = False,
     accept_shrink: bool = False,
+    progress: Callable[[str], object] | None = None,
 ) -> tuple[Dataset, list[str]]:
     """Reads ratings, splits them and writes the dataset to ``out``, all of it or nothing, in memory
     for a few blocks of them.
@@ -62,6 +63,7 @@ def prepare(
         force: replace another dataset.
         accept_shrink: even if it had more than twice the rows, most of its users or items are gone,
             or ratings are on another scale.
+        progress: hears what is done once all inputs were read.
 
     Returns:
         The dataset and notes for the user, one sentence each.
@@ -88,6 +90,8 @@ def prepare(
                 timeless |= "timestamp" not in block.columns
                 spool.append(block, side)
         intake.finish()
+        if progress is not None:
+            progress("splitting and writing")
         columns = intake.columns
         for role in ("user", "item"):
             if columns[role] in RESERVED or (columns[role] == "title" and known.item):

@@ -149,5 +149,6 @@ def notes_on(counts: Pair[UnknownIds], where: str) -> list[str]:
     """
     notes = counts.user.notes() + counts.item.notes()
     if counts.user.are_all and counts.item.are_all:
-        raise InputError(f"{where}: {'; '.join(notes)}")
+        nothing = "none of its users and none of its items are in the run"
+        raise InputError(f"{where}: {nothing}; {'; '.join(notes)}")
     return notes

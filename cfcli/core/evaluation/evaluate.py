@@ -153,7 +153,7 @@ def evaluate(
         is_trained = SEEN in run.info.files
         frame, repeats = ratings.read_distinct(source, form or run.form())
         ids = Pair(frame["user_id"], frame["item_id"])
-        rows = indexed(run, ids, frame["rating"])
+        rows = indexed(run, ids, frame["rating"], frame.get_column("timestamp", default=None))
         where = name = source.name
         counted = unknown_ids(run.ids)
         counted.user.count(ids.user, rows["user"])
@@ -199,24 +199,27 @@ def ids_of(maps: Pair[IdMap], rows: pl.DataFrame) -> Pair[pl.Series]:
     return Pair(maps.user.id(rows["user"]), maps.item.id(rows["item"]))
 
 
-def indexed(run: Run, ids: Pair[pl.Series], rating: pl.Series) -> pl.DataFrame:
+def indexed(
+    run: Run, ids: Pair[pl.Series], rating: pl.Series, time: pl.Series | None = None
+) -> pl.DataFrame:
     """Rows by the run's indices.
 
     Args:
         run: the run.
         ids: external ids, each (N,).
         rating: their ratings, (N,).
+        time: of each, (N,), if they have times.
 
     Returns:
-        Columns ``user`` and ``item``, null where the run does not know the id, and ``rating``.
+        Columns ``user`` and ``item``, null where the run does not know the id, ``rating``, and
+        perhaps ``timestamp``.
     """
-    return pl.DataFrame(
-        {
-            "user": run.ids.user.index(ids.user),
-            "item": run.ids.item.index(ids.item),
-            "rating": rating.cast(pl.Float64),
-        }
-    )
+    columns = {
+        "user": run.ids.user.index(ids.user),
+        "item": run.ids.item.index(ids.item),
+        "rating": rating.cast(pl.Float64),
+    }
+    return pl.DataFrame(columns if time is None else columns | {"timestamp": time})
 
 
 def unseen(
@@ -331,7 +334,7 @@ def _predictions(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     run does not know them."""
     score = FallbackPredictor(run)
     base = score.base
-    prediction, _ = score(rows["user"], rows["item"])
+    prediction, _ = score(rows["user"], rows["item"], rows.get_column("timestamp", default=None))
     user_n, user_mean = _of_rows(rows["user"], base.user_n, base.user_mean, base.mean)
     item_n, item_mean = _of_rows(rows["item"], base.item_n, base.item_mean, base.mean)
     return pl.DataFrame(

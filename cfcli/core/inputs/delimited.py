@@ -185,13 +185,13 @@ class Delimited(Text):
                 rows = parser.by_record(piece, line)
             except BadQuote as error:
                 at = line + piece.count(b"\n", 0, error.place)
-                raise InputError(f"{self.where}:{at}: {error}") from None
+                raise InputError.at(self.where, at, str(error)) from None
             if rows is not None:
                 yield rows
             elif size > 1:
                 yield from self._exact(parser, piece, line, max(1, size // 64))
             else:
-                raise InputError(f"{self.where}:{line}: {_why_unreadable(piece)}")
+                raise InputError.at(self.where, line, _why_unreadable(piece))
             line += piece.count(b"\n")
 
 

@@ -16,7 +16,16 @@ from cfcli.core.errors import InputError
 from cfcli.core.inputs.formats import is_text, open_table
 from cfcli.core.inputs.pairs import ids_layout
 from cfcli.core.inputs.records import sniff
-from cfcli.core.inputs.roles import ALIASES, Form, has_roles, is_place, key_of, numbered, with_role
+from cfcli.core.inputs.roles import (
+    ALIASES,
+    Form,
+    has_roles,
+    is_place,
+    key_of,
+    numbered,
+    shown,
+    with_role,
+)
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Text, whole_rows
 from cfcli.core.inputs.times import NULL_WORDS
@@ -168,6 +177,8 @@ def _is_utf8(data: bytes) -> bool:
 def _items_layout(form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
     """MovieLens' two forms without a header, else a table with one."""
     first = start.split("\n", 1)[0].rstrip("\r")
+    if any(re.fullmatch(pattern, first) for pattern in MOVIELENS_USERS):
+        raise InputError(f"{where}: looks like MovieLens' users; give it as --users")
     if first.count("|") > len(ML100K_GENRES):
         others = first.count("|") - 1 - len(ML100K_GENRES)
         names = ["movie_id", "title", *numbered(others), *ML100K_GENRES]
@@ -180,7 +191,7 @@ def _items_layout(form: Form, start: str, where: str, config: PrepareConfig) -> 
     ):
         names = [*DAT_COLUMNS, *numbered(len(fields) - len(DAT_COLUMNS))]
         return Layout("::", names, quoted=False, has_header=False)
-    return sniff(start, where, config, roles=TITLE_ROLES)
+    return _with_names(sniff(start, where, config, roles=TITLE_ROLES), "item", form, where)
 
 
 def _users_layout(form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
@@ -189,7 +200,25 @@ def _users_layout(form: Form, start: str, where: str, config: PrepareConfig) -> 
     for pattern, (separator, names) in MOVIELENS_USERS.items():
         if re.fullmatch(pattern, first):
             return Layout(separator, names, quoted=False, has_header=False)
-    return sniff(start, where, config, roles=["user", "user"])  # an id and something beside it
+    if first.count("|") > len(ML100K_GENRES):
+        raise InputError(f"{where}: looks like MovieLens' u.item; give it as --items")
+    found = sniff(start, where, config, roles=["user", "user"])  # an id and something beside it
+    return _with_names(found, "user", form, where)
+
+
+def _with_names(found: Layout, role: Entity, form: Form, where: str) -> Layout:
+    """The layout, unless its header is no header.
+
+    Raises:
+        InputError: no column is called as those of ids are, and one has a number for a name.
+    """
+    are_data = any(name.strip().isdecimal() for name in found.names)
+    if found.has_header and are_data and not form.with_role(found.names, role, where):
+        raise InputError(
+            f"{where}: its first line is no header ({shown(found.names[:4])} ...); put one before it "
+            f"that names the columns, with the {role} ids called as in the ratings"
+        )
+    return found
 
 
 def _layout_again(

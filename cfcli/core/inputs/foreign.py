@@ -62,8 +62,10 @@ def refuse_matrix(names: Sequence[str], where: str, config: PrepareConfig) -> No
         where: name of the input.
         config: a table of which it names columns is no matrix.
     """
-    are_numbers = [NUMBER.fullmatch(name) is not None for name in names]
-    is_wide = len(names) >= MANY and sum(are_numbers) > len(names) / 2
+    numbers = [name for name in names if NUMBER.fullmatch(name)]
+    # Ids of items differ; a row of a matrix without a header is all ratings.
+    are_ids = len(set(numbers)) == len(numbers) or len(numbers) == len(names)
+    is_wide = len(names) >= MANY and len(numbers) > len(names) / 2 and are_ids
     is_named = has_roles(names, ("user", "item")) or config.user_col or config.item_col
     if is_wide and not is_named:
         raise _matrix(names, where)

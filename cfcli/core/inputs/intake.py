@@ -186,7 +186,7 @@ class Intake:
         more = self.times.unread_rows - 1
         rest = f" (+{more:,} more rows)" if more else ""
         hint = "" if self.config.time_format else f"; {purpose} needs the times, see --time-format"
-        raise InputError(f"{value.where}:{value.line}: column '{value.column}': {why}{rest}{hint}")
+        raise InputError.at(value.where, value.line, f"{why}{rest}{hint}", value.column)
 
     def sort_out(self, rows: Rows, columns: dict[str, str], where: str) -> pl.DataFrame:
         """Checks rows, rejects the bad ones and counts the good ones in.
@@ -212,7 +212,7 @@ class Intake:
             if text:  # else it is a blank line
                 reject = self._explain(rows, k, checked["problem"][k], columns, where)
                 if reject.reason == OTHER_UNIT:
-                    raise InputError(_sentence(reject))
+                    raise _error(reject)
                 rejects.append(reject)
         self._reject(rejects)
         is_good = checked["problem"] == 0
@@ -311,7 +311,7 @@ class Intake:
         rest = ""
         if more:
             rest = f" (+{more:,} more rows)" if is_all else f" (+{more:,} and more rows)"
-        raise InputError(f"{_sentence(self.first_reject)}{rest}; {self._hint(self.first_reject)}")
+        raise _error(self.first_reject, f"{rest}; {self._hint(self.first_reject)}")
 
     def _hint(self, first: Reject) -> str:
         is_no_number = first.reason == "not a number"
@@ -324,9 +324,14 @@ class Intake:
         return "see --max-bad-rows" if self.scratch else "change the row, or leave it out"
 
 
-def _sentence(reject: Reject) -> str:
-    column = f"column '{reject.column}': " if reject.column else ""
-    return f"{reject.source}:{reject.line}: {column}{reject.detail}"
+def _error(reject: Reject, rest: str = "") -> InputError:
+    """The error of a bad row.
+
+    Args:
+        reject: the row.
+        rest: what else to say.
+    """
+    return InputError.at(reject.source, reject.line, reject.detail + rest, reject.column)
 
 
 def _printable(name: str) -> str:

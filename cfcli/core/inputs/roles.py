@@ -71,7 +71,7 @@ class Form(NamedTuple):
             try:
                 return [known_key(wanted, names, f"{where}: --{role}-col", "column")]
             except ConfigError as error:
-                raise ConfigError(f"{error}; the columns are {shown(names)}") from None
+                raise unknown_column(error, names) from None
         own = self.own.get(role)
         return [own] if own and own in names else with_role(names, role)
 
@@ -250,6 +250,17 @@ def _may_be(name: str, role: str) -> bool:
     key = key_of(name)
     close = difflib.get_close_matches(key, ALIASES[role], n=1, cutoff=SIMILAR)
     return key in LIKELY[role] or bool(close)
+
+
+def unknown_column(error: ConfigError, names: Sequence[str]) -> ConfigError:
+    """The error of a column that is not there, with those that are.
+
+    Args:
+        error: of :func:`cfcli.core.config.names.known_key`.
+        names: of all columns.
+    """
+    between = " The" if str(error).endswith("?") else "; the"
+    return ConfigError(f"{error}{between} columns are {shown(names)}")
 
 
 def shown(names: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ class Source:
             (``user_id=7/part-0.parquet``); None for a missing value.
         path: the file, or the folder that was given, if it lies on a disk.
         dataset: the name of the known dataset that it is from.
+        watch: hears how many bytes were read, whenever some were.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Source:
     columns: dict[str, str | None] = field(default_factory=dict)
     path: Path | None = None
     dataset: str | None = None
+    watch: Callable[[int], object] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, path: str | Path) -> "Source":
@@ -112,7 +114,7 @@ class Source:
         """
         try:
             with self.open() as raw:
-                opened = Opened(self.name, raw, max_bytes)
+                opened = Opened(self.name, raw, max_bytes, self.watch)
                 yield opened
                 opened.finish()
         except IsADirectoryError:

@@ -61,10 +61,18 @@ class Opened:
         name: of the input, for messages.
         raw: the bytes as they lie on disk.
         max_bytes: most bytes after unpacking; None for no limit but that on decompression bombs.
+        watch: hears how many bytes were read, whenever some were.
     """
 
-    def __init__(self, name: str, raw: IO[bytes], max_bytes: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        raw: IO[bytes],
+        max_bytes: int | None,
+        watch: Callable[[int], object] | None = None,
+    ) -> None:
         self.name = name
+        self._watch = watch
         self._raw = raw
         self._max_bytes = max_bytes
         self._before = self._state()
@@ -209,6 +217,8 @@ class Opened:
             for data in pieces(self._raw):
                 self._sha256.update(data)
                 self._size += len(data)
+                if self._watch is not None:
+                    self._watch(len(data))
                 yield data
         except OSError as error:
             # Not left to the reader of an archive, which would call it damage.

@@ -194,6 +194,5 @@ def whole_rows(table: Table, names: Sequence[str]) -> Iterator[Rows]:
     """
     for rows in table.rows(names):
         for bad in rows.malformed:
-            column = f"column '{bad.column}': " if bad.column else ""
-            raise InputError(f"{table.where}:{bad.line}: {column}{bad.detail}")
+            raise InputError.at(table.where, bad.line, bad.detail, bad.column)
         yield rows

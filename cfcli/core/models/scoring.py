@@ -55,17 +55,19 @@ class Predictor:
         """What makes scores of embeddings."""
         return self.kind.head(self.tensors)
 
-    def predict(self, user: Indices, item: Indices) -> Floats:
+    def predict(self, user: Indices, item: Indices, offset: Floats | None = None) -> Floats:
         """Ratings (N,) of pairs.
 
         Args:
             user: indices of the users, (N,).
             item: indices of the items, (N,).
+            offset: what is added to each score, (N,); None for nothing.
         """
         out = np.empty(len(user), dtype=np.float32)
         for start in range(0, len(user), heads.CHUNK):
             part = slice(start, start + heads.CHUNK)
-            out[part] = self.rating(self._score(user[part], item[part]))
+            score = self._score(user[part], item[part])
+            out[part] = self.rating(score if offset is None else score + offset[part])
         return out
 
     def rating(self, score: Floats) -> Floats:
@@ -106,15 +108,16 @@ class Predictor:
         found = (weight / weight.sum()) @ self.vectors(entity, np.arange(len(weight)))
         return np.asarray(found, np.float32)
 
-    def pairs(self, users: Floats, items: Floats) -> Floats:
+    def pairs(self, users: Floats, items: Floats, offset: Floats | float = 0.0) -> Floats:
         """Ratings (B,) by vectors.
 
         Args:
             users: (B, D + 1), the bias last.
             items: (B, D + 1), the bias last.
+            offset: what is added to each score, (B,).
         """
         score = self.head.pairs(users[:, :-1], items[:, :-1])
-        return self.rating(np.asarray(score + users[:, -1] + items[:, -1], np.float32))
+        return self.rating(np.asarray(score + users[:, -1] + items[:, -1] + offset, np.float32))
 
     def scores(self, users: Floats) -> Floats:
         """Scores (B, I) of all items.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcli.core.models.times import TimeEffects
 from cfcli.core.pair import Pair
 
 
@@ -39,6 +40,7 @@ class WarmStart:
         origin: what the manifest of the new run says about it.
         is_part: whether it is the same training without some of the rows, so that its posterior
             mean is a part of the new one.
+        times: its effects of time, if it is a part.
     """
 
     tensors: Mapping[str, NDArray[np.float32]]
@@ -46,3 +48,4 @@ class WarmStart:
     noise: float
     origin: WarmStartInfo | None
     is_part: bool = False
+    times: TimeEffects | None = None

@@ -7,6 +7,8 @@ from typing import Literal
 
 from cfcli.core.evaluation.comparison import ComparedRun, Comparison
 from cfcli.core.evaluation.evaluate import Evaluation
+from cfcli.core.evaluation.lists import ListEvaluation
+from cfcli.core.evaluation.worth import warn_of_same_lists
 from cfcli.core.metrics.intervals import Interval
 
 Worth = Literal["yes", "no", "unclear"]
@@ -31,18 +33,19 @@ class Finding:
     sentence: str
 
 
-def of_run(found: Evaluation) -> list[Finding]:
+def of_run(found: Evaluation, items: int) -> list[Finding]:
     """Whether the predicted ratings and the lists of a run are worth using.
 
     Args:
         found: how good the run is.
+        items: how many it knows.
 
     Returns:
         One finding for ratings and, where lists were judged, one for lists.
     """
     findings = [_of_ratings(found)]
     if found.lists is not None:
-        findings.append(_of_lists(found))
+        findings.append(_of_lists(found.lists, items))
     return findings
 
 
@@ -92,9 +95,7 @@ def _of_ratings(found: Evaluation) -> Finding:
     return Finding("Ratings", worth, f"{rmse:.3f}", "RMSE, less is better", sentence)
 
 
-def _of_lists(found: Evaluation) -> Finding:
-    lists = found.lists
-    assert lists is not None
+def _of_lists(lists: ListEvaluation, items: int) -> Finding:
     ndcg, popular = lists.list.liked.ndcg, lists.popular.liked.ndcg
     difference = lists.ndcg_difference_to_popular
     worth = _worth(difference, -1)
@@ -107,6 +108,9 @@ def _of_lists(found: Evaluation) -> Finding:
         f"{said}: nDCG {ndcg:.3f} beside {popular:.3f} of the most rated items, "
         f"{_difference(difference)}."
     )
+    warning = warn_of_same_lists(lists, items)
+    if warning is not None:
+        sentence = f"{sentence} But {warning}."
     return Finding("Lists", worth, f"{ndcg:.3f}", f"nDCG@{lists.k}, more is better", sentence)
 
 

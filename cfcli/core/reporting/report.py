@@ -237,7 +237,7 @@ def _findings(parts: Sequence[Part], compared: Compared) -> list[Finding]:
     judgement = parts[0].judgement
     if len(parts) > 1 or judgement is None:
         return []
-    return findings.of_run(judgement.result)
+    return findings.of_run(judgement.result, parts[0].run.items.height)
 
 
 def _examples(parts: Sequence[Part], data: Path | None, show_ids: bool) -> list[Example]:

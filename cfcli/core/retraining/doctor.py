@@ -34,7 +34,7 @@ print(json.dumps({"threads": torch.get_num_threads(), "cuda": cuda, "mps": mps, 
 """
 MOUNTS, LOCKS = Path("/proc/self/mounts"), Path("/proc/locks")
 
-Value = str | int | float | None
+Value = str | bool | int | float | None
 Facts = dict[str, Value]
 Probes = Mapping[str, Callable[[], Value | Facts]]
 

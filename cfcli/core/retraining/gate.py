@@ -81,9 +81,9 @@ def compare(
         dataset: that the new run was trained on.
         policy: what is demanded.
     """
-    rows = dataset.split("test")
-    ids = ids_of(dataset.ids, rows)
-    by_new = indexed(new, ids, rows["rating"])
+    rows = dataset.split("test", times=True)
+    ids, time = ids_of(dataset.ids, rows), rows.get_column("timestamp", default=None)
+    by_new = indexed(new, ids, rows["rating"], time)
     judged_model: Literal["run", "twin"] = "twin" if new.twin else "run"
     new = new.judged
     fair = unseen(new, by_new)
@@ -92,13 +92,13 @@ def compare(
         return replace(alone, found=replace(alone.found, judged=judged_model))
     in_use = champion.path.name
     champion = champion.judged
-    by_champion = indexed(champion, ids, rows["rating"])
+    by_champion = indexed(champion, ids, rows["rating"], time)
     fair &= unseen(champion, by_champion)
     predictions = {}
     for run in earlier:  # one at a time: they may be large
-        by_run, model = indexed(run, ids, rows["rating"]), run.judged
+        by_run, model = indexed(run, ids, rows["rating"], time), run.judged
         fair &= unseen(model, by_run)
-        prediction, _ = FallbackPredictor(model)(by_run["user"], by_run["item"])
+        prediction, _ = FallbackPredictor(model)(by_run["user"], by_run["item"], time)
         predictions[run.path.name] = prediction
     if not fair.any():
         return NO_ROWS

@@ -18,6 +18,7 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError, StoppedError
 from cfcli.core.metrics.ratings import errors
+from cfcli.core.models.times import seconds_of
 from cfcli.core.runs.info import Tried
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.plan import sizing
@@ -105,7 +106,7 @@ def choose(dataset: Dataset, config: TrainConfig, fit: Fit, progress: Progress) 
     begin = time.perf_counter()
     limit = config.max_seconds()
     until = begin + (LIMIT if limit is None else SHARE * limit)
-    val = dataset.split("val")
+    val = dataset.split("val", times=config.gibbs.times)
     user = val["user"].to_numpy()
     found: list[Candidate] = []
     trial, stopped_by = config, None
@@ -180,7 +181,10 @@ def _judged(
 ) -> Candidate:
     """A dimension with its errors on the validation rows, which become those of its model."""
     user, item, rating = (val[name].to_numpy() for name in ("user", "item", "rating"))
-    prediction = model.predictor(config.model).predict(user, item).astype(np.float64)
+    offset = None
+    if model.times is not None and "timestamp" in val.columns:
+        offset = model.times.offset(user, item, seconds_of(val["timestamp"]))
+    prediction = model.predictor(config.model).predict(user, item, offset).astype(np.float64)
     rating = rating.astype(np.float64)
     found = errors(rating, prediction)
     best = replace(model.best, val_mse=found.mse, val_rmse=found.rmse, val_mae=found.mae)

@@ -102,7 +102,8 @@ class Finish:
         from cfcli.core.training.refit import refit
 
         self.progress.stage(f"continuing with the {' and '.join(sides[1:])} rows")
-        rows = self.dataset.training_rows(sides, self.config.half_life_seconds())
+        half_life, times = self.config.half_life_seconds(), self.config.gibbs.times
+        rows = self.dataset.training_rows(sides, half_life, times=times)
         info = self.dataset.info
         data = TrainingData(
             rows,

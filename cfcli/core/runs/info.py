@@ -9,6 +9,7 @@ from cfcli.core.metrics.lists import Quality
 from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.interest import Weights
 from cfcli.core.models.ordinal import OrdinalModel
+from cfcli.core.models.times import Calendar
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.pair import Pair
 from cfcli.core.storage.manifests import File
@@ -153,6 +154,7 @@ class RunInfo:
         reading: the keys of ``[prepare]`` that say what form the ratings had; None where it was
             the usual one.
         ordinal: the probabilities of the steps of the scale; None where nothing says them.
+        times: how time is divided for its effects; None where the model knows none.
     """
 
     format: int = FORMAT
@@ -190,6 +192,7 @@ class RunInfo:
     twin: File | None = left_out()
     ordinal: OrdinalModel | None = left_out()
     attributes: Pair[list[Attribute]] | None = left_out()
+    times: Calendar | None = left_out()
 
     @property
     def counts(self) -> Pair[int]:

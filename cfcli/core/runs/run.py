@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from numpy.typing import NDArray
 from polars.exceptions import PanicException, PolarsError
 
@@ -30,6 +31,7 @@ from cfcli.core.models.interest import Interest
 from cfcli.core.models.kinds import KINDS, Sizes
 from cfcli.core.models.ordinal import LEAST_ROWS, MOST_STEPS, OrdinalModel
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.models.times import TimeEffects
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
 from cfcli.core.storage import manifests, targets, trust
@@ -49,6 +51,7 @@ STEPS = "steps.csv"
 SAMPLES = "samples.safetensors"
 INTEREST = "interest.safetensors"
 CONTENT = "content.safetensors"  # what attributes tell of vectors
+TIMES = "times.safetensors"  # what time adds to ratings
 TEST = "test.parquet"  # test rows, in runs of a store, whose dataset is replaced every night
 TWIN = "twin"  # a run within a run that was trained on all rows: the same without held-out ones
 TRACE: dict[str, type[pl.DataType]] = {"step": pl.Int64, "train_mse": pl.Float64}
@@ -419,6 +422,23 @@ class Run:
         return Pair(*parts)
 
     @cached_property
+    def times(self) -> TimeEffects | None:
+        """What time adds to the ratings of the model, which are those of the newest time; None where
+        it knows nothing of times.
+
+        Raises:
+            ArtifactError: its file is damaged.
+        """
+        calendar = self.info.times
+        if calendar is None:
+            return None
+        path = self.path / TIMES
+        found = TimeEffects.of(calendar, load_tensors(path), self.info.counts.item)
+        if found is None:
+            raise ArtifactError(f"{path}: damaged: its tensors are not of its times and items")
+        return found
+
+    @cached_property
     def folded(self) -> NDArray[np.integer]:
         """Indices of users whose vectors come from ratings that came after the training, see
         :func:`cfcli.core.serving.folding.folded_in`."""
@@ -466,17 +486,18 @@ class Run:
                 itself keeps need none.
 
         Returns:
-            Columns ``user``, ``item`` and ``rating``.
+            Columns ``user``, ``item`` and ``rating``; ``timestamp`` where the model asks for it.
 
         Raises:
             ArtifactError: the dataset is gone, or is another one now.
         """
         if side != "test" or data is not None or TEST not in self.info.files:
-            return self.dataset(data).split(side).select("user", "item", "rating")
-        columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
-        rows = read_table(self.path / TEST, columns, most=self.users.height * self.items.height)
-        check_range(self.path / TEST, rows, self.users.height, self.items.height)
-        return rows
+            rows = self.dataset(data).split(side, times=self.info.times is not None)
+        else:
+            columns = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
+            rows = read_table(self.path / TEST, columns, most=self.users.height * self.items.height)
+            check_range(self.path / TEST, rows, self.users.height, self.items.height)
+        return rows.select("user", "item", "rating", cs.by_name("timestamp", require_all=False))
 
     def dataset(self, path: Path | None = None) -> Dataset:
         """The dataset that the run was trained on.

@@ -225,11 +225,11 @@ def _fit(
     train: Ratings = (
         dataset.training_blocks(half_life)
         if streams
-        else dataset.training_rows(["train"], half_life)
+        else dataset.training_rows(["train"], half_life, times=config.gibbs.times)
     )
     data = TrainingData(
         train,
-        dataset.blocks("val") if streams else dataset.split("val"),
+        dataset.blocks("val") if streams else dataset.split("val", times=config.gibbs.times),
         info.users,
         info.items,
         scale=info.rating_scale,

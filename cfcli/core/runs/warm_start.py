@@ -98,6 +98,8 @@ def mismatch(run: Run, config: TrainConfig, dataset: Dataset) -> str:
     before, now = (_attributes(info.attributes) for info in (run.info, dataset.info))
     if before != now:
         return f"was trained with {before}, not {now}"
+    if (run.info.times is not None) != config.gibbs.times:
+        return f"was trained {'without' if config.gibbs.times else 'with'} times"
     if "val" in run.judged.trained_sides:
         return "was trained on validation rows, too"
     own = run.config.values() | {"link": run.info.link}

@@ -47,6 +47,7 @@ from cfcli.core.runs.run import (
     SEEN,
     STEPS,
     TEST,
+    TIMES,
     TRACE,
     TWIN,
     short,
@@ -251,6 +252,9 @@ def write_run(
     if not isinstance(interest, str):
         save_tensors(interest.tensors, folder / INTEREST)
         names.append(INTEREST)
+    if model.times is not None:
+        save_tensors(model.times.tensors(), folder / TIMES)
+        names.append(TIMES)
     content = fit_content(
         dataset,
         Pair(bias.user_n, bias.item_n),
@@ -267,7 +271,7 @@ def write_run(
         save_tensors(kept, folder / CONTENT)
         names.append(CONTENT)
     if keep_test:
-        write_table(dataset.split("test"), folder / TEST)
+        write_table(dataset.split("test", times=model.times is not None), folder / TEST)
         names.append(TEST)
     twin = folder / TWIN / MANIFEST
     info = RunInfo(
@@ -317,6 +321,7 @@ def write_run(
         twin=manifests.file_of(twin) if twin.exists() else None,
         ordinal=model.ordinal,
         attributes=dataset.info.attributes,
+        times=model.times.calendar if model.times is not None else None,
     )
     manifests.write(folder / MANIFEST, to_json(info), info.files)
     return info

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cfcli.core.data.content import ANY, NEW, weight_of
 from cfcli.core.models.heads import Floats
+from cfcli.core.models.times import seconds_of
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
 
@@ -39,27 +40,46 @@ class FallbackPredictor:
         self.low, self.high = run.info.shape.low, run.info.shape.high
 
     def __call__(
-        self, user: pl.Series, item: pl.Series
+        self, user: pl.Series, item: pl.Series, time: pl.Series | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Ratings (N,) and, for each, the place of its source in :data:`SOURCES`.
 
         Args:
             user: indices of the users, (N,), null where unknown.
             item: indices of the items, (N,), null where unknown.
+            time: of each pair, in UTC, (N,), null where unknown; None for the newest time. Used where
+                the model knows times.
         """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
+        offset = self.offset(user, item, time)
         rating = np.empty(len(users))
         known = knows_user & knows_item
-        rating[known] = self.predictor.predict(users[known], items[known])
+        rating[known] = self.predictor.predict(
+            users[known], items[known], None if offset is None else offset[known]
+        )
         rows = np.flatnonzero(~known)
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
             p = self.predictor.vectors("user", users[part])
             q = self.predictor.vectors("item", items[part])
             p[~knows_user[part]], q[~knows_item[part]] = self.means.user, self.means.item
-            rating[part] = self.predictor.pairs(p, q)
+            rating[part] = self.predictor.pairs(p, q, 0.0 if offset is None else offset[part])
         return np.clip(rating, self.low, self.high), self._sources(user, item)
+
+    def offset(self, user: pl.Series, item: pl.Series, time: pl.Series | None) -> Floats | None:
+        """What time adds to ratings, (N,); None for nothing.
+
+        Args:
+            user: indices of the users, (N,), null where unknown.
+            item: indices of the items, (N,), null where unknown.
+            time: of each pair, in UTC, (N,), null where unknown; None for the newest time.
+        """
+        effects = self.run.times
+        if effects is None or time is None:
+            return None
+        users, items = (side.fill_null(-1).cast(pl.Int64).to_numpy() for side in (user, item))
+        return effects.offset(users, items, seconds_of(time))
 
     @cached_property
     def means(self) -> Pair[Floats]:

@@ -20,6 +20,7 @@ from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
 from cfcli.core.serving.folding import folded_in
+from cfcli.core.serving.pair_times import PairTimes
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
@@ -142,6 +143,7 @@ class _Predicting:
             _ = run.samples  # raises at once where there are none
         self.ordinal = run.ordinal if probabilities else None
         self.raw = run.predictor(is_bounded=False)
+        self.times: PairTimes | None = None
 
     def columns(self, schema: pl.Schema, form: Form, where: str) -> PairColumns:
         """The columns of users and items, see :func:`find_pair_columns`.
@@ -149,6 +151,8 @@ class _Predicting:
         Args:
             schema, form, where: as there.
         """
+        if self.run.info.times is not None:
+            self.times = PairTimes(schema.names(), form, where)
         return find_pair_columns(schema, form, where, self.ordinal.columns if self.ordinal else ())
 
     @property
@@ -166,7 +170,7 @@ class _Predicting:
         Raises:
             InputError: there are rows, and the run knows none of their ids.
         """
-        for text in notes_on(self.counted, name):
+        for text in notes_on(self.counted, name) + (self.times.notes(name) if self.times else []):
             if note is not None:
                 note(text)
 
@@ -188,7 +192,8 @@ class _Predicting:
         user, item = self.user_ids.index(user_id), self.item_ids.index(item_id)
         self.counted.user.count(user_id, user)
         self.counted.item.count(item_id, item)
-        rating, source = self.score(user, item)
+        time = self.times.read(frame) if self.times else None
+        rating, source = self.score(user, item, time)
         is_guess = (user.is_null() | item.is_null()).to_numpy()
         if self.unknown == "error" and is_guess.any():
             row = int(np.flatnonzero(is_guess)[0])
@@ -207,19 +212,25 @@ class _Predicting:
             source=SOURCE_NAMES.gather(source),
         )
         if self.std or self.ordinal:
-            out = out.with_columns(self._uncertainty(user, item, source == 0))
+            offset = self.score.offset(user, item, time)
+            out = out.with_columns(self._uncertainty(user, item, source == 0, offset))
         return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
 
     def _uncertainty(
-        self, user: pl.Series, item: pl.Series, known: NDArray[np.bool_]
+        self,
+        user: pl.Series,
+        item: pl.Series,
+        known: NDArray[np.bool_],
+        offset: NDArray[np.float32] | None,
     ) -> list[pl.Series]:
         """Standard deviations and probabilities of ratings by index, each (N,); null where the
         model knows nothing."""
+        added = None if offset is None else offset[known]
         users, items = (side.filter(known).to_numpy().astype(np.int64) for side in (user, item))
         spread = standard_deviation(self.run.samples, users, items)
         found = {"std": spread} if self.std else {}
         if self.ordinal:
-            shares = self.ordinal.probabilities(self.raw.predict(users, items), spread)
+            shares = self.ordinal.probabilities(self.raw.predict(users, items, added), spread)
             found |= dict(zip(self.ordinal.columns, shares.T, strict=True))
         columns = []
         for name, values in found.items():

@@ -408,7 +408,7 @@ def folded_users(
     if left_out:
         unknown = f"no rating of an item that {run.path} knows"
         if not vectors:
-            raise InputError("; ".join([f"user '{left_out[0]}': {unknown}", *of_ids]))
+            raise InputError("; ".join([f"--ratings: {unknown}", *of_ids]))
         more = f" and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
         notes.append(f"user '{left_out[0]}'{more}: {unknown}; left out")
         wanted = wanted.filter(~wanted.is_in(left_out))

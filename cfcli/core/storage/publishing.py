@@ -10,6 +10,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -338,7 +339,10 @@ def machine_errors(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise MachineError(f"{error.filename or path}: {error.strerror or error}") from error
+        # Nobody asked for what lies beside a file until that is whole.
+        is_ours = re.fullmatch(r"\..*\.part", Path(str(error.filename or "")).name)
+        shown = path if is_ours or not error.filename else error.filename
+        raise MachineError(f"{shown}: {error.strerror or error}") from error
 
 
 def sync(path: Path) -> None:

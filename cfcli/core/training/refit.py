@@ -54,7 +54,7 @@ def refit(
     if model.samples is not None:
         draws = Pair(model.samples["users"], model.samples["items"])
         draw = draws.map(lambda sides: sides[-1].astype(np.float32))
-    start = WarmStart(model.tensors, draw, model.noise, None, is_part=True)
+    start = WarmStart(model.tensors, draw, model.noise, None, is_part=True, times=model.times)
     again = fit(data, replace(config, epochs=epochs, max_time=None), warm_start=start)
     if again.stopped_by:
         raise StoppedError("stopped while it trained on all rows", again.stopped_by)
@@ -63,6 +63,7 @@ def refit(
         tensors=again.tensors,
         noise=again.noise,
         samples=again.samples,
+        times=again.times,
         seconds=model.seconds + again.seconds,
     )
 

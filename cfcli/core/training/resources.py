@@ -52,6 +52,17 @@ def fast(config: TrainConfig, entries: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread, in an order that does not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def sparing(config: TrainConfig) -> Iterator[None]:
     """Within :func:`fast`, lets large blocks that are freed go back to the kernel: for what is done
     once.

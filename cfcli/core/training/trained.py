@@ -9,6 +9,7 @@ from cfcli.core.config.train import Link
 from cfcli.core.models.base import Shape
 from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.scoring import Predictor
+from cfcli.core.models.times import TimeEffects
 from cfcli.core.models.warm_start import WarmStartInfo
 from cfcli.core.training.epochs import Epoch, TracePoint
 
@@ -38,6 +39,7 @@ class TrainedModel:
             :meth:`cfcli.core.training.gibbs.posterior.Posterior.samples`.
         ordinal: the probabilities of the steps of the scale, from validation rows, where the
             solver draws.
+        times: what time adds to ratings, where that was asked for.
         warm_start: what the run's manifest says of the earlier run that this began with, if any.
         trace: the training error along the steps.
         smaller: the models of smaller dimensions that were asked for, by dimension.
@@ -57,6 +59,7 @@ class TrainedModel:
     noise: float = 1.0
     samples: Samples | None = None
     ordinal: OrdinalModel | None = None
+    times: TimeEffects | None = None
     warm_start: WarmStartInfo | None = None
     trace: list[TracePoint] = field(default_factory=list)
 

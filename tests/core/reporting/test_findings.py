@@ -62,7 +62,7 @@ def quality(ndcg: float) -> ListQuality:
     ],
 )
 def test_ratings_beside_damped_biases(mse: Interval, worth: str, sentence: str) -> None:
-    found = findings.of_run(judged(mse))
+    found = findings.of_run(judged(mse), 100)
     assert [(one.about, one.worth, one.number) for one in found] == [("Ratings", worth, "0.800")]
     assert found[0].sentence.endswith(sentence)
 
@@ -76,7 +76,7 @@ def test_ratings_beside_damped_biases(mse: Interval, worth: str, sentence: str) 
     ],
 )
 def test_lists_beside_the_most_rated_items(ndcg: Interval, worth: str) -> None:
-    found = findings.of_run(judged(NONE, ndcg))[1]
+    found = findings.of_run(judged(NONE, ndcg), 100)[1]
     assert (found.about, found.worth, found.number) == ("Lists", worth, "0.300")
     assert "nDCG 0.300 beside 0.100 of the most rated items" in found.sentence
 

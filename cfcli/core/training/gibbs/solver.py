@@ -22,6 +22,7 @@ from cfcli.core.models import ordinal
 from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.spread import standard_deviation
+from cfcli.core.models.times import Seconds, seconds_of
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
@@ -76,6 +77,8 @@ class GibbsSampling:
         with _divergence(), machine_errors(job.folder or Path()):
             with resources.fast(config, rows * config.dimension):
                 chain = _chain(job, device)
+                # All but the workers, so that their number changes nothing of the model.
+                torch.set_num_threads(1)
                 if job.resume is not None:
                     _resume(job, job.resume, chain, history)
                 job.progress.start(device, chain.steps, config.epochs)
@@ -87,6 +90,7 @@ class GibbsSampling:
             elif is_whole and job.checkpoint:
                 _save(job, job.checkpoint, chain, history)
             known = job.data.attributes, job.summary.counts
+            time_effects = chain.sampler.time_effects()
             tensors = settle(chain.tensors(), *known)
             smaller = {dim: settle(chain.sampler.tensors(dim), *known) for dim in job.smaller}
             best = chain.judged(history.epochs[-1], tensors)
@@ -107,6 +111,7 @@ class GibbsSampling:
             noise=posterior.noise / posterior.kept,
             samples=samples,
             ordinal=chain.ordinal_model(tensors, samples, job.data.scale),
+            times=time_effects.effects if time_effects else None,
             warm_start=job.warm_start.origin if job.warm_start else None,
             trace=history.trace,
         )
@@ -125,12 +130,14 @@ class Chain:
     Args:
         table: ratings of the training rows, see
             :func:`cfcli.core.training.gibbs.sampler.table_of`; left standardised.
-        val: columns ``user``, ``item``, ``rating``.
+        val: columns ``user``, ``item``, ``rating`` and perhaps ``timestamp``.
         config: ``dim``, ``sampler_rank``, ``seed``.
         bounds: lowest and highest rating that is predicted.
         device: for the tensors.
         warm_start: the earlier model to begin with, or None to begin at random.
         weights: how much each rating of ``table`` counts, or None where all count the same.
+        attributes: of users and of items, see :class:`cfcli.core.training.gibbs.sampler.Sampler`.
+        time: of each rating of ``table``, in seconds since 1970, or None where it does not matter.
 
     Attributes:
         steps: sweeps of an epoch.
@@ -148,6 +155,7 @@ class Chain:
         warm_start: WarmStart | None = None,
         weights: csr_matrix | None = None,
         attributes: Pair[list[Tensor]] | None = None,
+        time: Seconds | None = None,
     ) -> None:
         self.dim, self.bounds = config.dimension, bounds
         rank = sizing.sampler_rank(config, table.nnz)
@@ -157,7 +165,7 @@ class Chain:
         is_long = self.steps == sizing.SWEEPS and config.refit == "none"
         self.least_gain = 0.0 if is_long else LEAST_GAIN
         self.sampler = Sampler(
-            table, rank, config.dimension, config.seed, device, weights, attributes
+            table, rank, config.dimension, config.seed, device, weights, attributes, time
         )
         if warm_start is None:
             self.burn_in = max(BURN_IN, math.ceil(BURN_IN_SWEEPS / self.steps))
@@ -168,6 +176,9 @@ class Chain:
         self.val = torch.from_numpy(user).to(device), torch.from_numpy(item).to(device)
         self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
         self.val_sum = torch.zeros_like(self.val_rating)
+        self.val_time = None
+        if time is not None and "timestamp" in val.columns:
+            self.val_time = seconds_of(val["timestamp"])
 
     def sweep(self, epoch: int, step: int) -> float:
         """Draws one sample, and keeps every ``THIN``-th once the chain has burnt in.
@@ -197,7 +208,7 @@ class Chain:
             return row
         sampler = self.sampler
         if sampler.posterior.kept:
-            prediction = self.val_sum / sampler.posterior.kept
+            prediction = self.val_sum / sampler.posterior.kept + self._val_offset(is_static=False)
         else:
             vectors = sampler.users.vectors, sampler.items.vectors
             prediction = sampler.predict(vectors, *self.val)
@@ -222,7 +233,7 @@ class Chain:
             return row
         user, item = (column.cpu().numpy() for column in self.val)
         predictor = Predictor("mf", tensors, *self.bounds, "identity")
-        prediction = torch.from_numpy(predictor.predict(user, item))
+        prediction = torch.from_numpy(predictor.predict(user, item, self._val_offset().numpy()))
         return self._with_errors(row, prediction.to(self.val_rating))
 
     def ordinal_model(
@@ -242,7 +253,10 @@ class Chain:
         every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
         columns = *self.val, self.val_rating
         user, item, rating = (column[::every].cpu().numpy() for column in columns)
-        score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(user, item)
+        offset = self._val_offset()[::every].numpy()
+        score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(
+            user, item, offset
+        )
         return ordinal.fit(score, standard_deviation(samples, user, item), rating, steps)
 
     def state(self) -> State:
@@ -265,6 +279,17 @@ class Chain:
         self.sampler.load_state(state["sampler"])
         self.val_sum = state["val_sum"].to(self.val_sum)
 
+    def _val_offset(self, *, is_static: bool = True) -> Tensor:
+        """What time adds to the validation rows, (M,): on top of the parameters that :meth:`tensors`
+        gives, or of the samples, which do not know the newest time."""
+        time = self.sampler.time_effects()
+        if time is None:
+            return torch.zeros(len(self.val_rating))
+        user, item = (column.cpu().numpy() for column in self.val)
+        when = np.full(len(user), np.nan) if self.val_time is None else self.val_time
+        found = time.effects.offset(user, item, when)
+        return torch.from_numpy(found if is_static else found + time.newest[item])
+
     def _with_errors(self, row: Epoch, prediction: Tensor) -> Epoch:
         error = prediction.clamp(*self.bounds) - self.val_rating
         mse = float(error.square().mean())
@@ -282,19 +307,30 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     val = job.data.take_val()
     assert isinstance(val, pl.DataFrame)
     bounds = job.shape.low, job.shape.high
-    table, weights = _tables(job.data)
+    table, weights, time = _tables(job.data)
     known = features(job.data.attributes, job.summary.counts)
     with resources.sparing(job.config):  # features take several times their size on the way
-        return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known)
+        return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known, time)
 
 
-def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None]:
-    """The training ratings by user and item, and their weights where they have some."""
+def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None, Seconds | None]:
+    """The training ratings by user and item, their weights where they have some, and the time of
+    each where that matters."""
     train = data.take_train()
     assert isinstance(train, pl.DataFrame)
-    user, item, *values = (column.to_numpy() for column in train.get_columns())
-    found = [table_of(user, item, value, data.users, data.items) for value in values]
-    return found[0], found[1] if len(found) > 1 else None
+    found = {}
+    user, item = train["user"].to_numpy(), train["item"].to_numpy()
+    for name in ("rating", "weight"):
+        if name in train.columns:
+            value = train[name].to_numpy()
+            found[name] = table_of(user, item, value, data.users, data.items)
+    time = None
+    if "timestamp" in train.columns:
+        # In the order of the table, whose type of values would round times.
+        row = np.arange(len(train), dtype=np.float64)
+        order = csr_matrix((row, (user, item)), shape=found["rating"].shape).data.astype(np.int64)
+        time = seconds_of(train["timestamp"])[order]
+    return found["rating"], found.get("weight"), time
 
 
 def _resume(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:

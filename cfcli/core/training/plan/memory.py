@@ -21,6 +21,7 @@ FOR_SHARDS = 150 << 20  # and for tables in parts
 RATING = 12  # bytes of a user, an item and a rating
 WEIGHING = 32  # bytes of a rating while its weight is found: its time, and numbers on the way
 WEIGHED = 24  # bytes that the sampler takes for the weight of a rating, of both sides
+TIMED = 70  # the same of times: two places, the groups of four effects, and what they exchange
 SEEN = 20  # bytes on the disk of a pair in the record of who rated what, while it is made
 CHOICE = 60  # bytes of a rating while the table of choices is made
 JUDGED = 26  # bytes of a score by which the settings of the interest model are chosen
@@ -197,13 +198,14 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     block = min(n, sizing.PADDED / max(job.rows / n, (rank + 1) / 4))
     mean = FLOAT * job.entities * 2 * sizing.mean_rank(config.dimension)
     samples = min(sizing.SAMPLE_BYTES, sizing.SAMPLES * vectors / 2)
+    of_row = WEIGHED * _is_weighed(config, job) + TIMED * config.gibbs.times
     parts: Parts = {
         "process": PROCESS,
         "tables": 3.0 * vectors,
         "features": FLOAT * job.entities * f,
         "mean of samples": mean,
         "samples": samples,
-        "rows": job.rows * (33 + WEIGHED * _is_weighed(config, job)) + job.val * 24,
+        "rows": job.rows * (33 + of_row) + job.val * 24,
         "step": 4 * FLOAT * block * (rank + 1) ** 2,
     }
     _add_reading(parts, config, job, f, job.rows)

@@ -20,8 +20,9 @@ from cfcli.core.runs.run import Run
 from cfcli.core.storage.schema import to_json
 from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs import sampler as gibbs
+from cfcli.core.training.gibbs.generator import Generator
 from cfcli.core.training.gibbs.posterior import Posterior
-from cfcli.core.training.gibbs.sampler import Generator, Sampler, Side, table_of
+from cfcli.core.training.gibbs.sampler import Sampler, Side, table_of
 
 
 def planted(

@@ -1,0 +1,1 @@
+"""What guides people through the commands: help, manual pages, answers to mistakes, completion."""

@@ -1,0 +1,1 @@
+"""What commands say while they work, and what they say to programs."""
