@@ -17,7 +17,7 @@ from cfcli.core.serving.similar import interest_directions, unit_vectors
 INTEREST = 0.5
 PERPLEXITY = 20.0  # about so many neighbours decide where an item lies
 ITERATIONS = 400
-ANGLE = 0.8  # how coarsely t-SNE sees what is far away; 0.5 takes longer for the same share
+ANGLE = 1.0  # how coarsely t-SNE sees what is far away; 0.5 takes longer for the same share
 LEAST = 8  # items that t-SNE can place; fewer are drawn by their principal components
 BLOCK = 500  # items whose neighbours are found at once
 Places = NDArray[np.int64]
@@ -127,7 +127,7 @@ def tsne(
         near: their neighbours, at least :func:`graph_size` of each.
         perplexity: about how many neighbours decide where an item lies.
         iterations: steps of the descent, 250 of them with exaggerated nearness.
-        angle: how coarsely far items are seen, from 0.2 to 0.8.
+        angle: how coarsely far items are seen, from 0.2 to 1.
 
     Returns:
         (M, 2).
