@@ -24,6 +24,7 @@ from cfcli.core.serving import search
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
 from cfcli.core.serving.predict import ADDED, find_pair_columns
+from cfcli.core.serving.threads import in_threads, undivided_products
 
 BLOCK = 8 << 20  # scores of all items that are held at once
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns of scores
@@ -556,7 +557,12 @@ def top_items(
             scores = np.take_along_axis(scores, chosen, axis=1)
         return Block(start, items, scores, _ratings(order, them, items))
 
-    yield from search.in_threads(best, range(0, len(users.ids), block))
+    starts = range(0, len(users.ids), block)
+    if len(starts) == 1:
+        yield best(0)
+        return
+    with undivided_products() as threads:
+        yield from in_threads(best, starts, threads)
 
 
 @dataclass(frozen=True)

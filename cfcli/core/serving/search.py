@@ -1,9 +1,4 @@
-"""The best n of many scores that are one matrix product, on all cores."""
-
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+"""The best n of many scores that are one matrix product."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +7,6 @@ from cfcli.core.models.heads import Floats
 from cfcli.core.models.top import best_columns
 
 USERS, ITEMS = 256, 8192  # scores at once: 8 MB stay in the cache until they are looked through
-AHEAD = 2  # results for each thread that may wait for the one before
-
-Result = TypeVar("Result")
 
 
 def best_products(
@@ -71,30 +63,3 @@ def _above(scores: Floats, least: Floats) -> tuple[NDArray[np.int64], Floats]:
     found = np.full(columns.shape, -np.inf, np.float32)
     columns[row, place], found[row, place] = column, scores[row, column]
     return columns, found
-
-
-def in_threads(work: Callable[[int], Result], starts: range) -> Iterator[Result]:
-    """The results of a function that computes with NumPy, in order, on all cores.
-
-    Each call has a thread, and its products stay in it. With products that are divided among the
-    cores instead, the rest of the work would leave all cores but one idle.
-
-    Args:
-        work: what is called, from several threads at once.
-        starts: with each of these.
-    """
-    if len(starts) < 2:
-        yield from map(work, starts)
-        return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas") as limits:
-        threads = limits.get_original_num_threads()["blas"] or 1
-        with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[Result]] = deque()
-            for start in starts:
-                waiting.append(pool.submit(work, start))
-                if len(waiting) > AHEAD * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
