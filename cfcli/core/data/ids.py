@@ -80,7 +80,7 @@ class IdMap:
 
 @dataclass(frozen=True)
 class _ByNumber:
-    """A table of all integers in a range, which takes a twentieth of the time of a join of texts.
+    """A table of all integers in a range, which takes an eighth of the time of a join of texts.
 
     Attributes:
         low: the first integer.
