@@ -1,6 +1,5 @@
 """The report of a real run, in a real browser."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -79,10 +78,9 @@ class Visit:
     def heading(self) -> str:
         return str(self.page.inner_text("#panel h3"))
 
-    def near(self, run: str, folder: Path, *query: str) -> list[str]:
-        """What ``cfcli similar`` says."""
-        done = run_cfcli("similar", run, *query, "--quiet", "--json", cwd=folder)
-        return [json.loads(line)["title"] for line in done.stdout.splitlines()]
+    def region(self) -> str:
+        """The text of the first region in the panel."""
+        return str(self.page.locator("#panel ol button").first.inner_text())
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
@@ -99,14 +97,17 @@ def visit(request: pytest.FixtureRequest, browser: Any, reports: Path) -> Iterat
     assert visit.requests == [(reports / "one.html").as_uri()]
 
 
-def test_search_click_and_read_the_neighbours(visit: Visit, reports: Path) -> None:
+def test_search_click_and_read_the_neighbours(visit: Visit) -> None:
     page = visit.page
     page.fill("#search", "toy story")
     options = page.locator("#hits li").all_inner_texts()
     assert options[0].startswith("Toy Story (1995)")
     page.click("#hits li >> nth=0")
     assert visit.heading() == "Toy Story (1995)"
-    assert visit.neighbours() == visit.near("mf", reports, "--title", "toy story")
+    expected = page.evaluate("neighbours(run, 0 + run.label.indexOf('Toy Story (1995)'))")
+    assert visit.neighbours() == page.evaluate(
+        "([pairs]) => pairs.map(([k]) => run.label[k])", [expected]
+    )
 
     second = visit.neighbours()[0]
     page.click("#panel ol button >> nth=0")  # on to the next film
@@ -169,6 +170,7 @@ def pixels(page: Any) -> str:
 
 def test_the_map_moves_zooms_and_answers(visit: Visit) -> None:
     page = visit.page
+    page.focus("#canvas")
     whole = pixels(page)
     page.click("#in")
     near = pixels(page)
@@ -192,6 +194,70 @@ def test_the_map_moves_zooms_and_answers(visit: Visit) -> None:
     page.click("#legend button >> nth=0")
     assert page.get_attribute("#legend button >> nth=0", "aria-pressed") == "true"
     assert pixels(page) != chosen
+
+
+def test_the_wheel_moves_the_page_until_the_map_has_been_clicked(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#canvas").scroll_into_view_if_needed()
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 60)
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, -20)
+    page.wait_for_function("before => scrollY < before", arg=before)
+    assert page.evaluate("zoom()") == 1
+    assert page.locator("#hint").is_visible()
+    page.locator("#canvas").click(position={"x": 5, "y": 5})
+    page.mouse.wheel(0, -200)
+    page.wait_for_function("() => zoom() > 1.1")
+    assert page.locator("#hint").is_hidden()
+
+
+def test_the_slider_hides_what_is_rarely_rated(visit: Visit) -> None:
+    page = visit.page
+    whole = pixels(page)
+    assert page.inner_text("#kept").startswith("all ")
+    page.focus("#least")
+    page.keyboard.press("End")
+    kept = page.evaluate("[shown, run.n[shown - 1], run.n[shown]]")
+    least = int(page.inner_text("#kept").split("with ")[1].split(" ")[0])
+    assert kept[0] >= 20
+    assert kept[1] >= least > kept[2]
+    assert page.get_attribute("#least", "aria-valuetext") == page.inner_text("#kept")
+    assert pixels(page) != whole
+
+
+def test_regions_lead_into_the_map_and_an_item_back_to_them(visit: Visit) -> None:
+    page = visit.page
+    assert visit.heading() == "Regions"
+    first = page.evaluate("run.regions[0].name")
+    assert visit.region().startswith(first)
+    page.locator("#panel ol button").first.click()
+    assert page.evaluate("zoom()") == pytest.approx(4)
+    page.focus("#canvas")
+    page.keyboard.press("Enter")  # the item in the middle
+    assert page.evaluate("run.place.has(chosen)")
+    assert visit.heading() == page.evaluate("run.label[here()]")
+    page.keyboard.press("Escape")
+    assert visit.heading() == "Regions"
+
+
+def test_names_on_the_map_cover_no_other(visit: Visit) -> None:
+    page = visit.page
+    page.evaluate(
+        """window.written = []; context.fillText = (text, x, y) => {
+             const size = parseInt(context.font.match(/(\\d+)px/)[1]);
+             written.push([text, x, y - size * 0.7, x + context.measureText(text).width, y]);
+           }; paint()"""
+    )
+    boxes = page.evaluate("written")
+    names = {box[0] for box in boxes}
+    width = page.evaluate("canvas.clientWidth")
+    assert len(names & set(page.evaluate("run.regions.map(r => r.name)"))) >= 3
+    for k, (_, left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0
+        assert right <= width
+        for _, left_2, top_2, right_2, bottom_2 in boxes[:k]:
+            assert right <= left_2 or right_2 <= left or bottom <= top_2 or bottom_2 <= top
 
 
 def test_another_size_shows_the_same_place(visit: Visit) -> None:
@@ -239,8 +305,10 @@ def test_two_runs_beside_each_other(browser: Any, reports: Path) -> None:
     page = visit.page
     page.fill("#search", "toy story (1995)")
     page.keyboard.press("Enter")
-    assert page.locator("#panel h4").all_inner_texts() == ["Nearest, by mf", "Nearest, by ncf"]
+    assert page.locator("#panel h4").all_inner_texts() == ["Nearest, by mf 8", "Nearest, by ncf 4"]
     assert page.locator("#panel ol").count() == 2
+    assert page.locator("#training svg").count() == 1
+    assert page.locator("#verdict tbody tr").count() >= 6
     before = pixels(page)
     page.select_option("#which", "1")
     assert pixels(page) != before

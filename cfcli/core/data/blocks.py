@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from cfcli.core.data.weights import Weighting
 from cfcli.core.errors import ArtifactError
 from cfcli.core.pair import Pair
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = {"user": pl.UInt32, "item": pl.UInt32, "rating": pl.Float32}
 DTYPES = {"user": np.uint32, "item": np.uint32, "rating": np.float32, "weight": np.float32}
@@ -145,8 +148,7 @@ class Blocks:
                     if any(table.column(name).null_count for name in names if name != "timestamp"):
                         raise ArtifactError(f"{self.path}: damaged: has missing values")
                     columns = {
-                        name: np.ascontiguousarray(table.column(name).to_numpy()[offset::every])
-                        for name in names
+                        name: np.array(_values(table.column(name))[offset::every]) for name in names
                     }
                     self._check(columns)
                     yield columns if self.weighting is None else self._weighed(columns)
@@ -186,6 +188,18 @@ class Blocks:
                 return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
+
+
+def _values(column: "pa.ChunkedArray") -> NDArray[Any]:
+    """Numbers or times of a column. PyArrow's own to_numpy() imports pandas where it is installed,
+    which takes longer than all else that is read of a small dataset."""
+    array = column.combine_chunks()
+    if str(array.type).startswith("timestamp"):
+        numbers = array.view("int64")
+        if numbers.null_count:
+            numbers = numbers.fill_null(np.iinfo(np.int64).min)  # NaT
+        return np.from_dlpack(numbers).view(f"datetime64[{array.type.unit}]")
+    return np.from_dlpack(array)
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,16 @@ class UnknownIds:
         """Counts rows.
 
         Args:
-            ids: theirs, texts, (N,).
+            ids: theirs, texts or integers, (N,).
             index: of each id, null where it is unknown, (N,).
         """
         self.rows += len(index)
         self.missing += index.null_count()
         wanted = SAMPLE - len(self._sample)
         if index.null_count() and wanted:
-            self._sample = self._sample.append(ids.filter(index.is_null()).head(wanted))
+            self._sample = self._sample.append(
+                ids.filter(index.is_null()).head(wanted).cast(pl.String)
+            )
 
     def notes(self, *, are_expected: bool = False) -> list[str]:
         """What a person should know, in one sentence; none where all ids are known.

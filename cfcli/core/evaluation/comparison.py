@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -72,6 +73,7 @@ def compare(
     split: str = "test",
     source: Source | None = None,
     form: Mapping[str, Value] | None = None,
+    data: Path | None = None,
     note: Callable[[str], object] | None = None,
 ) -> Comparison:
     """Errors and lists of runs on the same rows, and how each differs from the first run.
@@ -90,6 +92,7 @@ def compare(
         source: other ratings, by external ids; it is read once for each run.
         form: values of keys of ``[prepare]`` that say what form ``source`` has; by default it is
             that of each run's own ratings.
+        data: where the runs' dataset is now, if it moved; not used with ``source``.
         note: is called with what a person should know.
 
     Raises:
@@ -102,7 +105,7 @@ def compare(
     if source is not None and source.name == "<stdin>":
         raise ConfigError("--ratings: compare reads the file once for each run; name a file")
     notes: dict[str, None] = {}
-    found = [_judged(run, split, source, form, notes) for run in runs]
+    found = [_judged(run, split, source, form, data, notes) for run in runs]
     if source is None:
         _refuse_other_rows(found, split)
     sides = {one.model.trained_sides: one.run.path for one in reversed(found)}
@@ -146,6 +149,7 @@ def _judged(
     split: str,
     source: Source | None,
     form: Mapping[str, Value] | None,
+    data: Path | None,
     notes: dict[str, None],
 ) -> _Judged:
     """A run and its predictions, see :func:`compare`.
@@ -162,6 +166,7 @@ def _judged(
         run,
         split=split,
         source=source,
+        data=data,
         lists=None,
         form=run.form(form),
         note=notes.setdefault,

@@ -285,7 +285,9 @@ class _Parser:
         lines = line + found.lines
         is_good = found.fields == len(self.names)
         frame: pl.DataFrame | None = pl.DataFrame(schema=dict(self.types))
-        if is_good.any():
+        if is_good.all():
+            frame = self._parse(text, {})
+        elif is_good.any():
             keep = np.ones(len(text), bool)
             for k in np.flatnonzero(~is_good).tolist():
                 keep[found.starts[k] : found.ends[k] + 1] = False

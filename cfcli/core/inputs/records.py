@@ -256,14 +256,29 @@ def find_records(data: bytes, separator: str, quoted: bool) -> Records:
         is_separator &= ~is_within
         is_end &= ~is_within
     ends = np.flatnonzero(is_end)
+    is_simple = len(ends) == len(breaks)  # no line break within a record
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(text))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    separators = np.diff(np.searchsorted(np.flatnonzero(is_separator), ends), prepend=0)
+    separators = _separators(is_separator, is_end, len(ends))
     is_cr_alone = (ends == starts + 1) & (text[ends - 1] == ord("\r"))
     is_empty = (ends == starts) | is_cr_alone
     fields = np.where(is_empty, 0, separators + 1)
-    return Records(starts, ends, fields, np.searchsorted(breaks, starts))
+    lines = np.arange(len(starts)) if is_simple else np.searchsorted(breaks, starts)
+    return Records(starts, ends, fields, lines)
+
+
+def _separators(
+    is_separator: NDArray[np.bool_], is_end: NDArray[np.bool_], records: int
+) -> NDArray[np.int64]:
+    """How many separators each record has, (records,): a search for the end of each among the
+    separators took a third of the time of reading pairs."""
+    kinds = is_end[np.flatnonzero(is_separator | is_end)]
+    ends = np.flatnonzero(kinds)
+    if len(ends) < records:  # the last one has no line break
+        ends = np.append(ends, len(kinds))
+    found: NDArray[np.int64] = np.diff(ends, prepend=-1) - 1
+    return found
 
 
 def _check_quotes(text: NDArray[np.uint8], separator: str) -> None:

@@ -1,4 +1,4 @@
-"""Errors of predicted ratings; scikit-learn does the arithmetic."""
+"""Errors of predicted ratings."""
 
 import math
 from dataclasses import dataclass
@@ -44,12 +44,11 @@ def errors(rating: Floats, prediction: Floats) -> Errors:
         rating: the true ratings, (N,).
         prediction: what was predicted, (N,).
     """
-    from sklearn.metrics import mean_absolute_error, mean_squared_error
-
     if len(rating) == 0:
         return Errors(math.nan, math.nan, math.nan)
-    mse = float(mean_squared_error(rating, prediction))
-    return Errors(mse, mse**0.5, float(mean_absolute_error(rating, prediction)))
+    away = np.subtract(rating, prediction, dtype=np.float64)
+    mse = float(np.mean(away**2))
+    return Errors(mse, mse**0.5, float(np.mean(np.abs(away))))
 
 
 def model_errors(rating: Floats, prediction: Floats) -> ModelErrors:
@@ -59,8 +58,11 @@ def model_errors(rating: Floats, prediction: Floats) -> ModelErrors:
         rating: the true ratings, (N,).
         prediction: what was predicted, (N,).
     """
-    from sklearn.metrics import r2_score
-
     found = errors(rating, prediction)
-    r2 = float(r2_score(rating, prediction)) if len(rating) > 1 else math.nan
+    if len(rating) < 2:
+        r2 = math.nan
+    elif np.ptp(rating):
+        r2 = 1 - found.mse / float(np.var(rating, dtype=np.float64))
+    else:  # as scikit-learn has it where all ratings are the same
+        r2 = 0.0 if found.mse else 1.0
     return ModelErrors(found.mse, found.rmse, found.mae, r2)

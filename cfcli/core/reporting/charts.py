@@ -2,7 +2,7 @@
 (:mod:`cfcli.core.reporting.png`) or on a terminal (``cfcli.cli.terminal``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -48,6 +48,7 @@ class Series:
         kind: how the values are drawn.
         low, high: the ends of an interval around each value.
         muted: whether the series is drawn in grey, as a background for the others.
+        dashed: whether the line is dashed and has the colour of the series before.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Series:
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
     muted: bool = False
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,29 @@ def loss(history: pl.DataFrame, best: int) -> Chart:
         y="mean squared error",
         series=series,
         mark=(best, f"best epoch {best}"),
+        whole=True,
+    )
+
+
+def losses(histories: Mapping[str, pl.DataFrame]) -> Chart:
+    """Validation and training error of several runs by epoch, one over the other.
+
+    Args:
+        histories: one row for each epoch (:attr:`cfcli.core.runs.run.Run.history`), by the names of
+            the runs.
+    """
+    series = []
+    for name, history in histories.items():
+        training, *validation = loss(history, 1).series
+        series += [replace(line, name=f"{name}, validation") for line in validation]
+        line = replace(training, name=f"{name}, training", muted=False, dashed=bool(validation))
+        series.append(line)
+    return Chart(
+        name="losses",
+        title="Loss by epoch",
+        x="epoch",
+        y="mean squared error",
+        series=series,
         whole=True,
     )
 

@@ -107,4 +107,5 @@ def _style_sheet() -> str:
         rules.append(f".{name}.fill {{ fill: {colours[name]} }}")
         rules.append(f".{name}.stroke {{ stroke: {colours[name]} }}")
     rules.append(".muted.stroke { stroke-width: 1.25 }")
+    rules.append(".dashed.stroke { stroke-width: 1.25; stroke-dasharray: 4 3 }")
     return "\n".join(rules)

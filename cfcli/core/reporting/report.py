@@ -3,8 +3,8 @@ needs no network and opens from disk."""
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +15,15 @@ from markupsafe import Markup
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ArtifactError, InputError
+from cfcli.core.evaluation.comparison import Comparison, compare
 from cfcli.core.evaluation.diagnostics import diagnose, intervals
 from cfcli.core.evaluation.evaluate import BASELINES, Evaluation, evaluate
 from cfcli.core.evaluation.lists import ORDERS
-from cfcli.core.metrics.intervals import Interval, mean_with_interval
-from cfcli.core.reporting import charts, svg
+from cfcli.core.metrics.intervals import Interval
+from cfcli.core.reporting import charts, findings, svg
 from cfcli.core.reporting.charts import Chart, Series
+from cfcli.core.reporting.examples import Example, examples
+from cfcli.core.reporting.findings import Finding
 from cfcli.core.reporting.itemmap import ItemMap, item_map
 from cfcli.core.runs.reproduce import prepare_command, train_command
 from cfcli.core.runs.run import Run
@@ -70,6 +73,19 @@ class Part:
     items: ItemMap
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Runs beside each other.
+
+    Attributes:
+        found: the differences of each run to the first; None where they cannot be compared.
+        missing: why they cannot, or an empty text.
+    """
+
+    found: Comparison | None = None
+    missing: str = ""
+
+
 class Report(NamedTuple):
     """A report.
 
@@ -82,36 +98,52 @@ class Report(NamedTuple):
     parts: list[Part]
 
 
-def report(runs: Sequence[Run], *, data: Path | None = None, most: int = 10_000) -> Report:
+def report(
+    runs: Sequence[Run],
+    *,
+    data: Path | None = None,
+    most: int = 10_000,
+    show_ids: bool = False,
+    progress: Callable[[str], object] | None = None,
+) -> Report:
     """Makes a page about runs.
 
     Args:
         runs: at least one; all are different.
         data: where the runs' dataset is now, if it moved.
         most: how many items the map of each run shows at most, those with most ratings.
+        show_ids: call users by their ids instead of "user A" and so on.
+        progress: is called :func:`steps_of` times, with what is done next.
 
     Raises:
         InputError: a run is given twice.
     """
+    begin = progress or (lambda _: None)
     names = _names(runs)
-    parts = [_part(name, run, data, most) for name, run in zip(names, runs, strict=True)]
+    named = list(zip(names, runs, strict=True))
+    parts = [_part(name, run, data, most, begin) for name, run in named]
+    begin("writing the page" if len(parts) == 1 else "comparing the runs")
+    compared = _compared(parts, data)
     css = (ASSETS / "report.css").read_text(encoding="utf-8")
     script = (ASSETS / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
+    groups = _groups(parts)
     page = _template().render(
         version=__version__,
         css=Markup(css),
         script=Markup(script),
         script_digest=digest,
         parts=parts,
-        title=title,
-        groups=_groups(parts),
+        title=" and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others",
+        findings=_findings(parts, compared),
+        compared=compared,
+        examples=_examples(parts, data, show_ids),
+        groups=groups,
         same_rows=_same_rows(parts),
-        figures=_figures(_groups(parts), single=len(parts) == 1),
-        differences=_differences(parts),
+        figures=_figures(groups, single=len(parts) == 1),
         settings=_settings(parts),
         shown=sorted({(len(part.items.id), part.items.items) for part in parts}),
+        both_models=[part.run.interest is not None for part in parts],
         baselines=[(name, charts.LABELS[name]) for name in BASELINES],
         orders=list(ORDERS.items()),
         prepare_command=prepare_command,
@@ -119,9 +151,18 @@ def report(runs: Sequence[Run], *, data: Path | None = None, most: int = 10_000)
         items=[_for_the_script(part) for part in parts],
         splits=SPLITS,
         histogram=_histogram,
-        losses=_losses,
+        losses=_losses(parts),
     )
     return Report(page, parts)
+
+
+def steps_of(runs: Sequence[Run]) -> int:
+    """How many steps :func:`report` tells of.
+
+    Args:
+        runs: of the report.
+    """
+    return 2 * len(runs) + 1
 
 
 def _template() -> jinja2.Template:
@@ -141,20 +182,32 @@ def _template() -> jinja2.Template:
 def _for_the_script(part: Part) -> dict[str, object]:
     """The map of a run as the page's script reads it."""
     known = {key: value for key, value in vars(part.items).items() if value is not None}
-    return {"name": part.name, "run": str(part.run.path), **known}
+    known["regions"] = [asdict(region) for region in part.items.regions]
+    return {"name": part.name, **known}
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The names of the runs' folders, with as many parents as it takes to tell them apart."""
+    """Model and dimension of each run, such as "mf 16"; where these are the same, with the names of
+    the runs' folders and as many parents as it takes to tell them apart."""
     paths = [run.path.resolve().parts for run in runs]
-    for depth in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(path[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    raise InputError(f"{runs[0].path}: given twice; a report compares different runs")
+    if len(set(paths)) < len(paths):
+        raise InputError(f"{runs[0].path}: given twice; a report compares different runs")
+    names = [f"{run.info.model} {run.info.dim}" for run in runs]
+    depth = 0
+    while len(set(names)) < len(names):
+        depth += 1
+        folders = ["/".join(path[-depth:]) for path in paths]
+        names = [
+            f"{run.info.model} {run.info.dim} ({folder})"
+            for run, folder in zip(runs, folders, strict=True)
+        ]
+    return names
 
 
-def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
+def _part(
+    name: str, run: Run, data: Path | None, most: int, begin: Callable[[str], object]
+) -> Part:
+    begin(f"judging {name}")
     dataset, judgement, missing = None, None, ""
     try:
         dataset = run.dataset(data)
@@ -163,7 +216,36 @@ def _part(name: str, run: Run, data: Path | None, most: int) -> Part:
         judgement = Judgement(result, rows, judged, intervals(judged, rows))
     except (ArtifactError, InputError) as error:
         missing = str(error)
+    begin(f"drawing the map of {name}")
     return Part(name, run, dataset, judgement, missing, item_map(run, most))
+
+
+def _compared(parts: Sequence[Part], data: Path | None) -> Compared:
+    """The runs beside the first, where all were judged by the same rows."""
+    if len(parts) < 2 or not _same_rows(parts) or not all(part.judgement for part in parts):
+        return Compared()
+    try:
+        return Compared(compare([part.run for part in parts], data=data))
+    except (ArtifactError, InputError) as error:
+        return Compared(missing=str(error))
+
+
+def _findings(parts: Sequence[Part], compared: Compared) -> list[Finding]:
+    """What the page says first."""
+    if compared.found is not None:
+        return findings.of_comparison(compared.found, [part.name for part in parts])
+    judgement = parts[0].judgement
+    if len(parts) > 1 or judgement is None:
+        return []
+    return findings.of_run(judgement.result, parts[0].run.items.height)
+
+
+def _examples(parts: Sequence[Part], data: Path | None, show_ids: bool) -> list[Example]:
+    """A few users; none where the runs are of different datasets, or it is gone."""
+    if parts[0].dataset is None or not _same_rows(parts):
+        return []
+    runs = {part.name: part.run for part in parts}
+    return examples(runs, data=data, show_ids=show_ids)
 
 
 def _same_rows(parts: Sequence[Part]) -> bool:
@@ -211,13 +293,16 @@ def _figures(groups: Sequence[Sequence[Part]], single: bool) -> list[Chart]:
     return found
 
 
-def _losses(part: Part) -> list[Chart]:
-    """The charts about the training of a run."""
-    history, trace = part.run.history, part.run.trace
-    found = [charts.loss(history, part.run.info.best_epoch)]
+def _losses(parts: Sequence[Part]) -> list[Chart]:
+    """The charts about the training: of several runs, their curves in one."""
+    if len(parts) > 1:
+        return [charts.losses({part.name: part.run.history for part in parts})]
+    run = parts[0].run
+    found = [charts.loss(run.history, run.info.best_epoch)]
+    trace = run.trace
     if trace.height:
         every = -(-trace.height // MOST_STEPS)
-        found.append(charts.steps(trace.gather_every(every), history))
+        found.append(charts.steps(trace.gather_every(every), run.history))
     return found
 
 
@@ -233,18 +318,6 @@ def _histogram(dataset: Dataset) -> Chart:
         labels=[f"{bar.rating:g}" for bar in bars],
         zero=True,
     )
-
-
-def _differences(parts: Sequence[Part]) -> list[Interval]:
-    """How much the MSE of each later run exceeds that of the first on the same rows, with 95 %
-    intervals by users; nothing if the rows differ."""
-    tables = [part.judgement.rows for part in parts if part.judgement]
-    if len(tables) < len(parts) or not _same_rows(parts):
-        return []
-    users = tables[0][parts[0].run.info.columns.user]
-    group = users.cast(pl.Categorical).to_physical().to_numpy()
-    squares = [((table["rating"] - table["prediction"]) ** 2).to_numpy() for table in tables]
-    return [mean_with_interval(other - squares[0], group) for other in squares[1:]]
 
 
 def _settings(parts: Sequence[Part]) -> list[tuple[str, list[str], bool, bool]]:

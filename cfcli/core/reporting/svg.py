@@ -87,10 +87,17 @@ def styles(chart: Chart) -> list[str]:
         chart: whose series to colour.
 
     Returns:
-        ``muted`` for muted series, and ``c1``, ``c2``, ... in turn for the others.
+        ``muted`` for muted series, and ``c1``, ``c2``, ... in turn for the others; for dashed ones
+        the class of the series before, and ``dashed``.
     """
     colours = itertools.cycle(range(1, COLOURS + 1))
-    return ["muted" if series.muted else f"c{next(colours)}" for series in chart.series]
+    found: list[str] = []
+    for series in chart.series:
+        if series.dashed:
+            found.append(f"{found[-1]} dashed")
+        else:
+            found.append("muted" if series.muted else f"c{next(colours)}")
+    return found
 
 
 def ticks(low: float, high: float, least: float = 0.0) -> list[float]:

@@ -21,6 +21,7 @@ SOURCES = (
     "item_bias",
     "mean",
 )
+TRAINED, TOLD, FOLDED = 1, 2, 4  # what a run knows of a user or an item
 BLOCK = 1 << 16  # pairs whose vectors are held at once
 
 
@@ -52,9 +53,12 @@ class FallbackPredictor:
         """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
-        offset = self.offset(user, item, time)
-        rating = np.empty(len(users))
         known = knows_user & knows_item
+        sources = self._sources(users, knows_user, items, knows_item)
+        offset = self.offset(user, item, time)
+        if known.all():
+            return self._bounded(self.predictor.predict(users, items, offset)), sources
+        rating = np.empty(len(users))
         rating[known] = self.predictor.predict(
             users[known], items[known], None if offset is None else offset[known]
         )
@@ -65,7 +69,10 @@ class FallbackPredictor:
             q = self.predictor.vectors("item", items[part])
             p[~knows_user[part]], q[~knows_item[part]] = self.means.user, self.means.item
             rating[part] = self.predictor.pairs(p, q, 0.0 if offset is None else offset[part])
-        return np.clip(rating, self.low, self.high), self._sources(user, item)
+        return self._bounded(rating), sources
+
+    def _bounded(self, rating: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.clip(rating.astype(np.float64), self.low, self.high)
 
     def offset(self, user: pl.Series, item: pl.Series, time: pl.Series | None) -> Floats | None:
         """What time adds to ratings, (N,); None for nothing.
@@ -90,19 +97,29 @@ class FallbackPredictor:
             found.append(self.predictor.mean(name, weight_of(name, n, power)))
         return Pair(*found)
 
-    def _sources(self, user: pl.Series, item: pl.Series) -> NDArray[np.uint8]:
-        """What each rating rests on, as a place in :data:`SOURCES`, (N,)."""
-        trained, told = [], []
-        users, knows_user = index_of(user)
-        folded = knows_user & np.isin(users, self.run.folded)
-        for index, n, content in zip(
-            (user, item), (self.base.user_n, self.base.item_n), self.run.content, strict=True
-        ):
-            place, is_there = index_of(index)
-            trained.append(is_there & (n[place] > 0))
-            told.append(is_there & (n[place] == 0) & (content is not None))
-        cases = [folded & trained[1], trained[0] & trained[1], told[1], told[0], *trained]
-        return np.select(cases, [1, 0, 2, 3, 4, 5], len(SOURCES) - 1).astype(np.uint8)
+    def _sources(
+        self,
+        users: NDArray[np.int64],
+        knows_user: NDArray[np.bool_],
+        items: NDArray[np.int64],
+        knows_item: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        """What each rating rests on, as a place in :data:`SOURCES`, (N,): looked up by what is known
+        of both sides, which takes a tenth of the time of conditions on all pairs."""
+        states = self._states
+        user = np.where(knows_user, states.user[users], 0)
+        item = np.where(knows_item, states.item[items], 0)
+        return SOURCE_OF_STATES[user, item]
+
+    @cached_property
+    def _states(self) -> Pair[NDArray[np.uint8]]:
+        """What is known of each user and item: a sum of :data:`TRAINED`, :data:`TOLD` and
+        :data:`FOLDED`."""
+        found = []
+        for content, n in zip(self.run.content, (self.base.user_n, self.base.item_n), strict=True):
+            found.append(np.where(n > 0, TRAINED, 0 if content is None else TOLD).astype(np.uint8))
+        found[0][self.run.folded] += FOLDED
+        return Pair(*found)
 
     def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
         """Ratings (N,) by the damped biases alone, of what is known.
@@ -116,6 +133,19 @@ class FallbackPredictor:
         rating = self.base.mean + np.where(knows_user, self.base.user_bias[users], 0.0)
         rating += np.where(knows_item, self.base.item_bias[items], 0.0)
         return np.clip(rating, self.low, self.high)
+
+
+def _source_of_states() -> NDArray[np.uint8]:
+    """The place in :data:`SOURCES` by the states of a user and an item, (8, 8)."""
+    user, item = np.indices((8, 8))
+    trained = (user & TRAINED) > 0, (item & TRAINED) > 0
+    told = (user & TOLD) > 0, (item & TOLD) > 0
+    folded = (user & FOLDED) > 0
+    cases = [folded & trained[1], trained[0] & trained[1], told[1], told[0], *trained]
+    return np.select(cases, [1, 0, 2, 3, 4, 5], len(SOURCES) - 1).astype(np.uint8)
+
+
+SOURCE_OF_STATES = _source_of_states()
 
 
 def index_of(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -32,17 +32,16 @@ class UserVectors(NamedTuple):
     interest: Floats | None
 
 
-class Scores(NamedTuple):
-    """Scores of all items for users (B).
+class Scaled(NamedTuple):
+    """Users (B) as :attr:`Order.item_side` takes them: ``users @ item_side + offset`` are the scores.
 
     Attributes:
-        order: the higher, the better, (B, I).
-        rating: what the predicted rating is made of, (B, I), before it is cut to the scale; None
-            where the rating model does not know the users.
+        users: (B, W).
+        offset: the part of a score that all items share, (B, 1).
     """
 
-    order: Floats
-    rating: Floats | None
+    users: Floats
+    offset: Floats
 
 
 @dataclass(frozen=True)
@@ -112,20 +111,20 @@ class Order:
         interest = None if self.interest is None else self.interest.user[users]
         return UserVectors(self.predictor.user_vectors(users), interest)
 
-    def scores(self, users: UserVectors) -> Scores:
-        """Scores of all items.
+    def scores(self, users: UserVectors) -> Floats:
+        """Scores of all items, (B, I): the higher, the better.
 
         Args:
             users: whom to score for (B).
         """
-        rating = None if users.rating is None else self.predictor.scores(users.rating)
         if self.interest is None or users.interest is None:
-            assert rating is not None
-            return Scores(rating, rating)  # one array: a copy would cost as much as the product
+            assert users.rating is not None
+            return self.predictor.scores(users.rating)
         interest = self.interest.scores(users.interest)
         if self.by == "interest":
-            return Scores(interest, rating)
-        return Scores(self.blend(interest, rating), rating)
+            return interest
+        rating = None if users.rating is None else self.predictor.scores(users.rating)
+        return self.blend(interest, rating)
 
     def blend(self, interest: Floats, rating: Floats | None) -> Floats:
         """The scores of ``list``.
@@ -141,6 +140,83 @@ class Order:
         if weights.popularity:
             found += weights.popularity * self.popularity
         return found
+
+    @cached_property
+    def item_side(self) -> Floats | None:
+        """What users as :meth:`scaled` has them are multiplied by, (W, I); None for a rating model
+        whose scores are not linear. One product then takes the place of those of both models and of
+        several passes over their scores: :meth:`scores` takes 2.5 times as long by ``list``."""
+        head = self.predictor.head
+        if self.interest is not None and self.by == "interest":
+            return self.interest.targets
+        if not isinstance(head, LinearHead):
+            return None
+        if self.interest is None:
+            return head.item_weights
+        return np.vstack([head.item_weights, self.interest.targets, self.popularity])
+
+    def scaled(self, users: UserVectors) -> Scaled:
+        """Users (B) for :attr:`item_side`.
+
+        Args:
+            users: as both models know them; the rating model must, unless the order is by interest.
+        """
+        if self.by == "interest":
+            assert users.interest is not None
+            return Scaled(users.interest, np.zeros((len(users.interest), 1), np.float32))
+        head = self.predictor.head
+        assert users.rating is not None
+        assert isinstance(head, LinearHead)
+        one = np.ones((len(users.rating), 1), np.float32)
+        rating = np.hstack([users.rating[:, :-1], one])
+        if self.interest is None or users.interest is None:
+            return Scaled(rating, users.rating[:, -1:] + np.float32(head.start))
+        weights, (of_rating, of_interest) = self.weights, self._spreads
+        rating, rating_mean = of_rating.standardised(weights.rating, rating)
+        interest, interest_mean = of_interest.standardised(weights.interest, users.interest)
+        found = np.hstack([rating, interest, weights.popularity * one], dtype=np.float32)
+        return Scaled(found, -(rating_mean + interest_mean).astype(np.float32))
+
+    @cached_property
+    def _spreads(self) -> "tuple[_Spread, _Spread]":
+        """Of the scores by rating and by interest."""
+        head = self.predictor.head
+        assert self.interest is not None
+        assert isinstance(head, LinearHead)
+        of_rating = _Spread.of(head.item_weights, self.known)
+        return of_rating, _Spread.of(self.interest.targets, self.known)
+
+
+class _Spread(NamedTuple):
+    """What tells mean and standard deviation of a user's scores over the known items.
+
+    Attributes:
+        mean: of the items' vectors, (K,).
+        covariance: of them, (K, K).
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, items: Floats, known: NDArray[np.bool_]) -> "_Spread":
+        """Of items (K, I) of which some are known, (I,)."""
+        counted = items[:, known].astype(np.float64)
+        mean = counted.mean(axis=1)
+        counted -= mean[:, None]
+        return cls(mean, counted @ counted.T / counted.shape[1])
+
+    def standardised(
+        self, weight: float, users: Floats
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Users (B, K) whose scores have the weight as standard deviation, or 0 where they do not
+        differ, as :func:`cfcli.core.models.interest.standardised` has it; and the means (B, 1) of
+        these scores."""
+        wide = users.astype(np.float64)
+        variance = np.einsum("bk,bk->b", wide @ self.covariance, wide)[:, None]
+        deviation = np.sqrt(np.maximum(variance, 0))
+        found = weight * wide / np.where(deviation > FLAT, deviation, np.inf)
+        return found, found @ self.mean[:, None]
 
 
 def vectors(run: Run, kind: By) -> Pair[Floats]:
@@ -163,45 +239,13 @@ def vectors(run: Run, kind: By) -> Pair[Floats]:
     if kind != "rating" and run.interest is None:
         raise ConfigError(f"--vectors {kind}: {run.path} has no interest model{why_none(run)}")
     order = Order.of(run, kind)
-    parts = []
-    if kind != "interest":
-        head = order.predictor.head
-        if not isinstance(head, LinearHead):
-            raise ConfigError(
-                f"--vectors {kind}: {run.path} is {run.info.model}, whose network has no vectors; "
-                "use --vectors interest"
-            )
-        ones = np.ones((run.users.height, 1), np.float32)
-        users = np.hstack([run.tensors["user_embedding.weight"], ones])
-        parts.append(Pair(users, head.item_weights.T))
-    if kind == "rating":
-        return parts[0]
-    assert order.interest is not None
-    parts.append(Pair(order.interest.user, order.interest.targets.T))
-    if kind == "interest":
-        return parts[0]
-    weights = order.weights
-    scaled = [
-        Pair(weight * side.user / _deviations(side, order.known), side.item)
-        for weight, side in zip((weights.rating, weights.interest), parts, strict=True)
-    ]
-    counts = order.popularity[:, None]
-    constant = np.full((run.users.height, 1), weights.popularity, np.float32)
-    scaled.append(Pair(constant, counts))
-    joined = Pair(*(np.hstack(sides) for sides in zip(*scaled, strict=True)))
-    return joined.map(lambda side: side.astype(np.float32))
-
-
-def _deviations(sides: Pair[Floats], among: NDArray[np.bool_]) -> Floats:
-    """Standard deviations of the users' scores over some items, (U, 1); infinite where the scores
-    do not differ, see :func:`cfcli.core.models.interest.standardised`."""
-    items = sides.item[among].astype(np.float64)
-    items -= items.mean(axis=0)
-    covariance = items.T @ items / len(items)
-    users = sides.user.astype(np.float64)
-    variance = np.einsum("uk,uk->u", users @ covariance, users)
-    found: Floats = np.where(variance > FLAT**2, np.sqrt(np.maximum(variance, 0)), np.inf)[:, None]
-    return found
+    if order.item_side is None:
+        raise ConfigError(
+            f"--vectors {kind}: {run.path} is {run.info.model}, whose network has no vectors; "
+            "use --vectors interest"
+        )
+    users = order.scaled(order.vectors(np.arange(run.users.height))).users
+    return Pair(users, order.item_side.T)
 
 
 def why_none(run: Run) -> str:

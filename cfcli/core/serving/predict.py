@@ -3,6 +3,8 @@ columns."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,15 +17,18 @@ from cfcli.core.inputs.pairs import read_pairs
 from cfcli.core.inputs.ratings import refuse_type
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
+from cfcli.core.inputs.tables import Rows
 from cfcli.core.models.spread import standard_deviation
-from cfcli.core.pair import Entity
+from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
 from cfcli.core.serving.folding import folded_in
 from cfcli.core.serving.pair_times import PairTimes
+from cfcli.core.serving.threads import in_threads
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")
+THREADS = 2  # beside the one that reads; more would wait for it
 FRAME = "the frame"  # what errors call a table in memory
 HELD = 16  # blocks that are held back until the run knows an id in one of them
 SOURCE_NAMES = pl.Series([*SOURCES, None], dtype=pl.Enum(SOURCES))  # the last for no prediction
@@ -84,11 +89,24 @@ def predict(
         run = folded_in(run, ratings, form, note)
     predicting = _Predicting(run, unknown, std, probabilities)
     held: list[pl.DataFrame] = []
+    # A network's products are divided among the cores as they are.
+    threads = THREADS if run.predictor().kind.has_linear_space else 1
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
-        columns = None
-        for rows in pieces:
-            columns = columns or predicting.columns(rows.frame.schema, form, pairs.name)
-            held.append(predicting.rows(rows.frame, columns, pairs.name, rows.lines))
+        first = next(pieces)
+        columns = predicting.columns(first.frame.schema, form, pairs.name)
+
+        def answer(piece: tuple[Rows, pl.Series | None]) -> _Answer:
+            """Some rows with their predictions.
+
+            Args:
+                piece: the rows as they were read, and their times.
+            """
+            rows, time = piece
+            return predicting.rows(rows.frame, columns, pairs.name, rows.lines, time)
+
+        timed = ((rows, predicting.time_of(rows.frame)) for rows in chain([first], pieces))
+        for answered in in_threads(answer, timed, threads):
+            held.append(predicting.counted_in(answered))
             if predicting.knows_some or len(held) > HELD:
                 yield from held
                 held.clear()
@@ -126,9 +144,26 @@ def predict_frame(
         run = folded_in(run, ratings, run.form(), note)
     predicting = _Predicting(run, unknown, std, probabilities)
     columns = predicting.columns(frame.schema, run.form(), FRAME)
-    found = predicting.rows(frame, columns, FRAME, np.arange(frame.height))
+    time = predicting.time_of(frame)
+    answered = predicting.rows(frame, columns, FRAME, np.arange(frame.height), time)
+    found = predicting.counted_in(answered)
     predicting.finish(FRAME, note)
     return found
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Rows with their predictions.
+
+    Attributes:
+        frame: these.
+        ids: of users and items, before rows were left out.
+        index: of these, null where unknown.
+    """
+
+    frame: pl.DataFrame
+    ids: Pair[pl.Series]
+    index: Pair[pl.Series]
 
 
 class _Predicting:
@@ -174,25 +209,36 @@ class _Predicting:
             if note is not None:
                 note(text)
 
+    def time_of(self, frame: pl.DataFrame) -> pl.Series | None:
+        """The times of rows, which must be asked for in order; see :meth:`PairTimes.read`.
+
+        Args:
+            frame: the next rows of the table.
+        """
+        return self.times.read(frame) if self.times else None
+
     def rows(
-        self, frame: pl.DataFrame, columns: PairColumns, name: str, line: NDArray[np.int64]
-    ) -> pl.DataFrame:
-        """The frame with its predictions.
+        self,
+        frame: pl.DataFrame,
+        columns: PairColumns,
+        name: str,
+        line: NDArray[np.int64],
+        time: pl.Series | None,
+    ) -> _Answer:
+        """The frame with its predictions; several threads may ask at once.
 
         Args:
             frame: some rows (N) of a table.
             columns: those of users and items.
             name: of the table, for errors.
             line: the number of each row in the table, (N,), for errors.
+            time: of each row, see :meth:`time_of`.
 
         Raises:
             InputError: an id is unknown with ``error``.
         """
-        user_id, item_id = (frame[column].cast(pl.String) for column in columns)
-        user, item = self.user_ids.index(user_id), self.item_ids.index(item_id)
-        self.counted.user.count(user_id, user)
-        self.counted.item.count(item_id, item)
-        time = self.times.read(frame) if self.times else None
+        ids = Pair(frame[columns.user], frame[columns.item])
+        user, item = self.user_ids.index(ids.user), self.item_ids.index(ids.item)
         rating, source = self.score(user, item, time)
         is_guess = (user.is_null() | item.is_null()).to_numpy()
         if self.unknown == "error" and is_guess.any():
@@ -214,7 +260,19 @@ class _Predicting:
         if self.std or self.ordinal:
             offset = self.score.offset(user, item, time)
             out = out.with_columns(self._uncertainty(user, item, source == 0, offset))
-        return out.filter(pl.col("source").is_not_null()) if self.unknown == "skip" else out
+        if self.unknown == "skip":
+            out = out.filter(pl.col("source").is_not_null())
+        return _Answer(out, ids, Pair(user, item))
+
+    def counted_in(self, answer: _Answer) -> pl.DataFrame:
+        """The frame of an answer, once its unknown ids are counted.
+
+        Args:
+            answer: the next one, in order.
+        """
+        for counted, ids, index in zip(self.counted, answer.ids, answer.index, strict=True):
+            counted.count(ids, index)
+        return answer.frame
 
     def _uncertainty(
         self,

@@ -20,11 +20,14 @@ from cfcli.core.models.interest import Interest, choice_weights
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.models.top import best_columns, best_places
 from cfcli.core.runs.run import Run, starts_of
+from cfcli.core.serving import search
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
 from cfcli.core.serving.predict import ADDED, find_pair_columns
+from cfcli.core.serving.threads import in_threads, undivided_products
 
-BLOCK = 8 << 20  # scores that are held at once
+BLOCK = 8 << 20  # scores of all items that are held at once
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns of scores
 
 
 class Seen(NamedTuple):
@@ -79,6 +82,19 @@ class Users:
     vectors: UserVectors | NDArray[np.int64]
     seen: Seen | None
     rated: "list[Rated] | None" = None
+
+    def left_out(self, rows: slice) -> Places:
+        """What is to be left out for some of them: their places among these, and items.
+
+        Args:
+            rows: which.
+        """
+        if self.seen is None:
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing
+        starts = self.seen.starts[rows.start : rows.stop + 1]
+        row = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        return row, self.seen.items[starts[0] : starts[-1]].astype(np.int64)
 
     def part(self, order: Order, rows: slice) -> UserVectors:
         """The vectors of some of them.
@@ -518,30 +534,100 @@ def top_items(
     Yields:
         The best items of some users.
     """
-    width = len(allowed)
-    block = max(1, BLOCK // width)
-    n = min(n, width)
+    n = min(n, len(allowed))
     alike = order.item_vectors if diversify else None
-    for start in range(0, len(users.ids), block):
-        scores, rating = order.scores(users.part(order, slice(start, start + block)))
-        if not allowed.all():
-            scores[:, ~allowed] = -np.inf
-        if users.seen is not None:
-            starts, items = users.seen
-            first, last = starts[start], starts[min(start + block, len(users.ids))]
-            row = np.repeat(
-                np.arange(len(scores)), np.diff(starts[start : start + len(scores) + 1])
-            )
-            scores[row, items[first:last]] = -np.inf
-        best, found = best_columns(scores, n if alike is None else min(n * CANDIDATES, width))
+    places = n if alike is None else min(n * CANDIDATES, len(allowed))
+    find: _Products | _AllScores = _AllScores(order, allowed)
+    block = max(1, BLOCK // len(allowed))
+    if order.item_side is not None:
+        find, block = _Products(order, order.item_side, allowed), search.USERS
+
+    def best(start: int) -> Block:
+        """The best items for a block of users.
+
+        Args:
+            start: place of the first.
+        """
+        rows = slice(start, min(start + block, len(users.ids)))
+        them = users.part(order, rows)
+        items, scores = find(them, users.left_out(rows), places)
         if alike is not None:
-            places = diversified(best, found, alike, n, diversify)
-            best = np.take_along_axis(best, places, axis=1)
-            found = np.take_along_axis(found, places, axis=1)
-        ratings = None
-        if rating is not None:
-            ratings = order.predictor.rating(np.take_along_axis(rating, best, axis=1))
-        yield Block(start, best, found, ratings)
+            chosen = diversified(items, scores, alike, n, diversify)
+            items = np.take_along_axis(items, chosen, axis=1)
+            scores = np.take_along_axis(scores, chosen, axis=1)
+        return Block(start, items, scores, _ratings(order, them, items))
+
+    starts = range(0, len(users.ids), block)
+    if len(starts) == 1:
+        yield best(0)
+        return
+    with undivided_products() as threads:
+        yield from in_threads(best, starts, threads)
+
+
+@dataclass(frozen=True)
+class _AllScores:
+    """Finds the best items by the scores of all. It holds for every model, and :class:`_Products`
+    must find the same.
+
+    Attributes:
+        order: that scores.
+        allowed: the items to choose from, (I,).
+    """
+
+    order: Order
+    allowed: NDArray[np.bool_]
+
+    def __call__(
+        self, users: UserVectors, left_out: Places, n: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Items and scores, best first, both (B, n).
+
+        Args:
+            users: whom to score for (B).
+            left_out: rows and items that do not count.
+            n: items for each user.
+        """
+        scores = self.order.scores(users)
+        scores[:, ~self.allowed] = -np.inf
+        scores[left_out] = -np.inf
+        return best_columns(scores, n)
+
+
+class _Products:
+    """Finds the best items by products, see :func:`cfcli.core.serving.search.best_products`.
+
+    Args:
+        order: that scores.
+        item_side: see :attr:`cfcli.core.serving.order.Order.item_side`.
+        allowed: the items to choose from, (I,).
+    """
+
+    def __init__(self, order: Order, item_side: Floats, allowed: NDArray[np.bool_]) -> None:
+        self.order, self.allowed = order, allowed
+        self.side = item_side if allowed.all() else item_side[:, allowed]
+        self.items = np.append(np.flatnonzero(allowed), 0)  # the last for where there are none
+        self.column = np.cumsum(allowed) - 1  # of each item that is allowed
+
+    def __call__(
+        self, users: UserVectors, left_out: Places, n: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """The same as :meth:`_AllScores.__call__`."""
+        row, item = left_out
+        counts = self.allowed[item]
+        places = row[counts], self.column[item[counts]]
+        scaled = self.order.scaled(users)
+        column, scores = search.best_products(scaled.users, self.side, n, places)
+        return self.items[column], scores + scaled.offset
+
+
+def _ratings(order: Order, users: UserVectors, items: NDArray[np.int64]) -> Floats | None:
+    """Predicted ratings of items (B, n); None where the rating model does not know the users."""
+    if users.rating is None:
+        return None
+    theirs = np.repeat(users.rating, items.shape[1], axis=0)
+    found = order.predictor.pairs(theirs, order.predictor.vectors("item", items.ravel()))
+    return found.reshape(items.shape)
 
 
 def _allowed(run: Run, choice: Choice) -> tuple[NDArray[np.bool_], list[str]]:

@@ -136,6 +136,20 @@ class History:
         return [row.val_mse for row in self.epochs if row.val_mse is not None]
 
 
+def is_flat(errors: Sequence[float], least: float) -> bool:
+    """Whether a mean of samples has little left to gain.
+
+    After n samples its error is that of an endless mean plus c / n, so that what is left to gain is
+    what the second half of them gained.
+
+    Args:
+        errors: of the mean after each epoch that gave samples.
+        least: what is worth going on for, as a share of the last error.
+    """
+    half = len(errors) // 2
+    return half > 1 and errors[half - 1] - errors[-1] < least * errors[-1]
+
+
 def is_settled(errors: Sequence[float], first: int, patience: int, least: float = 0.0) -> bool:
     """Whether validation errors stopped falling.
 

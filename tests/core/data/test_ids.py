@@ -1,5 +1,7 @@
 """Ids are exact, and their hashes are for ever."""
 
+from random import Random
+
 import numpy as np
 import polars as pl
 from hypothesis import given, settings
@@ -47,6 +49,23 @@ def test_integers_go_by_value_and_others_by_code_point() -> None:
 
 def test_unknown_ids_have_no_index() -> None:
     assert IdMap(pl.Series(["a", "b"])).index(pl.Series(["b", "c", "a"])).to_list() == [1, None, 0]
+
+
+@given(
+    st.lists(st.integers(-40, 40) | st.integers(-(10**17), 10**17), max_size=8, unique=True),
+    st.booleans(),
+    st.sampled_from([pl.Int8, pl.UInt64, pl.Int64, pl.Int32]),
+    st.randoms(),
+)
+def test_integers_are_found_as_their_texts_are(
+    known: list[int], mixed: bool, kind: type[pl.DataType], random: Random
+) -> None:
+    texts = [str(number) for number in known] + ["x"] * mixed
+    asked = [*known, *range(-3, 3), 2**64 - 1, -(2**63), None]
+    random.shuffle(asked)
+    ids = pl.Series(asked, dtype=pl.Int128).cast(kind, strict=False)
+    index_map = IdMap(pl.Series(texts, dtype=pl.String))
+    assert index_map.index(ids).to_list() == index_map.index(ids.cast(pl.String)).to_list()
 
 
 def test_what_counts_as_an_integer() -> None:

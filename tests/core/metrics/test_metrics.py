@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from cfcli.core.metrics.intervals import mean_with_interval, paired_bootstrap
 from cfcli.core.metrics.ratings import errors, model_errors
@@ -26,6 +29,20 @@ def test_errors(rating: list[float], prediction: list[float], expected: tuple[fl
     assert shown == pytest.approx(expected, nan_ok=True)
     plain = errors(*pair)
     assert (plain.mse, plain.rmse, plain.mae) == pytest.approx(expected[:3], nan_ok=True)
+
+
+@given(st.lists(st.sampled_from([0.5, 1.0, 3.75, 5.0]), min_size=2, max_size=9), st.integers(0, 99))
+def test_errors_are_those_of_scikit_learn(rating: list[float], seed: int) -> None:
+    true = np.array(rating)
+    for prediction in (true, np.random.default_rng(seed).uniform(1, 5, len(true))):
+        found = model_errors(true, prediction)
+        reference = (
+            mean_squared_error(true, prediction),
+            mean_squared_error(true, prediction) ** 0.5,
+            mean_absolute_error(true, prediction),
+            r2_score(true, prediction),
+        )
+        assert (found.mse, found.rmse, found.mae, found.r2) == pytest.approx(reference)
 
 
 def test_the_interval_holds_the_mean_and_tells_a_clear_difference_from_none() -> None:

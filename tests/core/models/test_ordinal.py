@@ -1,11 +1,12 @@
 """Probabilities of the steps of a scale: by hand, and against ratings drawn from known ones."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cfcli.core.models.ordinal import OrdinalModel, fit, steps_of
+from cfcli.core.models.ordinal import POWERS, OrdinalModel, fit, steps_of
 
 
 def drawn(model: OrdinalModel, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -38,6 +39,28 @@ def test_cuts_scale_and_power_are_found_again(planted: OrdinalModel) -> None:
     np.testing.assert_allclose(found.cuts, planted.cuts, atol=0.06)
     assert found.scale == pytest.approx(planted.scale, rel=0.05)
     assert found.power == pytest.approx(planted.power, abs=0.1)
+
+
+@pytest.mark.parametrize("power", [0.3, 1.2, 2.6])  # within the limits and beyond them
+def test_no_other_parameters_are_more_likely(power: float) -> None:
+    score, std, rating = drawn(OrdinalModel([1, 2, 3], [1.5, 3.5], 0.5, power), 4000)
+    found = fit(score, std, rating, [1, 2, 3])
+    assert found is not None
+    place = np.append(rating - 1, range(3)).astype(int)  # each step once more, at the means
+    score, std = (np.append(side, [side.mean()] * 3) for side in (score, std))
+
+    def likelihood(model: OrdinalModel) -> float:
+        shares = model.probabilities(score, std)
+        return float(np.log(shares[np.arange(len(place)), place]).mean())
+
+    for sign in (-0.01, 0.01):
+        others = [
+            replace(found, cuts=[found.cuts[0] + sign, found.cuts[1]]),
+            replace(found, cuts=[found.cuts[0], found.cuts[1] + sign]),
+            replace(found, scale=found.scale + sign),
+            replace(found, power=min(max(found.power + sign, POWERS[0]), POWERS[1])),
+        ]
+        assert all(likelihood(other) <= likelihood(found) + 1e-9 for other in others)
 
 
 def test_a_step_that_nobody_used_is_unlikely_but_possible() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cfcli.core.evaluation.diagnostics import ActivityGroup, Coverage, Diagnosis, RatingGroup
 from cfcli.core.metrics.intervals import Interval
-from cfcli.core.reporting import charts
+from cfcli.core.reporting import charts, svg
 from cfcli.core.training import epochs
 
 HISTORY = pl.DataFrame(
@@ -23,6 +23,17 @@ def test_loss_marks_the_best_epoch() -> None:
         ("validation", [3.5, 2.5, 2.75], [1, 2, 3]),
     ]
     assert chart.mark == (2, "best epoch 2")
+
+
+def test_curves_of_several_runs_lie_in_one_chart() -> None:
+    without = HISTORY.with_columns(val_mse=pl.lit(None, pl.Float64))
+    chart = charts.losses({"mf 3": HISTORY, "mf 2": without})
+    assert [(s.name, s.dashed, s.muted) for s in chart.series] == [
+        ("mf 3, validation", False, False),
+        ("mf 3, training", True, False),
+        ("mf 2, training", False, False),
+    ]
+    assert svg.styles(chart) == ["c1", "c1 dashed", "c2"]
 
 
 @pytest.mark.parametrize("kind", [pl.Float64, pl.String])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import planted
+import polars as pl
 import pytest
 from fake_run import make_run, text_source
 
@@ -18,8 +19,10 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.errors import InputError
 from cfcli.core.evaluation import evaluate as evaluation
+from cfcli.core.evaluation.comparison import compare
 from cfcli.core.models.base import Shape
-from cfcli.core.reporting import report
+from cfcli.core.reporting import layout, report
+from cfcli.core.reporting.examples import examples
 from cfcli.core.runs import writing
 from cfcli.core.runs.finish import Models
 from cfcli.core.runs.run import Run
@@ -134,23 +137,25 @@ def test_titles_ids_and_names_are_only_text(tmp_path: Path) -> None:
     page = page_of(run)
     assert page.items[0]["title"][:2] == [EVIL, "<!--"]
     assert page.items[0]["genres"][0] == "<b>Drama</b>"
-    assert page.items[0]["run"].endswith("<img src=x>/run")
+    assert "<img src=x>/run" in page.sections["training"]
     assert not [tag for tag, _ in page.tags if tag in ("img", "b")]
     assert len(page.scripts) == 2
 
 
 def test_runs_of_one_dataset_stand_beside_each_other(made: dict[str, Run]) -> None:
     page = page_of(made["gibbs"], made["adam"])
-    assert [one["name"] for one in page.items] == ["gibbs", "adam"]
+    assert [one["name"] for one in page.items] == ["mf 3", "mf 2"]
     errors = page.sections["errors"]
     for run in made.values():
         assert f"{evaluation.evaluate(run)[0].model.rmse:.4f}" in errors
-    difference = [evaluation.evaluate(made[name])[0].model.mse for name in ("adam", "gibbs")]
-    assert f"against gibbs, MSE on the same rows:\n{difference[0] - difference[1]:+.4f}" in errors
-    assert (
-        sum(tag == "svg" and a["aria-label"].startswith("Error by the") for tag, a in page.tags)
-        == 1
-    )  # type: ignore[union-attr]
+    found = compare(list(made.values())).runs[1].rmse_difference
+    assert found is not None
+    verdict = page.sections["verdict"]
+    assert f"{found.value:+.4f} {found.low:+.4f} to {found.high:+.4f}" in verdict
+    assert "mf 3 is better for ratings than mf 2" in verdict
+    titles = [attributes["aria-label"] or "" for tag, attributes in page.tags if tag == "svg"]
+    assert sum(title.startswith("Error by the") for title in titles) == 1
+    assert titles.count("Loss by epoch") == 1
     strong = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "strong"]
     # Both models and both lists; dim, solver, epochs and the learning rate differ.
     assert len(strong) == 2 + 2 + 4
@@ -189,6 +194,53 @@ def test_runs_of_other_datasets_are_told_apart(made: dict[str, Run], tmp_path: P
     assert len({one["name"] for one in page.items}) == 2
 
 
+def test_users_have_letters_unless_ids_are_asked_for(made: dict[str, Run]) -> None:
+    run = made["gibbs"]
+    users = page_of(run).sections["users"]
+    assert "User A" in users
+    names = [f"User {name} " for name in run.users[run.info.columns.user]]
+    assert not any(name in users for name in names)
+    users = page_of(run, show_ids=True).sections["users"]
+    assert sum(name in users for name in names) == 3
+    assert "User A" not in users
+
+
+def test_users_liked_what_they_rated_best_and_get_what_they_have_not_rated(
+    made: dict[str, Run],
+) -> None:
+    run = made["gibbs"]
+    titles = dict(zip(run.items["title"], range(run.items.height), strict=True))
+    pairs = set(run.seen_pairs().select("user", "item").rows())
+    shown = examples({"mf": run}, show_ids=True)
+    assert len(shown) == 3
+    for one in shown:
+        user = run.ids.user.index(pl.Series([one.name.removeprefix("user ")]))[0]
+        rated = pl.concat([run.rows(side) for side in run.trained_sides])
+        best = rated.filter(pl.col("user") == user)["rating"].sort(descending=True)
+        assert one.ratings == len(best)
+        assert [liked.rating for liked in one.liked] == best[: len(one.liked)].to_list()
+        assert all((user, titles[liked.title]) in pairs for liked in one.liked)
+        assert one.lists["mf"]
+        assert not any((user, titles[found.title]) in pairs for found in one.lists["mf"])
+        assert all((user, titles[found.because]) in pairs for found in one.lists["mf"])
+
+
+def test_progress_is_told_step_by_step(made: dict[str, Run]) -> None:
+    said: list[str] = []
+    report.report([made["adam"]], progress=said.append)
+    assert said == ["judging mf 2", "drawing the map of mf 2", "writing the page"]
+    assert len(said) == report.steps_of([made["adam"]])
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    made: dict[str, Run], tmp_path: Path
+) -> None:
+    data = made["adam"].dataset()
+    other = Run.load(planted.run(data, tmp_path / "again", epochs=1, dim=2))
+    names = [part.name for part in report.report([made["adam"], other])[1]]
+    assert names == ["mf 2 (adam)", "mf 2 (again)"]
+
+
 def test_the_same_run_twice_is_refused(made: dict[str, Run]) -> None:
     with pytest.raises(InputError, match="given twice"):
         report.report([made["adam"], made["adam"]])
@@ -205,9 +257,12 @@ def test_without_its_dataset_a_run_still_has_a_page(tmp_path: Path) -> None:
     assert report.report([run], data=tmp_path / "moved")[1][0].missing == ""
 
 
-def test_ten_thousand_items_take_less_than_two_megabytes(tmp_path: Path) -> None:
+def test_ten_thousand_items_take_less_than_two_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With titles and genres as long as MovieLens' are (mean 25 and 17 characters), ten neighbours
-    each."""
+    each. Where the items lie changes nothing, so that they need no t-SNE, which takes 15 seconds."""
+    monkeypatch.setattr(layout, "tsne", lambda vectors, _: layout.principal(vectors))
     random = np.random.default_rng(0)
     n, users = 10_000, 600
     title = [

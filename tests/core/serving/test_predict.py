@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fake_run import make_run
+from fake_run import make_run, text_source
 
 from cfcli.core.errors import InputError
+from cfcli.core.inputs import delimited
 from cfcli.core.runs.run import Run
-from cfcli.core.serving.predict import predict_frame
+from cfcli.core.serving.predict import predict, predict_frame
 
 PAIRS = pl.DataFrame({"note": ["a", "b"], "item": [10, 20], "userId": ["1", "77"]})
 
@@ -36,3 +37,22 @@ def test_what_becomes_of_unknown_ids(run: Run) -> None:
         predict_frame(run, PAIRS, "error")
     with pytest.raises(InputError, match="no column for the user"):
         predict_frame(run, PAIRS.drop("userId"))
+
+
+def test_many_pieces_keep_their_order(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "PIECE", 64)
+    row = range(500)
+    pairs = pl.DataFrame(
+        {"userId": [n % 3 for n in row], "item": [10 * (n % 4) for n in row], "n": row}
+    )
+    texts = pairs.cast(pl.String)
+    notes: list[str] = []
+    found = list(predict(run, text_source(texts.write_csv()), note=notes.append))
+    assert len(found) > 50
+    assert pl.concat(found).equals(predict_frame(run, texts))
+    same = predict_frame(run, pairs)  # ids as numbers
+    assert same.select("prediction", "source").equals(pl.concat(found)[["prediction", "source"]])
+    assert notes == [
+        "167 of 500 rows: user not in the run, such as '0'",
+        "250 of 500 rows: item not in the run, such as '0'",
+    ]

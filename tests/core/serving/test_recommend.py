@@ -14,10 +14,11 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import InputError
 from cfcli.core.models import build, heads, top
 from cfcli.core.models.base import Shape
-from cfcli.core.models.interest import Weights
+from cfcli.core.models.interest import Interest, Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving import recommend as recommendation
-from cfcli.core.serving.order import Order
+from cfcli.core.serving import search
+from cfcli.core.serving.order import By, Order
 from cfcli.core.serving.recommend import Choice, Seen, Users, top_items
 
 USERS, ITEMS = 17, 700
@@ -58,12 +59,28 @@ def test_scores_of_all_items_are_those_of_the_pairs(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.integers(0, 690), st.integers(0, 2**32 - 1), st.booleans())
-def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, ties: bool) -> None:
+@given(
+    st.sampled_from([("mf", "rating"), ("mf", "list"), ("mf", "interest"), ("ncf", "list")]),
+    st.integers(1, 12),
+    st.integers(0, 700),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+def test_top_items_are_those_of_a_full_sort(
+    kind: tuple[str, By], n: int, forbidden: int, seed: int, ties: bool
+) -> None:
     random = np.random.default_rng(seed)
-    found = model("mf")
+    name, by = kind
+    found = model(name)
+    interest = {
+        "user": random.normal(size=(USERS, 4)),
+        "item": random.normal(size=(ITEMS, 4)),
+        "scale": random.uniform(0.5, 1, ITEMS),
+    }
     if ties:
         found.tensors = {name: np.round(value * 2) for name, value in found.tensors.items()}
+        interest = {name: np.round(value) for name, value in interest.items()}
+        interest["user"][3] = 0  # someone without a choice: scores that do not differ
     allowed = np.ones(ITEMS, bool)
     allowed[random.permutation(ITEMS)[:forbidden]] = False
     seen = [
@@ -75,23 +92,31 @@ def test_top_items_are_those_of_a_full_sort(n: int, forbidden: int, seed: int, t
         np.arange(USERS),
         Seen(starts, np.concatenate(seen).astype(np.uint32)),
     )
-    order = Order(found, None, Weights(), np.ones(ITEMS, int), "rating")
+    raters = random.integers(0, 20, ITEMS)
+    tensors = {name: value.astype(np.float32) for name, value in interest.items()}
+    chosen = None if by == "rating" else Interest(tensors | {"raters": raters})
+    order = Order(found, chosen, Weights(1, 0.5, 0.1), raters, by)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
+        patch.setattr(search, "USERS", 5)
+        patch.setattr(search, "ITEMS", 64)
         patch.setattr(top, "LEAST_GROUP", 2)
         blocks = list(top_items(order, users, n, allowed))
     assert [block.start for block in blocks] == [0, 5, 10, 15]
     items = np.concatenate([block.items for block in blocks])
     scores = np.concatenate([block.scores for block in blocks])
-    everything = found.scores(found.user_vectors(np.arange(USERS)))
+    ratings = np.concatenate([block.ratings for block in blocks if block.ratings is not None])
+    everything = order.scores(order.vectors(np.arange(USERS)))
     for user in range(USERS):
         row = np.where(allowed, everything[user], -np.inf)
         row[seen[user]] = -np.inf
         best = np.sort(row)[::-1][:n]
-        np.testing.assert_allclose(scores[user], best, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(scores[user], best, rtol=1e-5, atol=2e-5)
         there = np.isfinite(best)
-        np.testing.assert_allclose(row[items[user]][there], best[there], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(row[items[user]][there], best[there], rtol=1e-5, atol=2e-5)
         assert len(set(items[user][there])) == there.sum()
+        predicted = found.predict(np.full(there.sum(), user), items[user][there])
+        np.testing.assert_allclose(ratings[user][there], predicted, rtol=1e-5)
 
 
 def test_a_folded_user_is_at_the_minimum_of_trainings_loss() -> None:

@@ -3,8 +3,10 @@
 const runs = JSON.parse(document.getElementById("items").textContent);
 const by = (id) => document.getElementById(id);
 const canvas = by("canvas"), context = canvas.getContext("2d");
-const search = by("search"), hits = by("hits"), tip = by("tip");
+const search = by("search"), hits = by("hits"), tip = by("tip"), slider = by("least");
 const HITS = 8, REACH = 14;  // items listed, and pixels from which a dot is hit
+const FEWEST = 20;  // items that the slider leaves on the map
+const NAMED = 4;  // zoom from which on titles take the place of the names of regions
 
 for (const run of runs) {
   run.place = new Map(run.id.map((id, k) => [id, k]));
@@ -12,7 +14,8 @@ for (const run of runs) {
   run.words = run.label.map(spellings);
   run.drawn = run.genres ? run.genres.map((genres) => genres.split("|")) : null;
 }
-let run = runs[0], chosen = null, over = -1, genre = null;
+let run = runs[0], chosen = null, genre = null;
+let shown = run.id.length;  // the slider hides items from here on: those with most ratings come first
 let view = { scale: 1, x: 0, y: 0 };  // pixels = place * scale + offset
 let seen = null;  // the size of the map, and the view that shows all of it
 
@@ -29,23 +32,40 @@ function element(tag, attributes, ...children) {
   made.append(...children);
   return made;
 }
+const whole = (number) => number.toLocaleString("en");
+const counts = (of, k) => `${whole(of.n[k])} training ratings, mean ${of.mean[k].toFixed(2)}`;
 
-// ---- the map ----
+function neighbours(of, k) {
+  const pairs = [];
+  for (let j = 0; j < of.near[k].length; j += 2) pairs.push([of.near[k][j], of.near[k][j + 1] / 1000]);
+  return pairs;
+}
+
+// ---- the map: where things are ----
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const across = (k) => run.x[k] * view.scale + view.x, down = (k) => run.y[k] * -view.scale + view.y;
 const has = (k) => genre === null || run.drawn[k].includes(genre);
-const radius = (k) => 1.3 + 5 * Math.sqrt(run.n[k] / run.n[0]) * Math.min(1.6, 0.6 + zoom() / 8);
 const zoom = () => view.scale / fit().scale;
+const radius = (k) => (1.4 + 6 * Math.sqrt(run.n[k] / run.n[0])) * Math.min(1.8, 0.8 + zoom() / 5) *
+  Math.min(1, 0.4 + canvas.clientWidth / 1000);
+const here = () => chosen === null ? undefined : run.place.get(chosen);
 
 function fit() {
-  const margin = 24, width = canvas.clientWidth - 2 * margin, height = canvas.clientHeight - 2 * margin;
+  const margin = 28, width = canvas.clientWidth - 2 * margin, height = canvas.clientHeight - 2 * margin;
   let right = 1, top = 1;
   for (const x of run.x) right = Math.max(right, x);
   for (const y of run.y) top = Math.max(top, y);
   const scale = Math.min(width / right, height / top);
   return { scale, x: margin + (width - right * scale) / 2, y: margin + height - (height - top * scale) / 2 };
 }
+
+function inside(k, edge) {
+  const x = across(k), y = down(k);
+  return x > edge && x < canvas.clientWidth - edge && y > edge && y < canvas.clientHeight - edge;
+}
+
+// ---- the map: drawing ----
 
 let asked = false;
 function draw() {
@@ -60,56 +80,93 @@ function paint() {
   canvas.height = Math.round(height * ratio);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  const colours = run.legend.map((_, k) => colour(`--g${k}`)), muted = colour("--muted"), ink = colour("--ink");
-  const inside = (k, edge) => across(k) > edge && across(k) < width - edge && down(k) > edge && down(k) < height - edge;
-  for (let k = run.id.length - 1; k >= 0; k--) {  // items with most ratings on top
-    if (!inside(k, -9)) continue;
-    context.globalAlpha = has(k) ? 0.75 : 0.07;
-    context.fillStyle = run.colour[k] < 0 ? muted : colours[run.colour[k]];
+  const at = here(), near = at === undefined ? [] : neighbours(run, at).map(([k]) => k);
+  const dots = run.legend.map((_, k) => colour(`--g${k}`)), muted = colour("--muted");
+  const dot = (k, alpha) => {
+    context.globalAlpha = alpha;
+    context.fillStyle = run.colour[k] < 0 ? muted : dots[run.colour[k]];
     context.beginPath();
     context.arc(across(k), down(k), radius(k), 0, 7);
     context.fill();
+  };
+  for (let k = shown - 1; k >= 0; k--) {  // items with most ratings on top
+    if (inside(k, -9)) dot(k, !has(k) ? 0.05 : at === undefined ? 0.75 : 0.15);
+  }
+  if (at !== undefined) {
+    for (const k of near) line(at, k);
+    for (const k of [...near, at]) { dot(k, 1); ring(k, k === at ? 3 : 1.5); }
   }
   context.globalAlpha = 1;
-  const here = chosen === null ? undefined : run.place.get(chosen), named = [];
-  if (here !== undefined) {
-    context.strokeStyle = ink;
-    context.globalAlpha = 0.6;
-    for (const [other] of neighbours(run, here)) {
-      named.push(other);
-      context.lineWidth = 1;
-      context.beginPath();
-      context.moveTo(across(here), down(here));
-      context.lineTo(across(other), down(other));
-      context.stroke();
-    }
-    context.globalAlpha = 1;
-    context.lineWidth = 3;
-    context.beginPath();
-    context.arc(across(here), down(here), radius(here) + 4, 0, 7);
-    context.stroke();
-    named.unshift(here);
-  }
-  const taken = [], letters = Math.min(34, Math.floor(width / 14));
+  names(at, near);
+  if (canvas.matches(":focus-visible")) cross(width / 2, height / 2);
+}
+
+function line(from, to) {
+  context.globalAlpha = 0.45;
+  context.strokeStyle = colour("--ink");
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(across(from), down(from));
+  context.lineTo(across(to), down(to));
+  context.stroke();
+}
+
+function ring(k, width) {
+  context.strokeStyle = colour("--ink");
+  context.lineWidth = width;
+  context.beginPath();
+  context.arc(across(k), down(k), radius(k) + width, 0, 7);
+  context.stroke();
+}
+
+/** Where the key Enter looks for an item. */
+function cross(x, y) {
+  context.strokeStyle = colour("--ink");
+  context.lineWidth = 1.5;
+  context.strokeRect(x - 7, y - 7, 14, 14);
+}
+
+/** Writes the names of the chosen item and its neighbours, of regions, and of as many items as there is room for:
+    none covers another. */
+function names(at, near) {
+  const width = canvas.clientWidth, height = canvas.clientHeight, boxes = [];
+  const write = (text, font, lefts, y, size) => {
+    context.font = `${font} ${size}px system-ui, sans-serif`;
+    const wide = context.measureText(text).width;
+    const left = lefts(wide).find((begin) => begin > 2 && begin + wide < width - 2 && y > size && y < height - 4 &&
+      !boxes.some((box) => box.left < begin + wide + 4 && box.right > begin - 4 && Math.abs(box.y - y) < (box.size + size) * 0.65));
+    if (left === undefined) return false;
+    boxes.push({ left, right: left + wide, y, size });
+    context.strokeText(text, left, y + size / 3);
+    context.fillText(text, left, y + size / 3);
+    return true;
+  };
+  const letters = Math.min(34, Math.floor(width / 14));
+  const cut = (text) => text.length > letters ? text.slice(0, letters - 1) + "…" : text;
+  const beside = (k, font, size) => {  // its dot
+    const away = radius(k) + 4;
+    return write(cut(run.label[k]), font, (wide) => [across(k) + away, across(k) - away - wide], down(k), size);
+  };
   context.lineWidth = 4;
   context.lineJoin = "round";
-  context.strokeStyle = colour("--back");
-  context.fillStyle = ink;
-  for (const k of new Set([...named, ...run.id.keys()])) {
-    if (taken.length >= Math.min(40, width * height / 9000)) break;
-    if (!inside(k, 8) || (!has(k) && !named.includes(k))) continue;
-    context.font = `${k === here ? "bold " : ""}12px system-ui, sans-serif`;
-    const text = run.label[k].length > letters ? run.label[k].slice(0, letters - 1) + "…" : run.label[k];
-    const wide = context.measureText(text).width, away = radius(k) + (k === here ? 9 : 3);
-    const left = [across(k) + away, across(k) - away - wide].find((begin) =>  // beside its dot, if there is room
-      begin > 1 && begin + wide < width - 1 &&
-      !taken.some((box) => box[0] < begin + wide && box[1] > begin && Math.abs(box[2] - down(k)) < 14));
-    if (left === undefined) continue;
-    taken.push([left, left + wide, down(k)]);
-    context.strokeText(text, left, down(k) + 4);
-    context.fillText(text, left, down(k) + 4);
+  context.strokeStyle = colour("--card");
+  context.fillStyle = colour("--ink");
+  if (at !== undefined) beside(at, "bold", 14);
+  for (const k of near) if (inside(k, 0)) beside(k, "500", 12);
+  if (at === undefined && zoom() < NAMED) {
+    for (const region of run.regions) {
+      const x = region.x * view.scale + view.x, y = region.y * -view.scale + view.y;
+      write(region.name, "bold", (wide) => [x - wide / 2], y, width < 500 ? 13 : 15);
+    }
+  }
+  context.fillStyle = at === undefined ? colour("--ink") : colour("--faint");
+  let left = Math.min(30, width * height / 20000) * (at === undefined ? Math.min(2, zoom()) : 0.5);
+  for (let k = 0; k < shown && left > 0; k++) {
+    if (k !== at && !near.includes(k) && has(k) && inside(k, 8) && beside(k, "", 11)) left--;
   }
 }
+
+// ---- the map: moving ----
 
 function zoomBy(factor, x, y) {
   const scale = Math.min(Math.max(view.scale * factor, fit().scale * 0.7), fit().scale * 200), real = scale / view.scale;
@@ -119,24 +176,39 @@ function zoomBy(factor, x, y) {
 const zoomMiddle = (factor) => zoomBy(factor, canvas.clientWidth / 2, canvas.clientHeight / 2);
 function moveBy(x, y) { view.x += x; view.y += y; draw(); }
 function showAll() { view = fit(); draw(); }
+function look(x, y, scale) {
+  view = { scale, x: canvas.clientWidth / 2 - x * scale, y: canvas.clientHeight / 2 + y * scale };
+  draw();
+}
+
+/** Brings an item into view, with most of its neighbours: a single one may be far away. */
+function reveal(k) {
+  const away = (j) => Math.hypot(run.x[j] - run.x[k], run.y[j] - run.y[k]);
+  const all = neighbours(run, k).map(([j]) => j).sort((a, b) => away(a) - away(b));
+  const near = [k, ...all.slice(0, Math.ceil(all.length * 0.7))], least = fit().scale;
+  const box = (places) => { const found = near.map((j) => places[j]); return [Math.min(...found), Math.max(...found)]; };
+  const [left, right] = box(run.x), [low, high] = box(run.y);
+  const room = 0.7 * Math.min(canvas.clientWidth / (right - left || 1), canvas.clientHeight / (high - low || 1));
+  look((left + right) / 2, (low + high) / 2, Math.min(Math.max(room, least), least * 10));
+}
 
 /** Keeps the middle of the map in the middle, at the same zoom, on a screen or paper of another size. */
 function resized() {
-  const width = canvas.clientWidth, height = canvas.clientHeight, whole = fit();
+  const width = canvas.clientWidth, height = canvas.clientHeight, all = fit();
   if (seen) {
-    const real = whole.scale / seen.scale;
+    const real = all.scale / seen.scale;
     view = {
       scale: view.scale * real, x: width / 2 - (seen.width / 2 - view.x) * real,
       y: height / 2 - (seen.height / 2 - view.y) * real,
     };
-  } else view = whole;
-  seen = { width, height, scale: whole.scale };
+  } else view = all;
+  seen = { width, height, scale: all.scale };
   paint();
 }
 
-function nearest(x, y) {
-  let best = -1, least = REACH * REACH;
-  for (let k = 0; k < run.id.length; k++) {
+function nearest(x, y, reach) {
+  let best = -1, least = reach * reach;
+  for (let k = 0; k < shown; k++) {
     const distance = (across(k) - x) ** 2 + (down(k) - y) ** 2;
     if (distance < least && has(k)) { least = distance; best = k; }
   }
@@ -144,16 +216,16 @@ function nearest(x, y) {
 }
 
 function hover(event) {
-  over = nearest(event.offsetX, event.offsetY);
+  const over = nearest(event.offsetX, event.offsetY, REACH);
   tip.hidden = over < 0;
   canvas.style.cursor = over < 0 ? "grab" : "pointer";
   if (over < 0) return;
   tip.replaceChildren(element("strong", {}, run.label[over]), element("br"), counts(run, over));
-  tip.style.left = `${Math.max(4, Math.min(event.offsetX + 12, canvas.clientWidth - tip.offsetWidth - 4))}px`;
-  tip.style.top = `${event.offsetY + 16 + tip.offsetHeight > canvas.clientHeight ? event.offsetY - tip.offsetHeight - 8 : event.offsetY + 16}px`;
+  const { offsetX: x, offsetY: y } = event, below = y + 16 + tip.offsetHeight <= canvas.clientHeight;
+  tip.style.left = `${Math.max(4, Math.min(x + 12, canvas.clientWidth - tip.offsetWidth - 4))}px`;
+  tip.style.top = `${below ? y + 16 : y - tip.offsetHeight - 8}px`;
 }
 
-const counts = (of, k) => `${of.n[k].toLocaleString("en")} training ratings, mean ${of.mean[k].toFixed(2)}`;
 const pointers = new Map();
 let moved = 0;
 canvas.addEventListener("pointerdown", (event) => {
@@ -178,26 +250,30 @@ for (const name of ["pointerup", "pointercancel"]) {
     const single = pointers.size === 1;
     pointers.delete(event.pointerId);
     if (name === "pointercancel" || moved > 6 || !single) return;
-    const k = nearest(event.offsetX, event.offsetY);
-    if (k >= 0) go(run.id[k]);
+    const k = nearest(event.offsetX, event.offsetY, REACH);
+    go(k < 0 ? null : run.id[k]);
   });
 }
-canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
-canvas.addEventListener("wheel", (event) => {
-  if (!event.ctrlKey && document.activeElement !== canvas && !event.altKey && chosen === null && zoom() < 1.01 && event.deltaY > 0) return;
+canvas.addEventListener("pointerleave", () => { tip.hidden = true; by("hint").hidden = true; });
+canvas.addEventListener("wheel", (event) => {  // it moves the page until the map has been clicked
+  const active = document.activeElement === canvas || event.ctrlKey;
+  by("hint").hidden = active;
+  if (!active) return;
   event.preventDefault();
   zoomBy(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), event.offsetX, event.offsetY);
 }, { passive: false });
 canvas.addEventListener("keydown", (event) => {
-  const step = 60, keys = {
+  const step = 60, middle = () => nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity), keys = {
     ArrowLeft: () => moveBy(step, 0), ArrowRight: () => moveBy(-step, 0), ArrowUp: () => moveBy(0, step),
     ArrowDown: () => moveBy(0, -step), "+": () => zoomMiddle(1.5), "=": () => zoomMiddle(1.5), "-": () => zoomMiddle(1 / 1.5),
-    0: showAll, Escape: () => { tip.hidden = true; },
+    0: showAll, Enter: () => { const k = middle(); if (k >= 0) go(run.id[k]); },
+    Escape: () => { tip.hidden = true; if (chosen === null) canvas.blur(); else go(null); },
   };
   if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   keys[event.key]();
 });
+for (const name of ["focus", "blur"]) canvas.addEventListener(name, draw);
 by("in").addEventListener("click", () => zoomMiddle(1.5));
 by("out").addEventListener("click", () => zoomMiddle(1 / 1.5));
 by("all").addEventListener("click", showAll);
@@ -205,64 +281,73 @@ new ResizeObserver(resized).observe(canvas);
 for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", resized);
 addEventListener("beforeprint", resized);
 
-// ---- an item and its neighbours ----
+// ---- the panel: regions, or an item and its neighbours ----
 
-function neighbours(of, k) {
-  const pairs = [];
-  for (let j = 0; j < of.near[k].length; j += 2) pairs.push([of.near[k][j], of.near[k][j + 1] / 1000]);
-  return pairs;
+/** Shows an item, or the regions for null, and sets the address, so that the browser's Back button works. The event of
+    the address comes late, so the item is shown at once. */
+function go(id) {
+  if (id === null && chosen === null) return;
+  location.hash = `#item=${encodeURIComponent(id ?? "")}`;
+  show(id);
 }
 
-/** Shows an item and sets the address, so that the browser's Back button works. The event of the address comes late,
-    so the item is shown at once. */
-function go(id) {
-  location.hash = `#item=${encodeURIComponent(id)}`;
-  show(id);
+/** A button of a list: a text, a number behind it, and more below. */
+function entry(text, number, label, more, action) {
+  const button = element("button", { type: "button", "aria-label": label, title: label }, element("span", {}, text),
+    element("span", {}, number), more);
+  button.addEventListener("click", action);
+  return element("li", {}, button);
 }
 
 function show(id) {
   chosen = id;
-  const here = run.place.get(id), known = here === undefined ? runs.find((r) => r.place.has(id)) : run;
-  if (!known) return;
-  const k = known.place.get(id), panel = element("div");
-  const walked = by("about").contains(document.activeElement);
-  by("chosen").textContent = known.label[k];
-  const lines = [`id ${id}`, counts(known, k)];
-  if (known.genres && known.genres[k]) lines.unshift(known.genres[k].split("|").join(", "));
-  panel.append(...lines.map((line) => element("p", { class: "small" }, line)));
-  for (const one of runs) {
-    const place = one.place.get(id), list = element("ol");
-    panel.append(element("h4", {}, runs.length > 1 ? `Nearest, by ${one.name}` : "Nearest"));
-    if (place === undefined) { panel.append(element("p", { class: "small" }, "not on this run's map")); continue; }
-    for (const [other, similarity] of neighbours(one, place)) {
-      const label = `${one.label[other]}, similarity ${similarity.toFixed(2)}, ${counts(one, other)}`;
-      const bar = element("i");
-      bar.style.width = `${100 * similarity}%`;
-      const button = element("button", { type: "button", "aria-label": label, title: counts(one, other) },
-        element("span", {}, one.label[other]), element("span", {}, similarity.toFixed(2)), bar);
-      button.addEventListener("click", () => go(one.id[other]));
-      list.append(element("li", {}, button));
-    }
-    panel.append(list.children.length ? list : element("p", { class: "small" }, "Nobody who rated it rated others."));
-  }
-  by("about").replaceChildren(...panel.children);
+  const walked = by("about").contains(document.activeElement), at = here();
+  const known = id === null ? null : at === undefined ? runs.find((one) => one.place.has(id)) : run;
+  if (id !== null && !known) return;
+  if (known) showItem(known, known.place.get(id));
+  else showRegions();
   if (walked) by("chosen").focus();  // the button that had the focus is gone
-  if (here !== undefined) reveal(here);
+  if (at !== undefined) reveal(at);
   draw();
 }
 
-/** Brings an item into view, with its neighbours around it. */
-function reveal(k) {
-  const all = [k, ...neighbours(run, k).map(([other]) => other)], width = canvas.clientWidth, height = canvas.clientHeight;
-  const xs = all.map((j) => Math.abs(run.x[j] - run.x[k])), ys = all.map((j) => Math.abs(run.y[j] - run.y[k]));
-  const room = Math.min(width * 0.4 / Math.max(...xs, 1), height * 0.4 / Math.max(...ys, 1));
-  const scale = Math.min(Math.max(room, fit().scale), fit().scale * 40);
-  view = { scale, x: width / 2 - run.x[k] * scale, y: height / 2 + run.y[k] * scale };
+function showRegions() {
+  by("chosen").textContent = run.regions.length ? "Regions" : "No item chosen";
+  const list = element("ol");
+  for (const region of run.regions) {
+    const examples = region.examples.map((k) => run.label[k]).join(", ");
+    const label = `${region.name}, ${whole(region.items)} items, such as ${examples}`;
+    list.append(entry(region.name, whole(region.items), label, element("small", {}, examples),
+      () => look(region.x, region.y, fit().scale * NAMED)));
+  }
+  by("about").replaceChildren(element("p", { class: "small" }, "Search for an item, or click one on the map."), list);
+}
+
+function showItem(known, k) {
+  by("chosen").textContent = known.label[k];
+  const lines = [`id ${known.id[k]}`, counts(known, k)], panel = element("div");
+  if (known.genres && known.genres[k]) lines.unshift(known.genres[k].split("|").join(", "));
+  panel.append(...lines.map((text) => element("p", { class: "small" }, text)));
+  for (const one of runs) {
+    const place = one.place.get(known.id[k]), list = element("ol");
+    panel.append(element("h4", {}, runs.length > 1 ? `Nearest, by ${one.name}` : "Nearest"));
+    if (place === undefined) { panel.append(element("p", { class: "small" }, "not on this run's map")); continue; }
+    for (const [other, similarity] of neighbours(one, place)) {
+      const label = `${one.label[other]}, similarity ${similarity.toFixed(2)}, ${counts(one, other)}`, bar = element("i");
+      bar.style.width = `${100 * similarity}%`;
+      list.append(entry(one.label[other], similarity.toFixed(2), label, bar, () => go(one.id[other])));
+    }
+    panel.append(list.children.length ? list : element("p", { class: "small" }, "No other item is like it."));
+  }
+  const back = element("button", { type: "button" }, "Back to the regions");
+  back.addEventListener("click", () => { go(null); showAll(); });
+  panel.append(element("p", {}, back));
+  by("about").replaceChildren(...panel.children);
 }
 
 function follow() {
-  const found = location.hash.match(/^#item=(.*)$/);
-  if (found && decodeURIComponent(found[1]) !== chosen) show(decodeURIComponent(found[1]));
+  const found = location.hash.match(/^#item=(.*)$/), id = found && found[1] ? decodeURIComponent(found[1]) : null;
+  if (id !== chosen) show(id);
 }
 addEventListener("hashchange", follow);
 
@@ -284,7 +369,7 @@ function list() {
   active = found.length ? Math.max(0, Math.min(active, found.length - 1)) : -1;
   hits.replaceChildren(...found.map((k, place) => {
     const item = element("li", { role: "option", id: `hit${place}`, "aria-selected": String(place === active) },
-      run.label[k], element("span", { class: "small" }, ` ${run.n[k].toLocaleString("en")} ratings`));
+      run.label[k], element("span", { class: "small" }, ` ${whole(run.n[k])} ratings`));
     item.addEventListener("pointerdown", (event) => { event.preventDefault(); take(place); });
     return item;
   }));
@@ -316,7 +401,24 @@ search.addEventListener("keydown", (event) => {
   else if (event.key === "Escape") close();
 });
 
-// ---- genres, and which run ----
+// ---- what is shown: ratings, genres, and which run ----
+
+/** The least numbers of ratings that the slider stands for: 1, 2, 5, 10, ... */
+function bounds() {
+  const most = run.n[Math.min(FEWEST, run.n.length) - 1] || 1, numbers = [];
+  for (let power = 1; power <= most; power *= 10) numbers.push(power, 2 * power, 5 * power);
+  return numbers.filter((number) => number <= most);
+}
+
+function hide() {
+  const least = bounds()[Number(slider.value)] || 1, first = run.n.findIndex((n) => n < least);
+  shown = first < 0 ? run.n.length : first;
+  const text = least > 1 ? `${whole(shown)} with ${whole(least)} or more ratings` : `all ${whole(shown)}`;
+  by("kept").textContent = text;
+  slider.setAttribute("aria-valuetext", text);
+  draw();
+}
+slider.addEventListener("input", hide);
 
 function legend() {
   by("legend").replaceChildren(...run.legend.map((name, k) => {
@@ -327,15 +429,21 @@ function legend() {
     return button;
   }));
 }
+
+function begin() {
+  genre = null;
+  slider.max = bounds().length - 1;
+  legend();
+  hide();
+  show(chosen);
+}
 if (by("which")) {
   by("which").addEventListener("change", (event) => {
     run = runs[Number(event.target.value)];
-    genre = null;
-    legend();
-    showAll();
-    if (chosen !== null) show(chosen);
+    view = fit();
+    begin();
   });
 }
-legend();
 resized();
+begin();
 follow();

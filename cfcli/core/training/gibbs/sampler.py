@@ -151,9 +151,11 @@ class Side:
         self.precision = [5.0] * len(features)
         self.degree = torch.from_numpy(np.diff(table.indptr)).to(generator.device)
         self.squares = float(n)
-        self.blocks = [
-            block.to(generator.device) for block in _blocks(table, rank + 1, weights, rows)
-        ]
+        blocks = [block.to(generator.device) for block in _blocks(table, rank + 1, weights, rows)]
+        # The most work first.
+        self.blocks = sorted(
+            blocks, key=lambda x: x.rating.numel() + len(x.entity) * rank, reverse=True
+        )
 
     def sweep(self, other: "Side", alpha: float, time: "Rows | None" = None) -> Tensor:
         """Draws hyperparameters, the regression, all vectors and all w in turn.

@@ -30,7 +30,7 @@ from cfcli.core.training import checkpoints, resources
 from cfcli.core.training.attributes import features, settle
 from cfcli.core.training.checkpoints import State
 from cfcli.core.training.device import choose_device
-from cfcli.core.training.epochs import Epoch, History, TracePoint, is_settled
+from cfcli.core.training.epochs import Epoch, History, TracePoint, is_flat, is_settled
 from cfcli.core.training.gibbs.sampler import Sampler, table_of
 from cfcli.core.training.job import TrainingData, TrainingJob
 from cfcli.core.training.plan import sizing
@@ -41,6 +41,10 @@ BURN_IN, WARM_BURN_IN = 3, 1  # epochs before samples are kept
 BURN_IN_SWEEPS = 6  # at least, without a warm start
 THIN = 5  # sweeps for each that is kept; at most one epoch
 LEAST_GAIN = 3e-3  # of the validation error, with such fewer sweeps
+# Of the error, that is worth another epoch where the mean alone gets better. Chosen on validation
+# rows: on MovieLens 1M half of 400 sweeps are left out for 0.0007 of RMSE.
+LEFT = 3.3e-3
+MOST_PAIRS = 20_000  # training pairs that are watched where there are no validation rows
 
 
 class Ending(NamedTuple):
@@ -142,6 +146,7 @@ class Chain:
     Attributes:
         steps: sweeps of an epoch.
         least_gain: share of the validation error that counts as an improvement.
+        is_long: whether epochs have as many sweeps as any, and no refit follows.
         burn_in: epochs before samples are kept.
     """
 
@@ -162,8 +167,10 @@ class Chain:
         self.steps = sizing.sweeps_per_epoch(table.nnz, rank)
         # The mean of samples gets better for ever, but by less and less.
         # Before a refit, which draws as many again, what follows on the first fall is left to it.
-        is_long = self.steps == sizing.SWEEPS and config.refit == "none"
-        self.least_gain = 0.0 if is_long else LEAST_GAIN
+        is_part = warm_start is not None and warm_start.is_part
+        no_refit = config.refit == "none" or (not val.height and not is_part)
+        self.is_long = self.steps == sizing.SWEEPS and no_refit
+        self.least_gain = 0.0 if self.is_long else LEAST_GAIN
         self.sampler = Sampler(
             table, rank, config.dimension, config.seed, device, weights, attributes, time
         )
@@ -173,9 +180,12 @@ class Chain:
             self.sampler.begin_from(warm_start)
             self.burn_in = WARM_BURN_IN
         user, item = (val[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+        if not len(user):
+            user, item = _some_pairs(table)
         self.val = torch.from_numpy(user).to(device), torch.from_numpy(item).to(device)
         self.val_rating = torch.from_numpy(val["rating"].to_numpy().copy()).to(device)
-        self.val_sum = torch.zeros_like(self.val_rating)
+        self.val_sum = torch.zeros(len(user), device=device)
+        self.means: list[Tensor] = []
         self.val_time = None
         if time is not None and "timestamp" in val.columns:
             self.val_time = seconds_of(val["timestamp"])
@@ -205,6 +215,8 @@ class Chain:
             row: of the epoch that is over.
         """
         if not len(self.val_rating):
+            if self.sampler.posterior.kept:
+                self.means.append(self.val_sum / self.sampler.posterior.kept)
             return row
         sampler = self.sampler
         if sampler.posterior.kept:
@@ -213,6 +225,27 @@ class Chain:
             vectors = sampler.users.vectors, sampler.items.vectors
             prediction = sampler.predict(vectors, *self.val)
         return self._with_errors(row, prediction)
+
+    def is_settled(self, history: History, config: TrainConfig) -> bool:
+        """Whether more samples would gain little.
+
+        Args:
+            history: the epochs so far.
+            config: ``min_epochs``, ``patience``.
+        """
+        errors = history.val_errors
+        if is_settled(errors, config.min_epochs, config.patience, self.least_gain):
+            return True
+        if not self.is_long or len(history.epochs) < config.min_epochs:
+            return False
+        if errors:
+            return is_flat(errors[self.burn_in :], LEFT)
+        if len(self.means) < 2:
+            return False
+        # Without validation rows: as far as the second half of the samples has moved the mean, it
+        # is still away from an endless one.
+        moved = self.means[-1] - self.means[len(self.means) // 2 - 1]
+        return float(moved.square().mean()) < LEFT * history.epochs[-1].train_mse
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The posterior mean as one MF. Ends the sampling."""
@@ -248,7 +281,7 @@ class Chain:
             scale: of the ratings.
         """
         steps = ordinal.steps_of(scale.min, scale.max, scale.step) if scale else None
-        if samples is None or steps is None:
+        if samples is None or steps is None or not len(self.val_rating):
             return None
         every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
         columns = *self.val, self.val_rating
@@ -261,7 +294,7 @@ class Chain:
 
     def state(self) -> State:
         """What a checkpoint must hold."""
-        return {"sampler": self.sampler.state(), "val_sum": self.val_sum}
+        return {"sampler": self.sampler.state(), "val_sum": self.val_sum, "means": self.means}
 
     def load_state(self, state: State) -> None:
         """Goes on from a :meth:`state`.
@@ -278,6 +311,7 @@ class Chain:
                 raise ArtifactError(f"damaged: its vectors of {side} are not those of the data")
         self.sampler.load_state(state["sampler"])
         self.val_sum = state["val_sum"].to(self.val_sum)
+        self.means = [mean.to(self.val_sum) for mean in state.get("means", [])]
 
     def _val_offset(self, *, is_static: bool = True) -> Tensor:
         """What time adds to the validation rows, (M,): on top of the parameters that :meth:`tensors`
@@ -294,6 +328,13 @@ class Chain:
         error = prediction.clamp(*self.bounds) - self.val_rating
         mse = float(error.square().mean())
         return replace(row, val_mse=mse, val_rmse=mse**0.5, val_mae=float(error.abs().mean()))
+
+
+def _some_pairs(table: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The users and items of some ratings, evenly spaced."""
+    place = np.arange(0, table.nnz, math.ceil(table.nnz / MOST_PAIRS))
+    user = np.searchsorted(table.indptr, place, side="right") - 1
+    return user.astype(np.int64), table.indices[place].astype(np.int64)
 
 
 def _choose_device(config: TrainConfig) -> str:
@@ -346,7 +387,7 @@ def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
     limit = config.max_seconds()
     end = math.inf if limit is None else time.monotonic() + limit
     pace = checkpoints.Pace()
-    settled = _is_settled(config, chain, history)  # a resumed one may be
+    settled = chain.is_settled(history, config)  # a resumed one may be
     with SignalWatch() as signals:
         for epoch in range(len(history.epochs) + 1, config.epochs + 1):
             if settled:
@@ -366,14 +407,10 @@ def _run(job: TrainingJob, chain: Chain, history: History) -> Ending:
             if is_whole and job.checkpoint is not None and pace.is_due():
                 with pace.saving():
                     _save(job, job.checkpoint, chain, history)
-            settled = is_whole and _is_settled(config, chain, history)
+            settled = is_whole and chain.is_settled(history, config)
             if must_stop or signals.number:
                 break
         return Ending(signals.number, settled)
-
-
-def _is_settled(config: TrainConfig, chain: Chain, history: History) -> bool:
-    return is_settled(history.val_errors, config.min_epochs, config.patience, chain.least_gain)
 
 
 def _save(job: TrainingJob, path: Path, chain: Chain, history: History) -> None:
