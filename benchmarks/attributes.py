@@ -1,5 +1,6 @@
 """Measures what attributes gain on held-out ratings: without them, with those of items, with those
-of users, too, and with both files' ids shuffled, so that attributes say nothing.
+of users, too, and with both files' ids shuffled, so that attributes say nothing; with --times, each
+of these also with the effects of times.
 
     python benchmarks/attributes.py u1.base.gz:u1.test.gz --items u.item \\
         --users u.user --attributes genres,year,age,gender,occupation -- --dim 16
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--users", type=Path)
     parser.add_argument("--attributes", help="names of columns")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--times", action="store_true", help="each way with train --times, too")
     args, flags = measuring.arguments(parser)
     rmse, seconds = defaultdict(list), defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
@@ -40,9 +42,12 @@ def main() -> None:
                 )
             for seed in range(args.seeds):
                 for way in ways(folder, args):
-                    cost, error = trained(folder, way, [*flags, "--seed", str(42 + seed)])
-                    rmse[way].append(error)
-                    seconds[way].append(cost)
+                    for more in [], *([["--times"]] if args.times else []):
+                        given = [*flags, "--seed", str(42 + seed), *more]
+                        cost, error = trained(folder, way, given)
+                        name = " ".join([way, *more])
+                        rmse[name].append(error)
+                        seconds[name].append(cost)
     measuring.print_head("attributes", "RMSE", "of each split and seed", "seconds")
     for way, errors in rmse.items():
         mean = sum(errors) / len(errors)
