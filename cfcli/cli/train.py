@@ -124,8 +124,8 @@ def train(
         console.note(f"not trained on held-out rows, too: {info.refit.reason}")
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
-            f"then continued with the {' and '.join(info.refit.rating_sides[1:])} rows: "
-            f"{info.refit.rating_rows:,} ratings; the numbers above are from before that"
+            f"{' and '.join(info.refit.rating_sides[1:])} rows were added after that: "
+            f"{info.refit.rating_rows:,} ratings (errors above: without them)"
         )
     _draw(console, made, no_plots)
     content = to_json(info)
@@ -148,13 +148,13 @@ def train(
 def _say_errors(console: Out, run: "Run") -> None:
     """The errors of the rating model as it was saved."""
     info = run.info
-    when = f"epoch {info.best_epoch} of {info.epochs}, {info.seconds:.1f} s"
+    when = f"epoch {info.best_epoch}/{info.epochs}, {info.seconds:.1f} s"
     if isnan(info.val.mse):
         console.note("there are no validation rows: no early stopping, and the last epoch was kept")
-        console.say(f"rating model of dimension {info.dim}: {when}")
+        console.say(f"rating model, dimension {info.dim}: {when}")
         return
     console.say(
-        f"rating model of dimension {info.dim}: val RMSE {info.val.rmse:.4f}, "
+        f"rating model, dimension {info.dim}: val RMSE {info.val.rmse:.4f}, "
         f"MAE {info.val.mae:.4f} ({when})"
     )
 

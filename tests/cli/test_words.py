@@ -37,7 +37,7 @@ def test_a_terminal_shows_epochs_time_left_and_the_next_command(place: Path) -> 
     assert {len(row) for row in rows} == {len(seen[header])}
     assert len(seen[header]) <= 79
     assert any("at most 0:0" in line and "left" in line for line in seen)
-    assert re.search(r"\nrating model of dimension 5: val RMSE 0\.\d{4}, MAE", "\n".join(seen))
+    assert re.search(r"\nrating model, dimension 5: val RMSE 0\.\d{4}, MAE", "\n".join(seen))
     assert seen[-2:] == ["next: cfcli evaluate a", ""]
     seen = lines(on_terminal("evaluate", "a", "--no-plots", cwd=place, columns=80, errors=True))
     text = " ".join(seen)
