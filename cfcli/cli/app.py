@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import gc
 import inspect
+import io
 import json
 import os
 import platform
@@ -29,7 +30,8 @@ ADDRESSES = 1 << 30  # bytes
 YOUNG = 50_000  # objects
 THREADS = 12  # at most, beside four for each processor, as counted in all commands
 USAGE = "usage"  # the kind of errors that the parser of the command line finds
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # stdout itself cannot be written
+# stdout itself cannot be written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG, errno.EAGAIN)
 ENVIRONMENT = (
     "Environment: CFCLI_DATA and CFCLI_STORE stand for --data and --store, and CFCLI_<KEY> for the "
     "flag of any key of the configuration, as in CFCLI_DIM=16."
@@ -122,6 +124,7 @@ class Group(TyperGroup):
         standalone_mode = extra.pop("standalone_mode", True)
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        _write_all_to_stdout()
         # A title must not end a run on a terminal that cannot show it.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):
@@ -171,6 +174,15 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         _refuse_few_threads()
         return super().invoke(ctx)
+
+
+def _write_all_to_stdout() -> None:
+    """Buffers stdout where PYTHONUNBUFFERED took its buffer away: without one, Python does not look
+    at how much of a write a full disk took."""
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.FileIO):
+        buffer = io.BufferedWriter(raw)
+        sys.stdout = io.TextIOWrapper(buffer, sys.stdout.encoding, line_buffering=True)
 
 
 def _refuse_few_threads() -> None:

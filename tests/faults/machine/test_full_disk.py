@@ -192,3 +192,27 @@ def test_a_full_disk_leaves_no_half_of_a_run(here: Path, count: Count, tried: Tr
             lost.append(f"{left} kB: {why}")
     tried("F4", "full disk: train", len(lefts), len(lost))
     assert not lost
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("size", [100, 20_000])
+def test_rows_that_do_not_fit_on_stdout_are_an_error(
+    unbuffered: str, size: int, here: Path, tmp_path: Path
+) -> None:
+    """Also with PYTHONUNBUFFERED, where Python writes what fits and says nothing."""
+    environment = clean() | {"PYTHONUNBUFFERED": unbuffered}
+    out = tmp_path / "out.csv"
+    for command in (["predict", "mf", "pairs.csv"], ["recommend", "mf", "--all", "--json"]):
+        whole = run_cfcli(*command, cwd=here, env=environment).stdout
+        with out.open("wb") as file:
+            done = subprocess.run(
+                [CFCLI, *command],
+                cwd=here,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=at_most(min(size, len(whole) // 2)),
+            )
+        assert done.returncode == 4, done.stderr
+        assert "stdout: File too large" in done.stderr
