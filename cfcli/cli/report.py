@@ -71,8 +71,9 @@ def report(
         stream.write(content)
     for part in parts:
         if part.missing:
-            console.note(f"{part.name}: no errors on held-out rows: {part.missing}")
+            console.note(f"{part.name}: not judged on held-out rows: {part.missing}")
     sizes = [len(part.items.id) for part in parts]
-    console.say(f"{len(content) / 1e6:.1f} MB, {sum(sizes):,} items on the map")
+    shown_items = " and ".join(f"{size:,}" for size in sizes)
+    console.say(f"{len(content) / 1e6:.1f} MB, {shown_items} items on the map")
     shown = [ReportedRun(str(part.run.path), size) for part, size in zip(parts, sizes, strict=True)]
     console.result(str(out), to_json(Reported(str(out), len(content), shown)))
