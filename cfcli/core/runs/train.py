@@ -133,6 +133,10 @@ def train(
                 write_config(new.staging, config)
             else:
                 model = _fit(dataset, config, checkpoint.parent, progress, start, resume)
+        except (KeyboardInterrupt, SystemExit) as signal:  # a second one, or while it loads
+            if whole or not checkpoint.exists():
+                raise
+            raise _unwritten(new.path, checkpoint, number_of(signal)) from None
         except LostError as error:
             if not checkpoint.exists():
                 raise
@@ -169,11 +173,8 @@ def train(
                     write_twin(new, dataset, config, models[0])
                 info = write_run(new, dataset, config, models[-1], keep_test=whole, tried=tried)
         except (KeyboardInterrupt, SystemExit) as signal:
-            who = "the next training" if whole else f"'cfcli train --resume {new.path}'"
-            hint = f"{who} goes on from its checkpoint" if checkpoint.exists() else "train again"
-            raise UnwrittenError(
-                f"stopped before it was written; {hint}", number_of(signal)
-            ) from None
+            by = None if whole else new.path
+            raise _unwritten(by, checkpoint, number_of(signal)) from None
         is_complete = model.is_whole and not stopped_by and not models[-1].lacks_time
         if whole or is_complete:
             shutil.rmtree(checkpoint.parent, ignore_errors=True)
@@ -183,6 +184,19 @@ def train(
     if not stopped_by:
         point_latest(new.path)
     return TrainedRun(new.path, info, stopped_by)
+
+
+def _unwritten(path: Path | None, checkpoint: Path, number: int) -> UnwrittenError:
+    """What a signal that came before the run was written is answered with.
+
+    Args:
+        path: of the run; None where the next training goes on from the checkpoint by itself.
+        checkpoint: of the run, which may be there or not.
+        number: of the signal.
+    """
+    who = f"'cfcli train --resume {path}'" if path else "the next training"
+    hint = f"{who} goes on from its checkpoint" if checkpoint.exists() else "train again"
+    return UnwrittenError(f"stopped before it was written; {hint}", number)
 
 
 def affordable(

@@ -87,6 +87,23 @@ def test_a_second_signal_ends_a_training_at_once(here: Path, tried: Tried) -> No
     assert writing.resumable(here / "run").was_killed
 
 
+@pytest.mark.parametrize("pause", [0.05, 0.2])
+def test_two_signals_one_after_the_other_leave_what_can_be_resumed(
+    pause: float, here: Path
+) -> None:
+    """The second comes while the stopped training is about to be written."""
+    with start(
+        "train", "--epochs", 10**5, "--patience", 10**5, "--out", "run", cwd=here
+    ) as process:
+        assert until(process, "epoch   3/")
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        _, err, _ = ended(process)
+    assert process.returncode in (128 + signal.SIGINT, -signal.SIGINT), err
+    assert (here / "run").exists() or writing.resumable(here / "run").was_killed
+
+
 def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried: Tried) -> None:
     chance = random.Random(8)
     times = count(1, 60)
