@@ -5,15 +5,21 @@ calls the same functions of :mod:`cfcli.core`. Errors are those of :mod:`cfcli.c
 message is one line that says what to do next.
 """
 
+import difflib
+import functools
+import inspect
+import os
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, ParamSpec, Protocol, TypeVar, get_args
 
 import polars as pl
 
-from cfcli.core.config.fields import keys_of
+from cfcli.core.config.fields import Key, keys_of
 from cfcli.core.config.names import known_key
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.config.resolve import resolve, resolve_both
@@ -22,11 +28,15 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.data import prepare as preparation
 from cfcli.core.data.dataset import Dataset as StoredDataset
 from cfcli.core.data.info import DatasetInfo
-from cfcli.core.errors import ConfigError, InputError
+from cfcli.core.errors import CfcliError, ConfigError, InputError
 from cfcli.core.inputs.sources import Source
 from cfcli.core.pair import Pair
 from cfcli.core.runs.info import RunInfo
 from cfcli.core.runs.run import Run as StoredRun
+from cfcli.core.serving.embeddings import Entity, Layout
+from cfcli.core.serving.order import By
+from cfcli.core.serving.predict import Unknown
+from cfcli.core.serving.similar import Metric
 from cfcli.core.training.epochs import Epoch
 
 if TYPE_CHECKING:
@@ -34,13 +44,13 @@ if TYPE_CHECKING:
     from cfcli.core.evaluation.cross_validation import CrossValidation
     from cfcli.core.evaluation.cross_validation import Progress as DoneFold
     from cfcli.core.evaluation.evaluate import Evaluation
-    from cfcli.core.serving.embeddings import Layout
-    from cfcli.core.serving.order import By
-    from cfcli.core.serving.predict import Unknown
-    from cfcli.core.serving.similar import Metric
 
 StrPath = str | Path
 Id = str | int
+Split = Literal["test", "val", "train"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ArrowTable(Protocol):
@@ -51,6 +61,122 @@ class ArrowTable(Protocol):
 
 Table = pl.DataFrame | ArrowTable | Mapping[str, Sequence[object]]
 Ratings = StrPath | Sequence[StrPath] | Table
+
+# A flag as messages have it, with the word after it. Quoted texts come first: they are left alone.
+FLAG = re.compile(
+    r"""(?<!\w)'[^']*'|(?<![\w"/-])--(?:set )?([a-z][a-z0-9-]*)( [^\s;()]*[^\s;():,])?"""
+)
+
+
+def _speaks_python(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a function of the API: errors that name flags name arguments instead."""
+    parameters = inspect.signature(function).parameters
+    takes_keys = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    _arguments.update(parameters)
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except CfcliError as error:
+            error.args = (_in_python(str(error), parameters, takes_keys),)
+            raise
+
+    return wrapped
+
+
+_arguments: dict[str, inspect.Parameter] = {}  # of all functions of the API
+
+
+def _in_python(message: str, own: Iterable[str] = (), takes_keys: bool = True) -> str:
+    """A message in which arguments stand for flags: ``force=True`` for ``--force``.
+
+    Advice about flags that nothing in Python stands for is left out.
+
+    Args:
+        message: as the command line shows it.
+        own: the arguments of the function that was called.
+        takes_keys: whether it also takes keys of the configuration.
+    """
+    settings = {**keys_of(TrainConfig), **keys_of(PrepareConfig)}
+    own = set(own)
+
+    def is_argument(name: str, advice: str) -> bool:
+        if name in own:
+            return True
+        if name in keys_of(PrepareConfig):  # no setting of a function that reads as the run did
+            return takes_keys or "prepare" in advice
+        return name in settings or name in _arguments
+
+    first, *rest = re.split(r"((?:;|, or) (?=[^;]*--))", message)
+    kept = [first]
+    for joint, advice in zip(rest[::2], rest[1::2], strict=True):
+        flags = [_name_of(flag[1]) for flag in FLAG.finditer(advice) if flag[1]]
+        if all(is_argument(name, advice) for name in flags):
+            kept += [joint, advice]
+    text = FLAG.sub(lambda flag: _argument(flag, settings), "".join(kept))
+    text = re.sub(r"'cfcli (prepare|train|compare)'", r"cfcli.\1", text)
+    return re.sub(r"\bRATINGS\b(?!\.)", "ratings", text)
+
+
+def _name_of(flag: str) -> str:
+    """The argument for a flag without its dashes."""
+    return flag.replace("-", "_")
+
+
+def _argument(flag: re.Match[str], settings: Mapping[str, Key]) -> str:
+    """A match of ``FLAG``, as Python has it."""
+    if not flag[1]:  # a quoted text
+        return flag[0]
+    name, after = _name_of(flag[1]), flag[2] or ""
+    word = after.strip()
+    before, behind = flag.string[: flag.start()], flag.string[flag.end() :]
+    if word.isupper():  # what stands for a value
+        return f"{name}="
+    choices = set(settings[name].choices) if name in settings else set()
+    if name in _arguments:
+        choices |= set(get_args(_arguments[name].annotation))
+    is_example = bool(word) and before.endswith(": ")
+    if word in choices or is_example or re.search(r"[\d%/,]", word):
+        return f"{name}={word}" if word.isdecimal() else f'{name}="{word}"'
+    is_subject = not before or behind.startswith(":")
+    if is_subject and not after:
+        return name
+    is_switch = name in settings and settings[name].hint is bool
+    if name in _arguments:
+        is_switch = isinstance(_arguments[name].default, bool)
+    if is_switch:
+        return f"{name}=True{after}"
+    return f"{name}{after}" if is_subject else f"{name}={after}"
+
+
+def _check_choice(name: str, value: object, choices: object) -> None:
+    """Raises a ConfigError where an argument is none of its choices.
+
+    Args:
+        name: of the argument.
+        value: what was given for it.
+        choices: the Literal of what it may be.
+    """
+    known = get_args(choices)
+    if not isinstance(value, str) or value not in known:
+        near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"{name}: {_shown(value)} is not one of {', '.join(known)}{hint}")
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    """Raises a ConfigError where an argument is no whole number, or is below the least."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name}: {_shown(value)} is not a whole number")
+    if int(value) < least:
+        raise ConfigError(f"{name}: {value} is below {least}")
+
+
+def _shown(value: object) -> str:
+    """A wrong value for a message of one line."""
+    plain = value is None or isinstance(value, str | int | float)
+    return repr(value) if plain else f"a value of type {type(value).__name__}"
 
 
 class Dataset:
@@ -87,7 +213,8 @@ class Dataset:
         where known."""
         return self._stored.items
 
-    def split(self, name: Literal["train", "val", "test"]) -> pl.DataFrame:
+    @_speaks_python
+    def split(self, name: Split) -> pl.DataFrame:
         """The ratings of one side of the split.
 
         Args:
@@ -97,8 +224,10 @@ class Dataset:
             Columns for the user id, the item id (texts, under their own names) and ``rating``.
 
         Raises:
+            ConfigError: there is no such side.
             ArtifactError: the file is damaged.
         """
+        _check_choice("name", name, Split)
         rows = self._stored.split(name)
         columns, ids = self.info.columns, self._stored.ids
         return pl.DataFrame(
@@ -145,9 +274,10 @@ class Run:
         """One row per epoch: training and validation errors, seconds."""
         return self._stored.history
 
+    @_speaks_python
     def evaluate(
         self,
-        split: Literal["test", "val", "train"] = "test",
+        split: Split = "test",
         *,
         ratings: Ratings | None = None,
         data: StrPath | Dataset | None = None,
@@ -167,19 +297,20 @@ class Run:
             The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.
 
         Raises:
+            ConfigError: ``split`` is none of these.
             InputError: there are no rows to judge by, or no id in them is known.
             ArtifactError: the dataset is gone, or is another one now.
         """
         from cfcli.core.evaluation.evaluate import evaluate
 
+        _check_choice("split", split, Split)
         source = None if ratings is None else _source(ratings)
-        where = data.path if isinstance(data, Dataset) else data
         notes: list[str] = []
         found, _ = evaluate(
             self._stored,
             split=split,
             source=source,
-            data=None if where is None else Path(where),
+            data=None if data is None else _folder(data),
             include_trained=include_trained,
             note=notes.append,
         )
@@ -187,6 +318,7 @@ class Run:
             _warn(note)
         return found
 
+    @_speaks_python
     def with_new(self, *, items: Ratings | None = None, users: Ratings | None = None) -> "Run":
         """The run with items and users that came after the training, as far as their attributes
         tell of them.
@@ -213,11 +345,12 @@ class Run:
             stored = with_source(stored, _source(users), "user", stored.form(), _warn)
         return Run(stored)
 
+    @_speaks_python
     def predict(
         self,
         pairs: Table,
         *,
-        unknown: "Unknown" = "fallback",
+        unknown: Unknown = "fallback",
         std: bool = False,
         probabilities: bool = False,
         ratings: Ratings | None = None,
@@ -228,7 +361,8 @@ class Run:
             pairs: a table with a column of user ids and one of item ids, called as in the ratings
                 file or by a common name (``user_id``, ``movieId`` ...); a Polars or pandas frame or
                 a dictionary of columns.
-            unknown: what pairs get whose user or item the run does not know.
+            unknown: what pairs get whose user or item the run does not know: ``fallback`` (what is
+                known of the other side), ``nan``, ``skip`` (no row) or ``error``.
             std: add a column ``std``, how far ratings fall from their prediction; for runs of the
                 sampler.
             probabilities: add columns ``p_1``, ``p_2`` and so on, the probability of each step of
@@ -242,10 +376,12 @@ class Run:
             comes as a warning.
 
         Raises:
+            ConfigError: ``unknown`` is none of its choices.
             InputError: a column is missing or of floats, or no id is known.
         """
         from cfcli.core.serving.predict import predict_frame
 
+        _check_choice("unknown", unknown, Unknown)
         notes: list[str] = []
         found = predict_frame(
             self._stored,
@@ -260,12 +396,13 @@ class Run:
             _warn(note)
         return found
 
+    @_speaks_python
     def recommend(
         self,
         users: Id | Sequence[Id] | None = None,
         *,
         n: int = 10,
-        by: "By" = "list",
+        by: By = "list",
         ratings: Ratings | None = None,
         items: Sequence[Id] | None = None,
         include_seen: bool = False,
@@ -293,14 +430,20 @@ class Run:
 
         Raises:
             InputError: a user is not in the run.
-            ConfigError: the run has no interest model, and ``by`` or ``why`` asks for it.
+            ConfigError: the run has no interest model, and ``by`` or ``why`` asks for it; or an
+                argument is none of its choices, not a number, or too small.
         """
         from cfcli.core.serving.recommend import Choice, recommend_frame
 
+        _check_choice("by", by, By)
+        for name, count, least in ("n", n, 1), ("min_ratings", min_ratings, 0), ("why", why, 0):
+            _check_count(name, count, least)
+        if not isinstance(diversify, Real):
+            raise ConfigError(f"diversify: {_shown(diversify)} is not a number")
         choice = Choice(
             n=n,
             by=by,
-            items=None if items is None else _ids(items),
+            items=None if items is None else _ids("items", items),
             include_seen=include_seen,
             min_ratings=min_ratings,
             why=why,
@@ -309,7 +452,7 @@ class Run:
         notes: list[str] = []
         found = recommend_frame(
             self._stored,
-            None if users is None else _ids(users),
+            None if users is None else _ids("users", users),
             choice,
             ratings=None if ratings is None else _source(ratings),
             note=notes.append,
@@ -318,13 +461,14 @@ class Run:
             _warn(note)
         return found
 
+    @_speaks_python
     def similar(
         self,
         item: Id | None = None,
         *,
         title: str | None = None,
         n: int = 10,
-        metric: "Metric" = "cosine",
+        metric: Metric = "cosine",
         min_ratings: int = 1,
     ) -> pl.DataFrame:
         """The items nearest to an item.
@@ -333,20 +477,28 @@ class Run:
             item: its id.
             title: or its title, or a part of it; the most rated item of that title is taken.
             n: how many neighbours.
-            metric: how nearness is measured.
+            metric: how nearness is measured: ``cosine``, ``dot`` or ``euclidean``.
             min_ratings: training ratings that a neighbour must have.
 
         Returns:
             The item asked for, the neighbour's id, ``rank``, ``score`` and, where known, ``title``.
 
         Raises:
-            ConfigError: neither or both of ``item`` and ``title`` are given.
+            ConfigError: neither or both of ``item`` and ``title`` are given; or an argument is none
+                of its choices, not a number, or too small.
             InputError: no such item.
         """
         from cfcli.core.serving.similar import similar_frame
 
         if (item is None) == (title is None):
             raise ConfigError("similar: give an item's id, or title=...")
+        if not isinstance(item, str | Integral | None):
+            raise ConfigError(f"item: give one id, not {_shown(item)}")
+        if not isinstance(title, str | None):
+            raise ConfigError(f"title: give a text, not {_shown(title)}")
+        _check_choice("metric", metric, Metric)
+        _check_count("n", n, 1)
+        _check_count("min_ratings", min_ratings, 0)
         return similar_frame(
             self._stored,
             item_id=None if item is None else str(item),
@@ -356,18 +508,19 @@ class Run:
             min_ratings=min_ratings,
         )
 
+    @_speaks_python
     def embeddings(
         self,
-        entity: Literal["items", "users"] = "items",
+        entity: Entity = "items",
         *,
         titles: bool = False,
-        layout: "Layout" = "columns",
-        vectors: "By" = "rating",
+        layout: Layout = "columns",
+        vectors: By = "rating",
     ) -> pl.DataFrame:
         """The vectors of all items or users, sorted by id.
 
         Args:
-            entity: whose vectors.
+            entity: whose vectors: ``items`` or ``users``.
             titles: add the titles of items.
             layout: ``columns``: one float32 column per dimension, ``column_0`` ...; ``list``: one
                 column ``embedding``.
@@ -378,13 +531,18 @@ class Run:
             The id under its own column name, perhaps ``title``, and the vector.
 
         Raises:
-            ConfigError: the run knows no titles, or has no such vectors.
+            ConfigError: the run knows no titles, or has no such vectors; or an argument is none of
+                its choices.
         """
         from cfcli.core.serving.embeddings import table
 
+        _check_choice("entity", entity, Entity)
+        _check_choice("layout", layout, Layout)
+        _check_choice("vectors", vectors, By)
         return table(self._stored, entity, layout, titles, vectors=vectors)
 
 
+@_speaks_python
 def prepare(
     ratings: Ratings | None = None,
     *,
@@ -424,9 +582,11 @@ def prepare(
     """
     if (ratings is None) == (dataset is None):
         raise ConfigError("prepare: give ratings or dataset=NAME, one of them")
-    settings = resolve(PrepareConfig, file=_path(config), flags=keys, note=_warn)
-    files = Pair(*(None if path is None else Source.of(path) for path in (users, items)))
+    settings = resolve(PrepareConfig, file=_path("config", config), flags=keys, note=_warn)
+    files = Pair(_file("users", users), _file("items", items))
     if dataset is not None:
+        if not isinstance(dataset, str):
+            raise ConfigError(f"dataset: give a name, not {_shown(dataset)}")
         from cfcli.core.inputs import movielens
 
         if dataset == "sample":
@@ -438,12 +598,12 @@ def prepare(
         sources = _sources(ratings)
     made, notes = preparation.prepare(
         sources,
-        Path(out),
+        _folder(out, "out"),
         settings,
         items=files.item,
         users=files.user,
-        val=None if val_file is None else Source.of(val_file),
-        test=None if test_file is None else Source.of(test_file),
+        val=_file("val_file", val_file),
+        test=_file("test_file", test_file),
         force=force,
         accept_shrink=accept_shrink,
     )
@@ -452,6 +612,7 @@ def prepare(
     return Dataset(made)
 
 
+@_speaks_python
 def train(
     data: Dataset | StrPath = "data",
     *,
@@ -483,16 +644,17 @@ def train(
     """
     from cfcli.core.runs.train import train as train_run
 
-    settings = resolve(TrainConfig, file=_path(config), flags=keys, note=_warn)
+    settings = resolve(TrainConfig, file=_path("config", config), flags=keys, note=_warn)
     settings.refuse_ranks("cfcli.train")
-    stored = data._stored if isinstance(data, Dataset) else StoredDataset.load(Path(data))
+    stored = data._stored if isinstance(data, Dataset) else StoredDataset.load(_folder(data))
     progress = None if quiet else _Lines()
-    trained = train_run(stored, settings, _path(out), progress)
+    trained = train_run(stored, settings, _path("out", out), progress)
     if trained is None:  # only where several processes train, which was refused
         raise ConfigError("cfcli.train is one process")
     return Run(StoredRun(trained.path, trained.info))
 
 
+@_speaks_python
 def load(path: StrPath = "runs/latest") -> Run:
     """Loads a run, once all its files have been checked against its manifest.
 
@@ -505,9 +667,10 @@ def load(path: StrPath = "runs/latest") -> Run:
     Raises:
         ArtifactError: no run is there, or it is damaged or of another version.
     """
-    return Run(StoredRun.load(Path(path)))
+    return Run(_stored(path, "path"))
 
 
+@_speaks_python
 def cross_validate(
     ratings: Ratings | None = None,
     *,
@@ -552,31 +715,33 @@ def cross_validate(
     known = {*keys_of(PrepareConfig), *keys_of(TrainConfig)}
     for name in keys:
         known_key(name, known, "configuration")
-    settings, training = resolve_both(_path(config), (), keys, _warn)
+    settings, training = resolve_both(_path("config", config), (), keys, _warn)
     spec = Spec.of(str(folds))
     if data is not None:
         check_keys(name for name in keys if name in keys_of(PrepareConfig))
-        data = data.path if isinstance(data, Dataset) else Path(data)
+        data = _folder(data)
     notes: list[str] = []
     opened = open_folds(
         spec,
         settings,
         sources=() if ratings is None else _sources(ratings),
         data=data,
-        items=None if items is None else Source.of(items),
-        users=None if users is None else Source.of(users),
+        items=_file("items", items),
+        users=_file("users", users),
         note=notes.append,
     )
     for note in notes:
         _warn(note)
     progress = None if quiet else _say_fold
-    return cross_validation.cross_validate(opened, training, out=_path(out), progress=progress)
+    folder = _path("out", out)
+    return cross_validation.cross_validate(opened, training, out=folder, progress=progress)
 
 
+@_speaks_python
 def compare(
     runs: Sequence[Run | StrPath],
     *,
-    split: Literal["test", "val", "train"] = "test",
+    split: Split = "test",
     ratings: Ratings | None = None,
 ) -> "Comparison":
     """Compares runs on the same rows with the first of them.
@@ -591,15 +756,18 @@ def compare(
         ``.ndcg_difference`` with their 95 % intervals, and a ``.verdict``.
 
     Raises:
-        ConfigError: fewer than two runs.
+        ConfigError: fewer than two runs, or ``split`` is none of these.
         InputError: no rows are left to judge by.
         ArtifactError: the runs have other test rows, or a run or a dataset is missing or damaged.
     """
     from cfcli.core.evaluation import comparison
 
+    _check_choice("split", split, Split)
+    if isinstance(runs, str | os.PathLike) or not isinstance(runs, Iterable):
+        raise ConfigError(f"runs: give a list of runs or of their folders, not {_shown(runs)}")
     notes: list[str] = []
     found = comparison.compare(
-        [run._stored if isinstance(run, Run) else StoredRun.load(Path(run)) for run in runs],
+        [_stored(run, "runs") for run in runs],
         split=split,
         source=None if ratings is None else _source(ratings),
         note=notes.append,
@@ -633,22 +801,49 @@ class _Lines:
         print(f"epoch {row.epoch:>3}/{self.epochs}  {error}  {row.seconds:.2f} s", file=sys.stderr)
 
 
-def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else Path(path)
+def _path(name: str, path: StrPath | None) -> Path | None:
+    """A path that may be left out, by the name of its argument."""
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"{name}: give a path, not {_shown(path)}")
+    return Path(path)
+
+
+def _file(name: str, path: StrPath | None) -> Source | None:
+    """A file that may be left out, by the name of its argument, as an input to read."""
+    return None if _path(name, path) is None else Source.of(str(path))
+
+
+def _folder(data: Dataset | StrPath, name: str = "data") -> Path:
+    """The folder of a dataset, by the name of its argument."""
+    folder = data.path if isinstance(data, Dataset) else _path(name, data)
+    if folder is None:
+        raise ConfigError(f"{name}: give a path, not None")
+    return folder
+
+
+def _stored(run: Run | StrPath, name: str) -> StoredRun:
+    """A run, or the one in a folder, by the name of its argument."""
+    return run._stored if isinstance(run, Run) else StoredRun.load(_folder(run, name))
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(_in_python(text), stacklevel=4)
 
 
 def _frame(table: Table) -> pl.DataFrame:
     """A table of any kind as a Polars frame."""
-    if isinstance(table, pl.DataFrame):
-        return table
+    if isinstance(table, str | os.PathLike):
+        raise InputError(f"not a table of columns: '{table}'; read a file with polars.read_csv")
     try:
-        return pl.DataFrame(table)
+        frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise InputError(f"not a table of columns: {error}") from None
+    for name, kind in frame.schema.items():
+        if kind == pl.Object:
+            raise InputError(f"the table: column '{name}' holds neither texts nor numbers")
+    return frame
 
 
 def _sources(ratings: Ratings) -> list[Source]:
@@ -656,6 +851,8 @@ def _sources(ratings: Ratings) -> list[Source]:
     if isinstance(ratings, str | Path):
         return Source.all_of(ratings)
     if isinstance(ratings, Sequence):
+        if not ratings or not all(isinstance(path, str | Path) for path in ratings):
+            raise InputError("ratings: give a path, a list of paths, or a table with named columns")
         return [source for path in ratings for source in Source.all_of(path)]
     return [Source.of_frame(_frame(ratings), "the table")]
 
@@ -668,7 +865,10 @@ def _source(ratings: Ratings) -> Source:
     return sources[0]
 
 
-def _ids(ids: Id | Iterable[Id]) -> pl.Series:
-    """Ids as texts, which they are."""
-    several = [ids] if isinstance(ids, str | int) else ids
-    return pl.Series([str(id) for id in several], dtype=pl.String)
+def _ids(name: str, ids: Id | Iterable[Id]) -> pl.Series:
+    """Ids as texts, which they are, by the name of their argument."""
+    if isinstance(ids, str | Integral):
+        ids = [str(ids)]
+    if not isinstance(ids, Iterable):
+        raise ConfigError(f"{name}: give an id or a list of ids, not {_shown(ids)}")
+    return pl.Series([str(id) for id in ids], dtype=pl.String)
