@@ -125,7 +125,7 @@ def train(
     if info.refit and len(info.refit.rating_sides) > 1:
         console.say(
             f"{' and '.join(info.refit.rating_sides[1:])} rows were added after that: "
-            f"{info.refit.rating_rows:,} ratings (errors above: without them)"
+            f"{info.refit.rating_rows:,} ratings (the numbers above: without them)"
         )
     _draw(console, made, no_plots)
     content = to_json(info)

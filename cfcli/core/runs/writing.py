@@ -160,7 +160,7 @@ def create_run(
         raise ConfigError(
             f"{path}: exists; a run is never overwritten: choose another --out or remove it"
         )
-    with publishing.directory(path, keep) as folder:
+    with publishing.directory(path, keep, CHECKPOINT) as folder:
         settings = folder / "config.toml"
         former = settings.read_bytes() if keep and settings.exists() else None
         write_config(folder, config)

@@ -46,7 +46,7 @@ KEPT = LostError, TakenError, ReplacedError, UnwrittenError
 
 
 @contextlib.contextmanager
-def directory(target: Path, keep: bool = False) -> Iterator[Path]:
+def directory(target: Path, keep: bool = False, resumes: Path | None = None) -> Iterator[Path]:
     """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
     an error, and is removed otherwise.
 
@@ -60,6 +60,7 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
         target: the final path.
         keep: takes over what a killed process left, instead of clearing it, and leaves the folder
             when a signal or a setting ends the block, so that the work can be resumed.
+        resumes: a file in the folder that work can be resumed from: with it the folder is left, too.
 
     Yields:
         The folder to write into.
@@ -92,7 +93,8 @@ def directory(target: Path, keep: bool = False) -> Iterator[Path]:
             _swap(staging, target, former, names)
     except BaseException as error:
         spares = ConfigError | StoppedError | SystemExit | KeyboardInterrupt
-        resumable = isinstance(error, KEPT) or (keep and isinstance(error, spares))
+        is_worth = keep or (resumes is not None and (staging / resumes).exists())
+        resumable = isinstance(error, KEPT) or (is_worth and isinstance(error, spares))
         if not resumable:
             shutil.rmtree(staging, ignore_errors=True)
         raise
