@@ -3,8 +3,8 @@ the model is worth on held-out rows.
 
     python benchmarks/speed.py BASE TEST --other old/bin/cfcli -- --dim 16
 
-Words after `--` go to `train` of both, those of --own to this version alone. Both
-take turns. Seconds are the least of all repeats; a sweep's are those of the median epoch of its run.
+Words after `--` go to `train` of both, those of --own to this version alone. Both take turns.
+Seconds are the least of all repeats; a sweep's are those of the median epoch of its run.
 """
 
 import json
