@@ -803,7 +803,8 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
         (("data/r.csv",), around),
         (("r.csv", "--out", "r.csv"), around),
         (("data", "--out", "data/inner"), "belongs to the dataset"),
-        (("data",), around),
+        (("data",), "data: is a dataset already; next: cfcli train --data data"),
+        (("data", "--out", "e"), "data: is a dataset already"),
     ):
         done = prepare(None, *arguments)
         assert done.code == 2, arguments

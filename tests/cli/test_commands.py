@@ -150,6 +150,14 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     )
 
 
+def test_a_wrong_value_from_the_environment_names_its_variable(project: Path) -> None:
+    for variable in ("CFCLI_DIM", "CFCLI_INTEREST"):
+        done = run_cfcli("train", cwd=project, env={variable: "abc"})
+        assert done.returncode == 2
+        assert f"(from the environment variable {variable})" in done.stderr
+    assert "environment" not in run_cfcli("train", "--dim", "abc", cwd=project).stderr
+
+
 def test_two_rows_of_one_user_give_no_verdict(project: Path, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("userId,movieId,rating\n1,1,4.5\n1,2,1\n")
     args = (

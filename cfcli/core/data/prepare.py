@@ -219,6 +219,10 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
         if source.path is None:
             continue
         lies = _real(source.path)
+        if (lies / MANIFEST).exists():
+            raise ConfigError(
+                f"{source.path}: is a dataset already; next: cfcli train --data {source.path}"
+            )
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
             raise ConfigError(
                 f"{source.path}: lies in or around the output {out}; choose another --out"
