@@ -377,6 +377,11 @@ def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> 
             process.kill()
     process.wait()
     assert not out.exists()
+    asked = run_cfcli("evaluate", out, cwd=project).stderr
+    hint = f"no run there yet; if its training was killed: cfcli train --resume {out}\n"
+    assert asked.endswith(hint)
+    other = run_cfcli("train", "--resume", tmp_path / "nope", cwd=project).stderr
+    assert other.endswith(f"nope: no run there; killed trainings that can be resumed: {out}\n")
     done = run_cfcli("train", "--data", "data", "--resume", out, "--dim", 9, cwd=project)
     assert (done.returncode, "dim: cannot change when a run is resumed" in done.stderr) == (2, True)
     spelled = os.path.relpath(out, project)
