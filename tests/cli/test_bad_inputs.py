@@ -807,7 +807,7 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
         (("data/r.csv",), around),
         (("r.csv", "--out", "r.csv"), around),
         (("data", "--out", "data/inner"), "belongs to the dataset"),
-        (("data",), "data: is a dataset already; next: cfcli train --data data"),
+        (("data",), "data: is a dataset already; go on with 'cfcli train --data data'"),
         (("data", "--out", "e"), "data: is a dataset already"),
     ):
         done = prepare(None, *arguments)

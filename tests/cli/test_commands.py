@@ -378,7 +378,9 @@ def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> 
     process.wait()
     assert not out.exists()
     asked = run_cfcli("evaluate", out, cwd=project).stderr
-    hint = f"no run there yet; if its training was killed: cfcli train --resume {out}\n"
+    hint = (
+        f"no run there yet; if its training was killed, go on with 'cfcli train --resume {out}'\n"
+    )
     assert asked.endswith(hint)
     other = run_cfcli("train", "--resume", tmp_path / "nope", cwd=project).stderr
     assert other.endswith(f"nope: no run there; killed trainings that can be resumed: {out}\n")

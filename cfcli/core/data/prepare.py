@@ -225,7 +225,7 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
         lies = _real(source.path)
         if (lies / MANIFEST).exists():
             raise ConfigError(
-                f"{source.path}: is a dataset already; next: cfcli train --data {source.path}"
+                f"{source.path}: is a dataset already; go on with 'cfcli train --data {source.path}'"
             )
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
             raise ConfigError(

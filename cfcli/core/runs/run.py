@@ -87,7 +87,7 @@ class Run:
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         hint = "; make one with 'cfcli train', or name the folder of one"
         if (publishing.staging_of(path) / CHECKPOINT).exists():
-            hint = f" yet; if its training was killed: cfcli train --resume {path}"
+            hint = f" yet; if its training was killed, go on with 'cfcli train --resume {path}'"
         manifest = path / MANIFEST
         content = manifests.read(manifest, "run", FORMAT, FILES, hint)
         info = read_as(RunInfo, manifest, content)
