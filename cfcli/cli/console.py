@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cfcli.core.words import counted as counted
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -53,16 +55,6 @@ def wrapped(text: str, width: int) -> str:
     whole = COMMAND.sub(lambda found: found[0].replace(" ", "\0"), text)
     lines = textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False)
     return lines.replace("\0", " ")
-
-
-def counted(n: int, what: str) -> str:
-    """A number of things in words: ``1 row``, ``2,000 rows``.
-
-    Args:
-        n: how many there are.
-        what: one of them; its plural ends in s.
-    """
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def leave_no_compiler_cache() -> None:

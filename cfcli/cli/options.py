@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -178,7 +179,9 @@ def takes(
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            command(flags={n: _plain(keys[n], given.pop(n)) for n in keys}, **given)
+            values = {name: given.pop(name) for name in keys}
+            _check_environment(keys, values)
+            command(flags={name: _plain(keys[name], values[name]) for name in keys}, **given)
 
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own[:place], *flags, *own[place + 1 :]]
@@ -199,12 +202,30 @@ def _flag(key: Key, *, has_default: bool, panel: str | None, hidden: bool) -> An
             metavar=None if is_switch else key.facts.metavar or _metavar(key),
             help=key.facts.help,
             show_default=_shown(key) if has_default else False,
-            envvar=f"CFCLI_{key.name.upper()}",
+            envvar=_variable(key),
             show_envvar=False,
             rich_help_panel=panel,
             hidden=hidden,
         ),
     ]
+
+
+def _check_environment(keys: Keys, values: Flags) -> None:
+    """Raises a ConfigError for a value from the environment that makes no sense, and says where
+    it is from: who gave no flag does not think of it."""
+    for name, value in values.items():
+        variable = _variable(keys[name])
+        if value is None or os.environ.get(variable) != value:
+            continue
+        try:
+            keys[name].read(_plain(keys[name], value))
+        except ConfigError as error:
+            raise ConfigError(f"{error} (from the environment variable {variable})") from None
+
+
+def _variable(key: Key) -> str:
+    """What in the environment stands for the flag of a key."""
+    return f"CFCLI_{key.name.upper()}"
 
 
 def _shown(key: Key) -> str | bool:

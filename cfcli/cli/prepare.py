@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, is_live, safe
+from cfcli.cli.console import Out, counted, is_live, safe
 from cfcli.cli.output.progress import Bar
 from cfcli.core.config.prepare import CHECKS_PANEL, SPLIT_PANEL, PrepareConfig
 from cfcli.core.config.resolve import resolve
@@ -180,7 +180,10 @@ def _summary(info: "DatasetInfo") -> "Table":
     )
     names = to_json(info.columns)
     table.add_row("columns", ", ".join(f"{role} = {safe(name)}" for role, name in names.items()))
-    table.add_row("ratings", f"{info.ratings:,} by {info.users:,} users of {info.items:,} items")
+    table.add_row(
+        "ratings",
+        f"{info.ratings:,} by {counted(info.users, 'user')} of {counted(info.items, 'item')}",
+    )
     table.add_row("density", f"{info.ratings / info.users / info.items:.3%}")
     table.add_row("scale", f"{_scale(info.rating_scale)}; mean {info.mean:.4f} (of train)")
     most = max(bar.n for bar in info.histogram)

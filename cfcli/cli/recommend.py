@@ -135,7 +135,12 @@ def recommend(
     """
     ways = sum([bool(user), bool(users), all_users])
     if ways > 1 or (ways == 0 and not ratings):
-        raise ConfigError("choose users by one of --user ID, --users FILE, --all or --ratings FILE")
+        # Who writes 'recommend 4' means a user: RUN is a folder.
+        meant = ways == 0 and len(run.parts) == 1 and not run.exists()
+        hint = f" ('{run}' is not the folder of a run; for a user: --user {run})" if meant else ""
+        raise ConfigError(
+            f"choose users by one of --user ID, --users FILE, --all or --ratings FILE{hint}"
+        )
     if all_users and ratings:
         raise ConfigError(
             "--all means all users of the run; leave it out for all users in --ratings"

@@ -1,5 +1,6 @@
 """``cfcli similar``."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,7 +9,7 @@ import typer
 
 from cfcli.cli import options
 from cfcli.cli.console import Out, add_ids, safe
-from cfcli.core.errors import ConfigError, InputError
+from cfcli.core.errors import ArtifactError, ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +95,8 @@ def similar(
         try:
             items = neighbours.find_items(loaded, pl.Series(ids, dtype=pl.String))
         except InputError as error:
-            raise InputError(f"{error} (and no folder has that name)") from None
+            hint = _by_title_instead(loaded, ids)
+            raise InputError(f"{error} (and no folder has that name){hint}") from None
     blocks = []
     for item in items:
         query = loaded.items.row(item, named=True)
@@ -118,7 +120,13 @@ def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]
     if title:
         if len(where) > 1:
             raise ConfigError("name items by ITEM_ID or by --title, not both")
-        return Path(where[0]) if where else LATEST, []
+        run = Path(where[0]) if where else LATEST
+        # One word that is no folder may be meant as an item.
+        if where and len(run.parts) == 1 and not run.exists():
+            raise ArtifactError(
+                f"{run}: no run there; to name an item, give ITEM_ID or --title, not both"
+            )
+        return run, []
     first = Path(where[0]) if where else LATEST
     # What looks like a path can be an id only where there is a run to have it.
     is_run = bool(where) and (first.is_dir() or (len(first.parts) > 1 and not LATEST.exists()))
@@ -130,6 +138,18 @@ def _run_and_items(where: list[str], title: str | None) -> tuple[Path, list[str]
         )
         raise ConfigError(f"name items by ITEM_ID or by --title{hint}")
     return run, items
+
+
+def _by_title_instead(run: "Run", ids: list[str]) -> str:
+    """What to write where unknown ids may be the words of a title; empty where the run knows no
+    titles."""
+    import polars as pl
+
+    if "title" not in run.items.columns:
+        return ""
+    is_unknown = run.ids.item.index(pl.Series(ids, dtype=pl.String)).is_null()
+    words = " ".join(text for text, unknown in zip(ids, is_unknown, strict=True) if unknown)
+    return f"; if it is a title, write --title {shlex.quote(words)}"
 
 
 def _by_title(run: "Run", title: str, console: Out) -> int:

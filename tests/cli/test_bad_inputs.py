@@ -155,7 +155,11 @@ def test_case_03_one_row_or_user_or_item(prepare: Prepare, rows: str) -> None:
 def test_case_04_no_header(prepare: Prepare) -> None:
     content = CSV.removeprefix(HEAD)
     refused(prepare(content), "--no-header")
-    refused(prepare("9" + content), "no column for the user among '91', '1', '2'", "--no-header")
+    refused(
+        prepare("9" + content),
+        "no column for the user, the item and the rating among '91', '1', '2'",
+        "--no-header",
+    )
     taken(prepare(content, "--no-header"))
     mapped = [
         "--user-col",
@@ -417,7 +421,7 @@ def test_case_34_exact_duplicates(prepare: Prepare) -> None:
 def test_case_35_conflicting_ratings(prepare: Prepare, policy: str, rating: float) -> None:
     content = "user,item,rating,time\n9,9,4,100\n9,9,1,300\n9,8,5,200\n"
     done = prepare(content, "--duplicates", policy, "--val-size", 0, "--test-size", 0)
-    taken(done, 2, "1 ratings of pairs rated before")
+    taken(done, 2, "1 rating of pairs rated before")
     assert ("9", "9", rating) in done.ratings()
     refused_elsewhere(
         prepare(content, "--duplicates", "error", "--out", "e"), "user '9' and item '9'"
@@ -462,7 +466,7 @@ def test_case_38_float_ids(prepare: Prepare) -> None:
 
 
 def test_case_38_float_ids_among_others(prepare: Prepare) -> None:
-    notes = ("look like floats, such as 1.0:", "1 ids in 'user' differ from others only by")
+    notes = ("look like floats, such as 1.0:", "1 id in 'user' differs from others only by")
     ids_stay(prepare, ["1", "1.0", "2", "100"], *notes)
 
 
@@ -482,7 +486,7 @@ def test_case_39_leading_zeros(prepare: Prepare) -> None:
 
 
 def test_ids_that_differ_by_case_are_told(prepare: Prepare) -> None:
-    words = "1 ids in 'user' differ from others only by letter case, such as 'Ann'"
+    words = "1 id in 'user' differs from others only by letter case, such as 'Ann'"
     ids_stay(prepare, ["Ann", "ann", "Bob", "a"], f"{words} and 'ann'")
     assert (
         "differ"
@@ -550,7 +554,7 @@ def test_case_42_times_of_all_sorts(prepare: Prepare) -> None:
     rows = [("1", -86400), ("2", 0), ("3", soon), ("4", "964982703.5"), ("5", "")]
     content = HEAD.replace("\n", ",time\n") + "".join(f"{u},1,{u},{t}\n" for u, t in rows)
     done = prepare(content, "--val-size", 0, "--test-size", 0)
-    taken(done, 5, "1 ratings are dated after tomorrow", "1 ratings have no readable time")
+    taken(done, 5, "1 rating is dated after tomorrow", "1 rating has no readable time")
     times = Dataset.load(Path("data")).split("train", times=True)["timestamp"].to_list()
     assert times[:2] == [datetime(1969, 12, 31), datetime(1970, 1, 1)]
     zoned = (
@@ -803,7 +807,8 @@ def test_case_57_output_that_would_swallow_the_input(prepare: Prepare) -> None:
         (("data/r.csv",), around),
         (("r.csv", "--out", "r.csv"), around),
         (("data", "--out", "data/inner"), "belongs to the dataset"),
-        (("data",), around),
+        (("data",), "data: is a dataset already; go on with 'cfcli train --data data'"),
+        (("data", "--out", "e"), "data: is a dataset already"),
     ):
         done = prepare(None, *arguments)
         assert done.code == 2, arguments
@@ -933,9 +938,9 @@ def test_blanks_behind_commas_are_told(prepare: Prepare) -> None:
     taken(
         done,
         N + 1,
-        "6 ids in 'item' have blanks around them, such as ' 1', and keep them; if they are no part "
-        "of the ids, take them out: python -c ",
-        "1 ids in 'item' differ from others only by blanks, quotes, the form of accents or zeros",
+        "6 ids in 'item' have blanks around them, such as ' 1', and keep them; if they do not belong "
+        "to the ids, remove them: python -c ",
+        "1 id in 'item' differs from others only by blanks, quotes, the form of accents or zeros",
     )
     assert {item for _, item, _ in done.ratings()} == {" 1", " 2", " 3", " 4", " 5", " 6", "1"}
     assert "in 'user'" not in done.err
@@ -953,7 +958,7 @@ def test_the_null_of_databases_is_no_rating(prepare: Prepare) -> None:
 @pytest.mark.parametrize("blank", [" ", "\u00a0"])
 def test_what_the_note_on_blanks_tells_takes_them_out(prepare: Prepare, blank: str) -> None:
     done = prepare(HEAD + "".join(f'{u},"{blank}{i}",{r}\n' for u, i, r in ROWS))
-    command = done.err.split("take them out: ")[1].split(" | cfcli")[0].replace("FILE", "r.csv")
+    command = done.err.split("remove them: ")[1].split(" | cfcli")[0].replace("FILE", "r.csv")
     command = command.replace("python", sys.executable, 1)
     assert subprocess.run(command, shell=True, capture_output=True).stdout.split() == [
         line.encode() for line in CSV.split()
@@ -963,7 +968,7 @@ def test_what_the_note_on_blanks_tells_takes_them_out(prepare: Prepare, blank: s
 def test_single_quotes_around_ids_are_told(prepare: Prepare) -> None:
     done = prepare(HEAD + "".join(f"'{u}',{i},{r}\n" for u, i, r in ROWS))
     taken(done, N, "6 ids in 'user' have single quotes around them, such as ''1'', and keep them")
-    assert 'take them out: tr -d "\'" < FILE | cfcli prepare -' in done.err
+    assert 'remove them: tr -d "\'" < FILE | cfcli prepare -' in done.err
 
 
 def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
@@ -972,9 +977,9 @@ def test_quotes_around_ids_are_told(prepare: Prepare) -> None:
     taken(
         done,
         N + 1,
-        "6 ids in 'user' have quotes around them, such as '\"1\"', and keep them; if they are no "
-        "part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
-        "1 ids in 'user' differ from others only by blanks, quotes, the form of accents or zeros",
+        "6 ids in 'user' have quotes around them, such as '\"1\"', and keep them; if they do not "
+        "belong to the ids, remove them: tr -d '\"' < FILE | cfcli prepare -",
+        "1 id in 'user' differs from others only by blanks, quotes, the form of accents or zeros",
     )
     assert "in 'item'" not in done.err
 
@@ -1012,3 +1017,40 @@ def test_what_is_known_of_people_counts_only_where_it_is_named(prepare: Prepare)
         "item": [],
     }
     assert "user attribute  age: number, about 20 to 40" in done.err
+
+
+def test_all_columns_that_are_missing_are_named_at_once(prepare: Prepare) -> None:
+    rows = "".join(f"{u},{i},{r}\n" for u, i, r in ROWS)
+    refused(
+        prepare("Kunde,Film,Sterne\n" + rows),
+        "no column for the user, the item and the rating among 'Kunde', 'Film', 'Sterne'; "
+        "name them with --user-col, --item-col, --rating-col",
+    )
+    names = ("--user-col", "kunde", "--item-col", "FILM", "--rating-col", "Sterne")
+    taken(prepare("Kunde,Film,Sterne\n" + rows, *names), N)
+    assert Dataset.load(Path("data")).info.columns.user == "Kunde"
+    twice = "".join(f"{u},{u},{i},{r}\n" for u, i, r in ROWS)
+    flags = ("--user-col", "kunde", "--item-col", "Film", "--out", "e")
+    done = prepare("Kunde,KUNDE,Film,rating\n" + twice, *flags)
+    assert (done.code, "unknown column 'kunde'" in done.err) == (2, True)
+
+
+def test_more_bad_rows_than_allowed_are_told_beside_the_limit(prepare: Prepare) -> None:
+    bad = CSV + "9,1,x\n" * (2 * N)
+    refused(
+        prepare(bad, "--max-bad-rows", "50%"),
+        f"(+{2 * N - 1} more rows); 66.7% of the rows are bad, and --max-bad-rows allows 50%",
+    )
+    refused(prepare(bad, "--max-bad-rows", 3), f"; {2 * N} of the rows are bad, and --max-bad-rows")
+
+
+def test_the_note_on_blanks_has_the_separator_of_the_file(prepare: Prepare) -> None:
+    content = (HEAD + "".join(f"{u}, {i},{r}\n" for u, i, r in ROWS)).replace(",", ";")
+    done = prepare(content)
+    command = done.err.split("remove them: ")[1].split(" | cfcli")[0].replace("FILE", "r.csv")
+    command = command.replace("python", sys.executable, 1)
+    found = subprocess.run(command, shell=True, capture_output=True).stdout.decode()
+    assert found.split() == CSV.replace(",", ";").split()
+    lines = [json.dumps({"user": f"{u} ", "item": i, "rating": r}) for u, i, r in ROWS]
+    done = prepare("\n".join(lines), "--out", "e", name="r.jsonl")
+    assert "if they do not belong to the ids, remove them from the input before\n" in done.err

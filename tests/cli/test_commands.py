@@ -150,6 +150,14 @@ def test_flag_beats_environment_beats_file_beats_default(project: Path) -> None:
     )
 
 
+def test_a_wrong_value_from_the_environment_names_its_variable(project: Path) -> None:
+    for variable in ("CFCLI_DIM", "CFCLI_INTEREST"):
+        done = run_cfcli("train", cwd=project, env={variable: "abc"})
+        assert done.returncode == 2
+        assert f"(from the environment variable {variable})" in done.stderr
+    assert "environment" not in run_cfcli("train", "--dim", "abc", cwd=project).stderr
+
+
 def test_two_rows_of_one_user_give_no_verdict(project: Path, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("userId,movieId,rating\n1,1,4.5\n1,2,1\n")
     args = (
@@ -369,6 +377,13 @@ def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> 
             process.kill()
     process.wait()
     assert not out.exists()
+    asked = run_cfcli("evaluate", out, cwd=project).stderr
+    hint = (
+        f"no run there yet; if its training was killed, go on with 'cfcli train --resume {out}'\n"
+    )
+    assert asked.endswith(hint)
+    other = run_cfcli("train", "--resume", tmp_path / "nope", cwd=project).stderr
+    assert other.endswith(f"nope: no run there; killed trainings that can be resumed: {out}\n")
     done = run_cfcli("train", "--data", "data", "--resume", out, "--dim", 9, cwd=project)
     assert (done.returncode, "dim: cannot change when a run is resumed" in done.stderr) == (2, True)
     spelled = os.path.relpath(out, project)

@@ -43,7 +43,7 @@ def completed(line: str) -> set[str]:
     return {each.partition(",")[2] for each in asked("bash", line, str(len(words) - 1))}
 
 
-KEYS = {f"{name}=" for name in (*keys_of(PrepareConfig), *keys_of(TrainConfig))}
+KEYS = {table: {f"{name}=" for name in keys_of(table)} for table in (PrepareConfig, TrainConfig)}
 RUNS = {"runs/latest", "runs/20260101-mf", "runs/20260102-ncf", "models/current"}
 
 
@@ -61,7 +61,9 @@ RUNS = {"runs/latest", "runs/20260101-mf", "runs/20260102-ncf", "models/current"
         ("cfcli train --model ", {"mf", "ncf"}),
         ("cfcli train --model = n", {"ncf"}),  # as bash cuts --model=n
         ("cfcli train --dim a", {"auto"}),
-        ("cfcli train --set ", KEYS),
+        ("cfcli train --set ", KEYS[TrainConfig]),
+        ("cfcli prepare --set ", KEYS[PrepareConfig]),
+        ("cfcli retrain --set ", KEYS[PrepareConfig] | KEYS[TrainConfig]),
         ("cfcli train --set link = s", {"sigmoid"}),
         ("cfcli train --set biases = ", {"true", "false"}),
         ("cfcli train --data ", {"data"}),

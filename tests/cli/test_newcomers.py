@@ -158,7 +158,7 @@ def test_what_looks_wrong_in_a_file_is_said(folder: Path) -> None:
     assert code == 0
     said = "odd.csv: 1 of 2 rows: a value of genres that training did not know, such as 'Aktion'"
     assert said in err
-    assert "odd.csv: 1 titles are of ids titled before; kept: first" in err
+    assert "odd.csv: 1 title is of ids titled before; kept: first" in err
     assert "'I1' counts as a new item (the run has 'i1': another letter case?)" in err
 
 

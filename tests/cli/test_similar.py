@@ -260,3 +260,17 @@ def test_it_needs_no_torch(place: Path) -> None:
         [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_title_or_a_user_in_the_place_of_a_run_is_told_its_flag(place: Path) -> None:
+    for args, said in (
+        (("similar", "the even", "100"), "; if it is a title, write --title 'the even'"),
+        (
+            ("similar", "100", "--title", "Even"),
+            "100: no run there; to name an item, give ITEM_ID or --title, not both",
+        ),
+        (("recommend", "4"), "('4' is not the folder of a run; for a user: --user 4)"),
+    ):
+        done = run_cfcli(*args, cwd=place)
+        assert said in done.stderr
+    assert "--title" not in run_cfcli("similar", "other", "nothing", cwd=place).stderr

@@ -98,6 +98,15 @@ def test_what_times_need_is_said(folder: Path) -> None:
     assert call("prepare", "plain.csv", "-q")[0] == 0
     code, _, err = call("train", "--times")
     assert (code, "the ratings have no times" in err) == (2, True)
+    odd = [f"{row.rpartition(',')[0]},{'when' if k else 'time'}" for k, row in enumerate(rows)]
+    Path("odd.csv").write_text("\n".join(odd))
+    code, _, err = call("prepare", "odd.csv", "--out", "odd")
+    assert (code, "no readable time, such as 'when' (odd.csv:2; see --time-format)" in err) == (
+        0,
+        True,
+    )
+    code, _, err = call("train", "--times", "--data", "odd")
+    assert (code, "times: none of the ratings has a readable time; prepare" in err) == (2, True)
 
 
 def test_a_warm_start_needs_the_same_setting(folder: Path) -> None:

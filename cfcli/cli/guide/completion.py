@@ -21,6 +21,11 @@ HELP = "Show the help of a command."
 DATASETS = (
     "sample", "ml-latest-small", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m",
 )  # fmt: skip
+TABLES: dict[str, tuple[type[PrepareConfig] | type[TrainConfig], ...]] = {  # of --set; else both
+    "prepare": (PrepareConfig,),
+    "train": (TrainConfig,),
+    "plan": (TrainConfig,),
+}
 BASH = """\
 _cfcli_completion() {
     local IFS=$'\\n' line kind
@@ -244,7 +249,9 @@ def _first_sentence(text: str) -> str:
 def _values(param: Any, last: str, words: list[str]) -> list[Candidate]:
     """What a flag or an argument takes."""
     name, metavar = param.name, param.metavar or ""
-    keys: dict[str, Key] = dict(keys_of(PrepareConfig)) | dict(keys_of(TrainConfig))
+    command = next((word for word in words if word in TABLES), "")
+    tables = TABLES.get(command, (PrepareConfig, TrainConfig))
+    keys: dict[str, Key] = {k: key for table in tables for k, key in keys_of(table).items()}
     if name == "set":
         return _settings(keys, last)
     if name == "dataset":

@@ -57,9 +57,19 @@ def message_of(error: Any, command: str) -> str:
         message = f"{name}: {_wrong_value(cause.errors()[0], _choices(error.param))}"
     else:
         message = error.format_message().rstrip(".")
+    if context is not None and getattr(error, "param", None) is not None:
+        message += _origin(error.param, context)
     message = message.replace("Got unexpected extra argument(s) (", "unexpected arguments (")
     message = message.replace("requires an argument", "needs a value")
     return message if "did you mean" in message else f"{message}{see}"
+
+
+def _origin(param: Any, context: Any) -> str:
+    """Where a value is from, if it was not given on the command line."""
+    source = context.get_parameter_source(param.name)
+    if source is None or source.name != "ENVIRONMENT":
+        return ""
+    return f" (from the environment variable {param.envvar})"
 
 
 def nearest_command(name: str, commands: Iterable[str]) -> str:

@@ -213,10 +213,34 @@ def read_toml(path: Path) -> dict[str, Table]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     for name, table in tables.items():
-        known_key(name, TABLES, f"{path}: table")
+        if name not in TABLES:
+            _refuse_outside_tables(path, name, is_table=isinstance(table, dict))
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: '{name}' is not a table; write [{name}]")
     return tables
+
+
+def _refuse_outside_tables(path: Path, name: str, *, is_table: bool) -> None:
+    """Raises a ConfigError for a name at the top of a file that is not one of its tables.
+
+    Args:
+        path: of the file.
+        name: a key, or the name of a table.
+        is_table: whether it is the name of a table.
+    """
+    keys: dict[str, Mapping[str, Key]] = {name: keys_of(cls) for name, cls in TABLES.items()}
+    if is_table:
+        for table, known in keys.items():
+            if name in {key.topic for key in known.values()}:
+                raise ConfigError(f"{path}: write [{table}.{name}] in place of [{name}]")
+        known_key(name, TABLES, f"{path}", "table")
+    own = known_key(name, sorted({*keys["prepare"], *keys["train"]}), str(path))
+    places = [
+        f"[{table}.{known[own].topic}]" if known[own].topic else f"[{table}]"
+        for table, known in keys.items()
+        if own in known
+    ]
+    raise ConfigError(f"{path}: {own}: is in no table; put it under {' or '.join(places)}")
 
 
 def _read_file(

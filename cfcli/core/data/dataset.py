@@ -16,7 +16,7 @@ from cfcli.core.data.entities import check_columns, read_entities
 from cfcli.core.data.ids import IdMap
 from cfcli.core.data.info import FORMAT, DatasetInfo
 from cfcli.core.data.splits import NAMES
-from cfcli.core.data.weights import Weighting
+from cfcli.core.data.weights import Weighting, no_times
 from cfcli.core.errors import ArtifactError, ConfigError, ReplacedError
 from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests
@@ -194,9 +194,7 @@ class Dataset:
         has_times = times or half_life is not None
         rows = pl.concat([self.split(side, times=has_times, weights=True) for side in sides])
         if times and not ("timestamp" in rows.columns and rows["timestamp"].count()):
-            raise ConfigError(
-                "times: the ratings have no times; prepare them with --time-col, or leave it out"
-            )
+            raise ConfigError(f"times: {no_times(are_there=self.info.columns.time is not None)}")
         kept = ["user", "item", "rating", *(["timestamp"] if times else [])]
         if not self.is_weighed(half_life):
             return rows.select(kept)

@@ -29,6 +29,7 @@ from cfcli.core.pair import Pair
 from cfcli.core.storage import manifests, publishing
 from cfcli.core.storage.schema import plain, to_json
 from cfcli.core.storage.tables import write_table
+from cfcli.core.words import counted
 from cfcli.version import __version__
 
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
@@ -93,6 +94,7 @@ def prepare(
         if progress is not None:
             progress("splitting and writing")
         columns = intake.columns
+        separator = intake.separators.pop() if len(intake.separators) == 1 else None
         for role in ("user", "item"):
             if columns[role] in RESERVED or (columns[role] == "title" and known.item):
                 name = sources[0].name
@@ -110,12 +112,14 @@ def prepare(
         duplicates = settle_duplicates(spool, intake, config.duplicates)
         notes += intake.all_notes()
         if duplicates:
-            notes.append(f"{duplicates:,} ratings of pairs rated before; kept: {config.duplicates}")
+            notes.append(
+                f"{counted(duplicates, 'rating')} of pairs rated before; kept: {config.duplicates}"
+            )
         filter_rows(spool, intake, config)
         user_ids = Entities.of(spool, "user", intake.user_ids.to_series())
         item_ids = Entities.of(spool, "item", intake.item_ids.to_series())
         for entities, role in ((user_ids, "user"), (item_ids, "item")):
-            notes += id_notes(entities.map.ids, columns[role])
+            notes += id_notes(entities.map.ids, columns[role], separator)
         former = _former(out)
         if former and force and not accept_shrink:
             _refuse_to_shrink(former, spool.rows, Pair(user_ids, item_ids))
@@ -219,6 +223,10 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
         if source.path is None:
             continue
         lies = _real(source.path)
+        if (lies / MANIFEST).exists():
+            raise ConfigError(
+                f"{source.path}: is a dataset already; go on with 'cfcli train --data {source.path}'"
+            )
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
             raise ConfigError(
                 f"{source.path}: lies in or around the output {out}; choose another --out"

@@ -73,6 +73,20 @@ class Weighting:
         return found
 
 
+def no_times(*, are_there: bool) -> str:
+    """What is said where a setting needs times and no rating has one.
+
+    Args:
+        are_there: whether there is a column of times, of which none could be read.
+    """
+    if are_there:
+        return (
+            "none of the ratings has a readable time; prepare them with --time-format, "
+            "or leave it out"
+        )
+    return "the ratings have no times; prepare them with --time-col, or leave it out"
+
+
 def _span(blocks: Iterable[pl.DataFrame]) -> tuple[datetime, datetime]:
     """The newest and the oldest time of rows.
 
@@ -80,12 +94,12 @@ def _span(blocks: Iterable[pl.DataFrame]) -> tuple[datetime, datetime]:
         ConfigError: they have none.
     """
     ends: list[object] = []
+    are_there = False
     for block in blocks:
         if "timestamp" in block.columns:
+            are_there = True
             ends += [block["timestamp"].max(), block["timestamp"].min()]
     known = [end for end in ends if isinstance(end, datetime)]
     if not known:
-        raise ConfigError(
-            "half_life: the ratings have no times; prepare them with --time-col, or leave it out"
-        )
+        raise ConfigError(f"half_life: {no_times(are_there=are_there)}")
     return max(known), min(known)

@@ -7,6 +7,7 @@ import polars as pl
 
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.inputs.times import NULL_WORDS, Times
+from cfcli.core.words import counted, either
 
 MAX_ID = 1024  # bytes
 OTHER_UNIT = "another unit of time"
@@ -14,25 +15,22 @@ WRONG_FIELDS = "wrong number of fields"
 
 
 SHOWN = 40  # characters of an id in a note
-AROUND = (  # what may stand around ids, and how to get rid of it
+AROUND = (  # what may stand around ids, and what takes it out of a text
     (
         "blanks",
         r"^\s|\s$",
-        'if they are no part of the ids, take them out: python -c "import csv, sys; '
-        "csv.writer(sys.stdout).writerows([f.strip() for f in row] for row in csv.reader(sys.stdin))"
-        '" < FILE | cfcli prepare -',
+        'python -c "import csv, sys; csv.writer(sys.stdout{delimiter}).writerows([f.strip() for f in '
+        'row] for row in csv.reader(sys.stdin{delimiter}))" < FILE | cfcli prepare -',
     ),
-    (
-        "quotes",
-        r'^".+"$',
-        "if they are no part of the ids, take them out: tr -d '\"' < FILE | cfcli prepare -",
-    ),
-    (
-        "single quotes",
-        r"^'.+'$",
-        'if they are no part of the ids, take them out: tr -d "\'" < FILE | cfcli prepare -',
-    ),
+    ("quotes", r'^".+"$', "tr -d '\"' < FILE | cfcli prepare -"),
+    ("single quotes", r"^'.+'$", 'tr -d "\'" < FILE | cfcli prepare -'),
 )
+DELIMITERS = {  # for the command that takes blanks out
+    ",": "",
+    ";": ", delimiter=';'",
+    "|": ", delimiter='|'",
+    "\t": r", delimiter='\t'",
+}
 
 
 class Problem(NamedTuple):
@@ -160,12 +158,13 @@ class Checks:
         return number.cast(pl.Float64, strict=False), is_missing
 
 
-def id_notes(ids: pl.Series, column: str) -> list[str]:
+def id_notes(ids: pl.Series, column: str, separator: str | None = None) -> list[str]:
     """What looks wrong about ids, which stay as they are; one sentence each.
 
     Args:
         ids: unique texts.
         column: its name.
+        separator: of the fields in all inputs; None where they differ, or are not texts.
     """
     notes = []
     are_numbers = ids.str.contains(r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$").all()
@@ -175,17 +174,19 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
             f"ids in '{column}' look like floats, such as {floats[0]}: "
             "programs such as pandas write them so where values are missing"
         )
-    for around, pattern, remedy in AROUND:
+    for around, pattern, command in AROUND:
         odd = ids.filter(ids.str.contains(pattern))
-        if len(odd):
+        if n := len(odd):
             notes.append(
-                f"{len(odd):,} ids in '{column}' have {around} around them, such as "
-                f"'{odd[0][:SHOWN]}', and keep them; {remedy}"
+                f"{counted(n, 'id')} in '{column}' {either(n, 'has', 'have')} {around} around "
+                f"{either(n, 'it', 'them')}, such as '{odd[0][:SHOWN]}', and "
+                f"{either(n, 'keeps', 'keep')} them; if they do not belong to the ids, remove them"
+                f"{_how(command, separator)}"
             )
     same = _alike(ids)
     if same:
         notes.append(
-            f"{same:,} ids in '{column}' differ from others only by blanks, quotes, the form of "
+            f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from others only by blanks, quotes, the form of "
             "accents or zeros (007 or 7.0 for 7)"
         )
     if ids.str.contains("[A-Z]").any():
@@ -194,14 +195,22 @@ def id_notes(ids: pl.Series, column: str) -> list[str]:
         if plain.hash().n_unique() < len(ids) and plain.n_unique() < len(ids):
             repeated = plain.filter(plain.is_duplicated())
             first, second = ids.filter(plain == repeated[0])[:2]
+            same = len(repeated) - repeated.n_unique()
             notes.append(
-                f"{len(repeated) - repeated.n_unique():,} ids in '{column}' differ from others only by "
-                f"letter case, such as '{first[:SHOWN]}' and '{second[:SHOWN]}'"
+                f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from others "
+                f"only by letter case, such as '{first[:SHOWN]}' and '{second[:SHOWN]}'"
             )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):
         notes.append(f"'{words[0]}' in '{column}' is taken as an id; is it a missing value?")
     return notes
+
+
+def _how(command: str, separator: str | None) -> str:
+    """The command that takes something out of a text, where there is one for its separator."""
+    if separator not in DELIMITERS:
+        return " from the input before"
+    return f": {command.replace('{delimiter}', DELIMITERS[separator])}"
 
 
 def _alike(ids: pl.Series) -> int:

@@ -77,6 +77,9 @@ class Delimited(Text):
         opened: its bytes, of which none were read yet.
         where: name of the input, for messages.
         reading: how to read it.
+
+    Attributes:
+        separator: of its fields.
     """
 
     def __init__(self, opened: Opened, where: str, reading: Reading) -> None:
@@ -86,7 +89,7 @@ class Delimited(Text):
         self._opened = opened
         start, config = _without_sep(read_start(opened, config.skip_lines), where, config)
         layout = reading.detect(self._first_lines(start.data), where, config)
-        self._separator = layout.separator
+        self.separator = layout.separator
         self._quoted = layout.quoted
         self._body = start
         self.names = layout.names
@@ -120,7 +123,7 @@ class Delimited(Text):
         Raises:
             InputError: something in it cannot be read.
         """
-        parser = _Parser(self._all_names, self._separator, self._quoted, self.types(names))
+        parser = _Parser(self._all_names, self.separator, self._quoted, self.types(names))
         # Small blocks, and none ahead: whoever reads pairs relies on bounded memory.
         blocks = line_blocks(self._opened, self._body, self._quoted, PIECE)
         for data, line in self._checked(blocks):
@@ -136,7 +139,7 @@ class Delimited(Text):
         Raises:
             InputError: something in it cannot be read.
         """
-        parser = _Parser(self._all_names, self._separator, self._quoted, types)
+        parser = _Parser(self._all_names, self.separator, self._quoted, types)
         parser.guess(self._body.data, guesses)
         blocks = line_blocks(self._opened, self._body, self._quoted, BLOCK)
         for data, line in self._checked(ahead(blocks)):

@@ -30,6 +30,7 @@ from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Text, whole_rows
 from cfcli.core.inputs.times import NULL_WORDS
 from cfcli.core.pair import Entity
+from cfcli.core.words import counted, either
 
 USUAL = Form()
 Kind = Literal["category", "list", "number"]
@@ -155,12 +156,14 @@ def _read(
     titled = frame.select("id", *({"title"} & set(frame.columns))).n_unique()
     others = frame.n_unique() - titled
     if titled > kept.height:
+        n = titled - kept.height
         notes.append(
-            f"{source.name}: {titled - kept.height:,} titles are of ids titled before; kept: first"
+            f"{source.name}: {counted(n, 'title')} {either(n, 'is', 'are')} of ids titled before; "
+            "kept: first"
         )
     if others:
         notes.append(
-            f"{source.name}: {others:,} rows have other attributes than a row of their id before; "
+            f"{source.name}: {counted(others, 'row')} {either(others, 'has', 'have')} other attributes than a row of their id before; "
             "kept: first"
         )
     return replace(found, frame=kept, notes=notes)

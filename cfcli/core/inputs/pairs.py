@@ -21,7 +21,7 @@ from cfcli.core.inputs.records import (
     sniff,
     split,
 )
-from cfcli.core.inputs.roles import Form, has_roles
+from cfcli.core.inputs.roles import Form, called, has_roles
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.streams import HEAD
 from cfcli.core.inputs.tables import Layout, Reading, Rows, whole_rows
@@ -114,7 +114,7 @@ def ids_layout(role: str, form: Form, start: str, where: str, config: PrepareCon
         rows = [] if config.no_header else split(lines, separator)
         layout = layout_of(separator, rows[0] if rows else [])
         names = [name.strip() for name in layout.names]
-        if wanted in names or (not wanted and form.with_role(names, role, where)):
+        if called(wanted, names) if wanted else form.with_role(names, role, where):
             return layout
     names = (split(lines, BLANKS) or [[]])[0]
     # Both roles, as blanks may also stand within an id such as 'user 1'.

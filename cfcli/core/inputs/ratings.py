@@ -18,6 +18,7 @@ from cfcli.core.inputs.records import BLANKS, sniff
 from cfcli.core.inputs.roles import HEADERLESS, RATING_ROLES, Form, find_columns, is_place
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Layout, Reading, Table, Types
+from cfcli.core.words import counted
 
 
 class Ratings(NamedTuple):
@@ -74,7 +75,7 @@ def read_distinct(source: Source, form: Form) -> tuple[pl.DataFrame, list[str]]:
     by_time = rows.sort("timestamp", maintain_order=True) if "timestamp" in rows.columns else rows
     last = by_time.unique(["user_id", "item_id"], keep="last").sort("at").drop("at")
     repeats = frame.height - last.height
-    told = [f"{source.name}: {repeats:,} ratings of pairs rated before; kept: last"]
+    told = [f"{source.name}: {counted(repeats, 'rating')} of pairs rated before; kept: last"]
     return last, told if repeats else []
 
 
@@ -99,6 +100,7 @@ def read_blocks(source: Source, intake: Intake) -> Iterator[pl.DataFrame]:
         source.opened(intake.config.max_bytes) as opened,
         open_table(opened, source, reading) as table,
     ):
+        intake.separators.add(table.separator if isinstance(table, Delimited) else None)
         yield from _blocks(table, intake)
         intake.notes += table.notes
     intake.sources.append(opened.record(intake.rows_read - before))

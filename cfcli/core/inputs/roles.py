@@ -68,6 +68,8 @@ class Form(NamedTuple):
             ConfigError: the column that a flag names is not there.
         """
         if wanted := self.asked(role):
+            if same := called(wanted, names):
+                return [same]
             try:
                 return [known_key(wanted, names, f"{where}: --{role}-col", "column")]
             except ConfigError as error:
@@ -197,6 +199,19 @@ def with_role(names: Sequence[str], role: str) -> list[str]:
     return [name for name in names if key_of(name) in ALIASES[role]]
 
 
+def called(wanted: str, names: Sequence[str]) -> str | None:
+    """The column of a name; where there is none, the only one that differs in letter case alone.
+
+    Args:
+        wanted: the name.
+        names: of all columns.
+    """
+    if wanted in names:
+        return wanted
+    same = [name for name in names if name.casefold() == wanted.casefold()]
+    return same[0] if len(same) == 1 else None
+
+
 def has_roles(names: Sequence[str], roles: Sequence[str] = RATING_ROLES) -> bool:
     """Whether there is a column for each role.
 
@@ -238,12 +253,19 @@ def _missing(names: Sequence[str], roles: Sequence[str]) -> str:
     """What is said of roles without a column, with flags for those that can be guessed."""
     likely = {role: name for role in roles for name in reversed(names) if _may_be(name, role)}
     flags = " ".join(f"--{role}-col {shlex.quote(name)}" for role, name in likely.items())
-    text = f"no column for the {roles[0]} among {shown(names)}; "
-    if roles[0] not in likely:
-        return f"{text}name it with --{roles[0]}-col"
-    if len(likely) == 1:
+    columns = " and ".join(f"the {role}" for role in roles)
+    text = f"no column for {columns.replace(' and ', ', ', len(roles) - 2)} among {shown(names)}; "
+    if not likely:
+        return f"{text}name {'it' if len(roles) == 1 else 'them'} with {_flags_of(roles)}"
+    if len(roles) == 1:
         return f"{text}is it '{likely[roles[0]]}'? name it with {flags}"
-    return f"{text}name it and others with flags such as {flags}"
+    others = [role for role in roles if role not in likely]
+    rest = f" and with {_flags_of(others)}" if others else ""
+    return f"{text}name them with flags such as {flags}{rest}"
+
+
+def _flags_of(roles: Sequence[str]) -> str:
+    return ", ".join(f"--{role}-col" for role in roles)
 
 
 def _may_be(name: str, role: str) -> bool:

@@ -34,7 +34,7 @@ from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.times import TimeEffects
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.info import FORMAT, RunInfo
-from cfcli.core.storage import manifests, targets, trust
+from cfcli.core.storage import manifests, publishing, targets, trust
 from cfcli.core.storage.schema import read_as
 from cfcli.core.storage.tables import check_range, read_table
 from cfcli.core.storage.tensors import load_tensors
@@ -86,6 +86,8 @@ class Run:
         _check_store(path)
         path = short(path.resolve())  # one version, even if the pointer moves meanwhile
         hint = "; make one with 'cfcli train', or name the folder of one"
+        if (publishing.staging_of(path) / CHECKPOINT).exists():
+            hint = f" yet; if its training was killed, go on with 'cfcli train --resume {path}'"
         manifest = path / MANIFEST
         content = manifests.read(manifest, "run", FORMAT, FILES, hint)
         info = read_as(RunInfo, manifest, content)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from cfcli.core.training.interest import FittedInterest
 
 SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
+SHOWN = 5  # killed trainings in a message
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
 
@@ -113,10 +114,30 @@ def resumable(run: Path) -> Resumable:
     for folder in (left, run):  # what a resumed training left is newer
         if (folder / CHECKPOINT).exists() and (folder / "config.toml").exists():
             return Resumable(folder, short(run), folder == left, _dataset_of(folder))
+    if not run.exists() and not left.exists():
+        raise ArtifactError(f"{short(run)}: no run there{_killed_ones(run)}")
     raise ArtifactError(
         f"{short(run)}: no checkpoint there: it ran to its end, or was stopped before its first "
         "epoch or while it tried dimensions"
     )
+
+
+def _killed_ones(run: Path) -> str:
+    """The trainings that were killed and can be resumed, for a message; empty where none is.
+
+    Args:
+        run: what was asked for; they are looked for beside it and in ``runs``.
+    """
+    places = {run.parent, RUNS.resolve()}
+    found = {
+        str(short(left.with_name(left.name[1:].removesuffix(".part"))))
+        for place in places
+        for left in place.glob(".*.part")
+        if (left / CHECKPOINT).exists()
+    }
+    if not found:
+        return ""
+    return f"; killed trainings that can be resumed: {', '.join(sorted(found)[:SHOWN])}"
 
 
 def _dataset_of(folder: Path) -> Path | None:

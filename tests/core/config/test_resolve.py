@@ -53,7 +53,12 @@ def test_a_saved_configuration_is_a_configuration(config: Any, tmp_path: Path) -
     ("text", "message"),
     [
         ("[train]\ndims = 3\n", r"c.toml: \[train\]: unknown key 'dims'; did you mean 'dim'\?"),
-        ("[trian]\ndim = 3\n", "unknown key 'trian'; did you mean 'train'"),
+        ("dim = 3\n", r"c.toml: dim: is in no table; put it under \[train\]$"),
+        ("batch_size = 3\n", r"put it under \[train.adam\]$"),
+        ("seed = 3\n", r"put it under \[prepare\] or \[train\]$"),
+        ("dims = 3\n", "c.toml: unknown key 'dims'; did you mean 'dim'"),
+        ("[adam]\nepochs = 3\n", r"c.toml: write \[train.adam\] in place of \[adam\]"),
+        ("[trian]\ndim = 3\n", "c.toml: unknown table 'trian'; did you mean 'train'"),
         ("train = 3\n", "'train' is not a table"),
         ("[train\n", "not TOML"),
         (f"x = {'[' * 3000}{']' * 3000}\n", "c.toml: not TOML"),

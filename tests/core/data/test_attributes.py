@@ -163,7 +163,7 @@ def test_columns_that_say_nothing_are_left_out_by_name(tmp_path: Path) -> None:
     made, notes = prepare(tmp_path / "d", items=items + "1,again,s,1,,7\n")
     assert made.items.columns == ["item", "n_ratings", "price"]
     assert notes == [
-        "i.csv: 1 rows have other attributes than a row of their id before; kept: first",
+        "i.csv: 1 row has other attributes than a row of their id before; kept: first",
         "i.csv: columns that are no attributes: rating (cfcli uses that name itself; rename the "
         "column), url (hardly any value occurs often), same (the same for all), empty (no values)",
     ]

@@ -73,12 +73,18 @@ def test_ratings_far_older_than_the_half_life_still_count_a_little(tmp_path: Pat
     assert weight.to_list() == pytest.approx([4, 1e-6, 1e-6, 1e-6])
 
 
-@pytest.mark.parametrize("text", [TIMED.replace("time", "t"), "user,item,rating,time\n1,1,2,\n"])
-def test_a_half_life_needs_times(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TIMED.replace("time", "t"), "half_life: the ratings have no times; .* --time-col"),
+        ("user,item,rating,time\n1,1,2,\n", "half_life: none of .* a readable time; .*time-format"),
+    ],
+)
+def test_a_half_life_needs_times(text: str, said: str, tmp_path: Path) -> None:
     data = prepared(text, tmp_path / "data")
-    with pytest.raises(ConfigError, match="half_life: the ratings have no times"):
+    with pytest.raises(ConfigError, match=said):
         data.training_rows(["train"], DAY)
-    with pytest.raises(ConfigError, match="half_life: the ratings have no times"):
+    with pytest.raises(ConfigError, match=said):
         data.training_blocks(DAY)
 
 

@@ -85,7 +85,7 @@ def test_the_last_rating_of_a_pair_is_judged(run: Run, times: tuple[str, str, st
     )
     assert dict(rows.select("user", "rating").rows()) == {"a": 2, "zz": 3 if times[0] else 5}
     assert rows.height == 2
-    assert any("1 ratings of pairs rated before; kept: last" in text for text in told)
+    assert any("1 rating of pairs rated before; kept: last" in text for text in told)
 
 
 def test_a_split_without_rows(run: Run) -> None:

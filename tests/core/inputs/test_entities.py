@@ -22,7 +22,7 @@ def test_movies_csv_with_quoted_commas() -> None:
         b'movieId,title,genres\n007,"Film, The (1999)",Drama|War\n2,"Say ""x""",\n007,again,\n2,"Say ""x""",\n'
     )
     assert frame.rows() == [("007", "Film, The (1999)", "Drama|War"), ("2", 'Say "x"', None)]
-    assert notes == ["movies: 1 titles are of ids titled before; kept: first"]
+    assert notes == ["movies: 1 title is of ids titled before; kept: first"]
 
 
 def test_a_table_without_genres() -> None:

@@ -259,7 +259,8 @@ def test_latest_with_a_sidecar_that_is_none(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("ml-1n", "ml-1m"), ("ML-25M", "ml-25m"), ("100k", "ml-100k")]
+    ("name", "near"),
+    [("ml-1n", "ml-1m"), ("ML-25M", "ml-25m"), ("100k", "ml-100k"), ("samlpe", "sample")],
 )
 def test_unknown_name_gets_the_nearest(name: str, near: str) -> None:
     for function in (movielens.fetch, movielens.members):

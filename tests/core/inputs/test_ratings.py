@@ -363,7 +363,10 @@ def test_times_in_any_unit_are_the_same(text: str) -> None:
 def test_a_time_that_cannot_be_read_is_said_and_kept() -> None:
     found = read(b"user,item,rating,time\n1,2,3,964982703\n1,3,3,soon\n")
     assert found.frame["timestamp"].null_count() == 1
-    assert found.notes == ["1 ratings have no readable time; they count as the oldest"]
+    assert found.notes == [
+        "1 rating has no readable time, such as 'soon' (ratings.csv:3; see --time-format); "
+        "it counts as the oldest"
+    ]
 
 
 @pytest.mark.parametrize("order", [1, -1])

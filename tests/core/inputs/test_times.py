@@ -111,17 +111,17 @@ def test_the_same_days_in_all_forms(instants: list[datetime]) -> None:
         (["202002", "199912"], ["2020-02-01", "1999-12-01"], "times such as 202002 are read"),
         (["20200101", "20200102.0"], ["2020-01-01", "2020-01-02"], "such as 20200101 are read"),
         (["2020010112"], ["2020-01-01 12:00"], "times such as 2020010112 are read as dates"),
-        (["20200101", "20200102", "x"], ["2020-01-01", "2020-01-02", None], "1 ratings have no"),
-        (["20200101", "20200102", "20201301"], ["2020-01-01", "2020-01-02", None], "1 ratings"),
+        (["20200101", "20200102", "x"], ["2020-01-01", "2020-01-02", None], "1 rating has no"),
+        (["20200101", "20200102", "20201301"], ["2020-01-01", "2020-01-02", None], "1 rating has"),
         (["2020-01-01", "2020-01-01 10:00", "20200102"], ["2020-01-01", "2020-01-01 10:00",
           "2020-01-02"], "times such as 20200102"),
         (["03/03/2020", "4/4/2020"], ["2020-03-03", "2020-04-04"], ""),
         (["03/04/2020", "25/04/2020"], ["2020-04-03", "2020-04-25"], "'25/04/2020' are read day first"),
         (["3/4/2020", "4/25/2020"], ["2020-03-04", "2020-04-25"], "'4/25/2020' are read month first"),
-        (["13/04/2020", "04/13/2020"], ["2020-04-13", None], "1 ratings have no readable time"),
+        (["13/04/2020", "04/13/2020"], ["2020-04-13", None], "1 rating has no readable time"),
         (["03/04/2020", "2020-01-31"], [None, "2020-01-31"],
          "1 dates, such as '03/04/2020', have two readings and are left out"),
-        (["2020-02-30", "2020-02-29"], [None, "2020-02-29"], "1 ratings have no readable time"),
+        (["2020-02-30", "2020-02-29"], [None, "2020-02-29"], "1 rating has no readable time"),
         (["5", "2000", "1950"], ["1970-01-01 00:00:05", "1970-01-01 00:33:20",
           "1970-01-01 00:32:30"], "read as seconds since 1970, and all lie before 1980"),
          (["43831", "44196.5"], ["1970-01-01 12:10:31", "1970-01-01 12:16:36.5"], "days or rows, put dates"),
@@ -138,7 +138,7 @@ def test_texts(texts: list[str], expected: list[str | None], note: str) -> None:
 def test_seconds_of_1970_are_no_surprise_where_they_are_asked_for() -> None:
     assert read(["43831"], time_format="s") == ([datetime(1970, 1, 1, 12, 10, 31)], [])
     [note] = read(["43831", "1262304000"])[1]
-    assert note.startswith("1 ratings are dated before 1980")
+    assert note.startswith("1 rating is dated before 1980")
 
 
 @pytest.mark.parametrize(
