@@ -1,6 +1,7 @@
 """``cfcli train``."""
 
 import dataclasses
+import signal
 import sys
 from math import isnan
 from pathlib import Path
@@ -136,7 +137,9 @@ def train(
     if (path / runs.CHECKPOINT).exists():
         console.note(f"stopped early; resume with 'cfcli train --resume {path}'")
     if trained.stopped_by:
-        console.note(f"stopped by signal {trained.stopped_by}; the best epoch so far was kept")
+        console.note(
+            f"stopped by {signal.Signals(trained.stopped_by).name}; the best epoch so far was kept"
+        )
     elif path.parent == runs.RUNS:  # where runs/latest leads to it
         console.next("cfcli", "evaluate")
     else:

@@ -360,7 +360,7 @@ def test_a_signal_stops_training_and_keeps_the_best_epoch(
     assert time.monotonic() - begin < 10
     assert process.returncode == 128 + number
     assert stdout == f"{out}\n"
-    assert f"stopped by signal {int(number)}" in stderr
+    assert f"stopped by {signal.Signals(number).name}" in stderr
     assert json.loads((out / "run.json").read_text())["status"] == "stopped"
     assert run_cfcli("evaluate", out, cwd=project).returncode == 0
 

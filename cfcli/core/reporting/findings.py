@@ -89,7 +89,7 @@ def _of_ratings(found: Evaluation) -> Finding:
     said = {
         "yes": "Its predicted ratings are worth using",
         "no": "Its predicted ratings are not worth using: damped biases are better",
-        "unclear": "Its predicted ratings cannot be told from damped biases",
+        "unclear": "Its predicted ratings are not clearly better than damped biases",
     }[worth]
     sentence = f"{said}: {beside}, {_difference(difference)}."
     return Finding("Ratings", worth, f"{rmse:.3f}", "RMSE, less is better", sentence)
@@ -102,7 +102,7 @@ def _of_lists(lists: ListEvaluation, items: int) -> Finding:
     said = {
         "yes": "Its lists are worth using",
         "no": "Its lists are not worth using: a list of the most rated items is better",
-        "unclear": "Its lists cannot be told from a list of the most rated items",
+        "unclear": "Its lists are not clearly better than a list of the most rated items",
     }[worth]
     sentence = (
         f"{said}: nDCG {ndcg:.3f} beside {popular:.3f} of the most rated items, "
