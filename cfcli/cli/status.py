@@ -58,7 +58,7 @@ def _table(status: "StoreStatus") -> "Table":
     table = Table(title=title, title_justify="left")
     add_ids(table, "run", [row.run for row in status.runs])
     table.add_column("UTC", no_wrap=True)
-    for name in ("RMSE", "previous", "biases"):
+    for name in ("RMSE", "before", "biases"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold", min_width=NAME)
     for row in reversed(status.runs):

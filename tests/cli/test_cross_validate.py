@@ -56,7 +56,7 @@ def test_python_says_the_same(place: Path) -> None:
     assert found.model.rmse.mean == expected["model"]["rmse"]["mean"]
     with pytest.raises(cfcli.ConfigError, match="did you mean 'dim'"):
         cfcli.cross_validate(place / "r.csv", dims=3)
-    with pytest.raises(cfcli.ConfigError, match="since cannot be combined with --data"):
+    with pytest.raises(cfcli.ConfigError, match="since cannot be combined with data"):
         cfcli.cross_validate(data=place / "out" / "fold-1" / "data", since="2020-01-01")
 
 
