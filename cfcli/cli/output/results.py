@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cfcli.core.serving.fallback import Basis
 from cfcli.core.storage.schema import left_out
 
 
@@ -77,18 +78,7 @@ class PredictedRow:
     """
 
     prediction: float | None
-    source: (
-        Literal[
-            "model",
-            "folded_in",
-            "item_attributes",
-            "user_attributes",
-            "user_bias",
-            "item_bias",
-            "mean",
-        ]
-        | None
-    )
+    source: Basis | None
     std: float | None = left_out()
 
 

@@ -1,10 +1,13 @@
 """Whether a model is worth using, in one sentence each for ratings and for lists."""
 
 import math
+from typing import Literal
 
 from cfcli.core.evaluation.evaluate import Evaluation
 from cfcli.core.evaluation.lists import ListEvaluation
 from cfcli.core.metrics.intervals import Interval
+
+Worth = Literal["yes", "no", "unclear"]
 
 FEW_USERS = 20  # whose lists say nothing about how alike lists are
 SAME, TIMES = 0.1, 2.0  # share of the items on lists, and how many more than most rated shows
@@ -51,13 +54,25 @@ def warn_of_same_lists(found: ListEvaluation, items: int) -> str | None:
     )
 
 
+def worth_of(difference: Interval, *, higher_is_better: bool) -> Worth:
+    """Whether a difference is surely for the better, surely for the worse, or neither.
+
+    Args:
+        difference: to what it is compared with.
+        higher_is_better: whether a positive difference is one for the better.
+    """
+    if not (difference.high < 0 or difference.low > 0):  # also where there is no interval
+        return "unclear"
+    return "yes" if (difference.low > 0) == higher_is_better else "no"
+
+
 def _said(found: Interval, what: str, other: str, measure: str, *, higher_is_better: bool) -> str:
     value = f"{measure} {found.value:+.4f}"
     if math.isnan(found.low):
         return f"{what}: too few users to tell whether they are better than {other} ({value})"
     interval = f"({value}, 95 % interval {found.low:+.4f} to {found.high:+.4f})"
-    if found.low <= 0 <= found.high:
-        return f"{what}: not shown to be better than {other}, which may do as well {interval}"
-    if (found.value > 0) == higher_is_better:
-        return f"{what}: better than {other}, so worth using {interval}"
-    return f"{what}: worse than {other}, so not worth using {interval}"
+    return {
+        "yes": f"{what}: better than {other}, so worth using {interval}",
+        "no": f"{what}: worse than {other}, so not worth using {interval}",
+        "unclear": f"{what}: not shown to be better than {other}, which may do as well {interval}",
+    }[worth_of(found, higher_is_better=higher_is_better)]

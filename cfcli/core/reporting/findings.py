@@ -8,10 +8,8 @@ from typing import Literal
 from cfcli.core.evaluation.comparison import ComparedRun, Comparison
 from cfcli.core.evaluation.evaluate import Evaluation
 from cfcli.core.evaluation.lists import ListEvaluation
-from cfcli.core.evaluation.worth import warn_of_same_lists
+from cfcli.core.evaluation.worth import Worth, warn_of_same_lists, worth_of
 from cfcli.core.metrics.intervals import Interval
-
-Worth = Literal["yes", "no", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def rmse_difference(found: Evaluation) -> Interval:
 def _of_ratings(found: Evaluation) -> Finding:
     rmse, bias = found.model.rmse, found.baselines["bias"].rmse
     difference = rmse_difference(found)
-    worth = _worth(difference, 1)
+    worth = worth_of(difference, higher_is_better=False)
     beside = f"RMSE {rmse:.3f} beside {bias:.3f} of damped biases"
     said = {
         "yes": "Its predicted ratings are worth using",
@@ -98,7 +96,7 @@ def _of_ratings(found: Evaluation) -> Finding:
 def _of_lists(lists: ListEvaluation, items: int) -> Finding:
     ndcg, popular = lists.list.liked.ndcg, lists.popular.liked.ndcg
     difference = lists.ndcg_difference_to_popular
-    worth = _worth(difference, -1)
+    worth = worth_of(difference, higher_is_better=True)
     said = {
         "yes": "Its lists are worth using",
         "no": "Its lists are not worth using: a list of the most rated items is better",
@@ -139,7 +137,7 @@ def _better(
     assert found is not None
     if best == 0:  # the difference of the other to the best, turned round
         found = Interval(-found.value, -found.high, -found.low)
-    worth = _worth(found, sign)
+    worth = worth_of(found, higher_is_better=sign < 0)
     numbers = f"{what} {values[best]:.3f} beside {values[other]:.3f}, {_difference(found)}"
     task = "ratings" if what == "RMSE" else "lists"
     if worth == "yes":
@@ -148,16 +146,6 @@ def _better(
         sentence = f"{names[best]} and {names[other]} cannot be told apart for {task}: {numbers}."
     unit = f"{what} of {names[best]}"
     return Finding(task.capitalize(), worth, f"{values[best]:.3f}", unit, sentence)
-
-
-def _worth(difference: Interval, sign: Literal[1, -1]) -> Worth:
-    """What an interval of a difference says; ``sign`` is 1 if less is better, else -1."""
-    low, high = sorted((sign * difference.low, sign * difference.high))
-    if math.isnan(low) or math.isnan(high):
-        return "unclear"
-    if high < 0:
-        return "yes"
-    return "no" if low > 0 else "unclear"
 
 
 def _difference(found: Interval) -> str:

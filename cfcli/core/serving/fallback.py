@@ -1,6 +1,7 @@
 """Ratings for pairs that a run may not know."""
 
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -12,15 +13,10 @@ from cfcli.core.models.times import seconds_of
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
 
-SOURCES = (
-    "model",
-    "folded_in",
-    "item_attributes",
-    "user_attributes",
-    "user_bias",
-    "item_bias",
-    "mean",
-)
+Basis = Literal[
+    "model", "folded_in", "item_attributes", "user_attributes", "user_bias", "item_bias", "mean"
+]
+SOURCES: tuple[Basis, ...] = get_args(Basis)
 TRAINED, TOLD, FOLDED = 1, 2, 4  # what a run knows of a user or an item
 BLOCK = 1 << 16  # pairs whose vectors are held at once
 

@@ -90,7 +90,7 @@ def predict(
     predicting = _Predicting(run, unknown, std, probabilities)
     held: list[pl.DataFrame] = []
     # A network's products are divided among the cores as they are.
-    threads = THREADS if run.predictor().kind.has_linear_space else 1
+    threads = THREADS if predicting.raw.kind.has_linear_space else 1
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         first = next(pieces)
         columns = predicting.columns(first.frame.schema, form, pairs.name)

@@ -201,17 +201,29 @@ def _orthonormal(columns: Tensor) -> tuple[Tensor, Tensor]:
     one thread, as several would add in another order, and give another model.
     """
     with resources.one_thread():
-        gram = torch.zeros(columns.shape[1], columns.shape[1], dtype=torch.float64)
-        for part in torch.split(columns, GRAM_ROWS):
-            rows = part.double()
-            gram.addmm_(rows.T, rows)
-        root, failed = torch.linalg.cholesky_ex(gram)
+        root, failed = torch.linalg.cholesky_ex(gram(columns))
         size = root.diagonal()
         if failed or size.min() < NEARLY_DEPENDENT * size.max():
             basis, by = torch.linalg.qr(columns)
             return basis, by
         root = root.float()
         return torch.linalg.solve_triangular(root, columns.T, upper=False).T, root.T
+
+
+def gram(columns: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The Gram matrix of weighted rows, (R, R), in double precision on the CPU.
+
+    Args:
+        columns: (N, R).
+        weight: what each row is multiplied by first, (N, 1); None for nothing.
+    """
+    total = torch.zeros(columns.shape[1], columns.shape[1], dtype=torch.float64)
+    for start in range(0, len(columns), GRAM_ROWS):
+        part = columns[start : start + GRAM_ROWS]
+        rows = part if weight is None else part * weight[start : start + GRAM_ROWS]
+        rows = rows.cpu().double()
+        total.addmm_(rows.T, rows)
+    return total
 
 
 def _product(table: csr_matrix, dense: Tensor) -> Tensor:

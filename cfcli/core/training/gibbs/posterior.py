@@ -5,10 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfcli.core.training.cooccurrence import gram
 from cfcli.core.training.plan import sizing
 from cfcli.core.training.trained import Samples
-
-GRAM_ROWS = 1 << 14  # rows that are converted to double precision at once
 
 
 class Posterior:
@@ -145,7 +144,7 @@ def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]
     """
     bases, factors = [], []
     for side, root in zip(sides, roots, strict=True):
-        size, vectors = torch.linalg.eigh(_gram(side, root))
+        size, vectors = torch.linalg.eigh(gram(side, root))
         there = size > 1e-14 * size[-1]
         size, vectors = size[there].sqrt(), vectors[:, there]
         bases.append(vectors / size)
@@ -154,13 +153,3 @@ def nearest(sides: list[Tensor], roots: list[Tensor], rank: int) -> list[Tensor]
     scale = size[:rank].sqrt()
     maps = bases[0] @ (u[:, :rank] * scale), bases[1] @ (vt[:rank].T * scale)
     return [side @ of_side.to(side) for side, of_side in zip(sides, maps, strict=True)]
-
-
-def _gram(side: Tensor, root: Tensor) -> Tensor:
-    """The Gram matrix of the weighted rows, (R, R), in double precision on the CPU."""
-    total = torch.zeros(side.shape[1], side.shape[1], dtype=torch.float64)
-    parts = torch.split(side, GRAM_ROWS), torch.split(root, GRAM_ROWS)
-    for part, weight in zip(*parts, strict=True):
-        rows = (part * weight).cpu().double()
-        total.addmm_(rows.T, rows)
-    return total

@@ -5,12 +5,12 @@
     items
 
 v_ui are the weights of the rows, 1 by default. Where times are known, their effects are added to
-the expectation, see :mod:`cfcli.core.training.gibbs.times`. z_u are features of which items u rated in the
-training rows. Salakhutdinov and Mnih (2008),
-"Bayesian Probabilistic Matrix Factorization using MCMC"; the regression on z is that of Simm et al.
-(2015), "Macau"; to use who rated what as such features follows Rendle et al. (2019), "On the
-Difficulty of Evaluating Baselines"; a noise of its own for each user and item is that of
-Lakshminarayanan et al. (2011), "Robust Bayesian Matrix Factorization".
+the expectation, see :mod:`cfcli.core.training.gibbs.times`. z_u are features of which items u rated
+in the training rows. Salakhutdinov and Mnih (2008), "Bayesian Probabilistic Matrix Factorization
+using MCMC"; the regression on z is that of Simm et al. (2015), "Macau"; to use who rated what as
+such features follows Rendle et al. (2019), "On the Difficulty of Evaluating Baselines"; a noise of
+its own for each user and item is that of Lakshminarayanan et al. (2011), "Robust Bayesian Matrix
+Factorization".
 
 The sampler standardises the ratings, because the hyperpriors have a fixed scale.
 """
@@ -372,8 +372,8 @@ class Sampler:
         if time is not None:
             user = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
             item = table.indices.astype(np.int64)
-            self.times = TimeSampler(user, item, time, table.shape[1], self.generator)
-            self.row_weights = None if weights is None else torch.from_numpy(weights.data)
+            weight = None if weights is None else weights.data
+            self.times = TimeSampler(user, item, time, table.shape[1], self.generator, weight)
 
     def begin_from(self, start: WarmStart) -> None:
         """Replaces the random sample by one of an earlier model, or else by its parameters.
@@ -431,11 +431,7 @@ class Sampler:
         drawn = float(self.generator.gamma(torch.tensor((self.n + 1) / 2)))
         self.alpha = drawn / ((float(squares) + 1) / 2)
         if self.times is not None and rows is not None:
-            precision = self.alpha * self.users.weight[self.times.user]
-            precision *= self.items.weight[self.times.item]
-            if self.row_weights is not None:
-                precision *= self.row_weights.to(precision)
-            self.times.draw(rows.error[:-1], precision)
+            self.times.draw(rows.error[:-1], self.alpha * self.users.weight, self.items.weight)
 
     def keep(self) -> list[tuple[Tensor, Tensor]]:
         """Adds the sample to the posterior.

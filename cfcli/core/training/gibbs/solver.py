@@ -266,7 +266,9 @@ class Chain:
             return row
         user, item = (column.cpu().numpy() for column in self.val)
         predictor = Predictor("mf", tensors, *self.bounds, "identity")
-        prediction = torch.from_numpy(predictor.predict(user, item, self._val_offset().numpy()))
+        prediction = torch.from_numpy(
+            predictor.predict(user, item, self._val_offset().cpu().numpy())
+        )
         return self._with_errors(row, prediction.to(self.val_rating))
 
     def ordinal_model(
@@ -286,7 +288,7 @@ class Chain:
         every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
         columns = *self.val, self.val_rating
         user, item, rating = (column[::every].cpu().numpy() for column in columns)
-        offset = self._val_offset()[::every].numpy()
+        offset = self._val_offset()[::every].cpu().numpy()
         score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(
             user, item, offset
         )
@@ -318,11 +320,12 @@ class Chain:
         gives, or of the samples, which do not know the newest time."""
         time = self.sampler.time_effects()
         if time is None:
-            return torch.zeros(len(self.val_rating))
+            return torch.zeros_like(self.val_rating)
         user, item = (column.cpu().numpy() for column in self.val)
         when = np.full(len(user), np.nan) if self.val_time is None else self.val_time
         found = time.effects.offset(user, item, when)
-        return torch.from_numpy(found if is_static else found + time.newest[item])
+        added = found if is_static else found + time.newest[item]
+        return torch.from_numpy(added).to(self.val_rating)
 
     def _with_errors(self, row: Epoch, prediction: Tensor) -> Epoch:
         error = prediction.clamp(*self.bounds) - self.val_rating

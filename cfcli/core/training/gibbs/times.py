@@ -138,10 +138,12 @@ class TimeSampler:
         time: of each row, in seconds since 1970, (N,); NaN where there is none.
         items: how many items there are (I).
         generator: of all random numbers.
+        weight: how much each row counts, (N,); None where all count the same.
 
     Attributes:
         user: as given, as a tensor.
         item: as given, as a tensor.
+        weight: as given, as a tensor.
         offset: what time adds to each row now, (N,).
         kept: for how many samples the means were kept.
     """
@@ -153,6 +155,7 @@ class TimeSampler:
         time: Seconds,
         items: int,
         generator: Generator,
+        weight: NDArray[np.float32] | None = None,
     ) -> None:
         self.calendar = Calendar.of(user, time)
         self.kept = 0.0
@@ -169,17 +172,26 @@ class TimeSampler:
         self.is_rated = np.bincount(item, minlength=items) > 0
         self.offset = torch.zeros(len(user), device=generator.device)
         self.user, self.item = (torch.from_numpy(x).to(generator.device) for x in (user, item))
+        self.weight = None if weight is None else torch.from_numpy(weight).to(self.offset)
 
-    def draw(self, error: Tensor, precision: Tensor) -> None:
+    def draw(self, error: Tensor, users: Tensor, items: Tensor) -> None:
         """Draws all effects in turn.
 
         Args:
             error: what vectors, biases and time leave of each rating, (N,); it is changed.
-            precision: of each rating, (N,).
+            users: precision of the ratings of each user, (U,).
+            items: what it is multiplied by for each item, (I,).
         """
+        precision = users[self.user] * items[self.item]
+        if self.weight is not None:
+            precision *= self.weight
         for effect in self.effects:
             effect.draw(error, precision)
-        self.offset = sum((x.value[x.group] for x in self.effects), torch.zeros_like(error))
+        self.offset = self._added()
+
+    def _added(self) -> Tensor:
+        """What all effects together add to each row, (N,)."""
+        return sum((x.value[x.group] for x in self.effects), torch.zeros_like(self.offset))
 
     def keep(self) -> None:
         """Counts the last draw in."""
@@ -239,4 +251,4 @@ class TimeSampler:
                 is_tensor = isinstance(value, Tensor)
                 setattr(effect, key, value.to(self.offset, copy=True) if is_tensor else value)
             effect.mean = effect.value.clone()
-        self.offset = sum((x.value[x.group] for x in self.effects), torch.zeros_like(self.offset))
+        self.offset = self._added()

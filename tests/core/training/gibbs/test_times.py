@@ -108,7 +108,7 @@ def test_a_sampler_goes_on_from_its_state() -> None:
         for effect in sampler.effects:
             effect.generator.source.manual_seed(seed)
         error = torch.from_numpy(rows["rating"].to_numpy() - 3) - sampler.offset
-        sampler.draw(error, torch.full_like(error, 4.0))
+        sampler.draw(error, torch.full((20,), 4.0), torch.ones(15))
         sampler.keep()
         return sampler.offset
 
@@ -127,6 +127,6 @@ def test_times_without_a_value_add_nothing_and_are_not_learned_from() -> None:
     user, item = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item"))
     sampler = TimeSampler(user, item, time, 15, Generator(0, "cpu"))
     error = torch.from_numpy(rows["rating"].to_numpy() - 3)
-    sampler.draw(error, torch.full_like(error, 4.0))
+    sampler.draw(error, torch.full((20,), 4.0), torch.ones(15))
     assert not sampler.offset[::2].any()
     assert sampler.offset[1::2].all()
