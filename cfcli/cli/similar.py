@@ -10,6 +10,7 @@ import typer
 from cfcli.cli import options
 from cfcli.cli.console import Out, add_ids, safe
 from cfcli.core.errors import ArtifactError, ConfigError, InputError
+from cfcli.core.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -166,7 +167,7 @@ def _by_title(run: "Run", title: str, console: Out) -> int:
         ).head(SHOWN)
         for row in shown.iter_rows(named=True):
             which = f"{run.info.columns.item} {safe(row['id'])}, " if row["is_twin"] else ""
-            console.say(f"  {safe(row['title'])}, {which}{row['n_ratings']:,} ratings")
+            console.say(f"  {safe(row['title'])}, {which}{counted(row['n_ratings'], 'rating')}")
         if hits.height > SHOWN:
             console.say(f"  and {hits.height - SHOWN:,} more")
     return int(hits["item"][0])

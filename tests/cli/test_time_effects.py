@@ -63,7 +63,7 @@ def test_predict_takes_the_time_of_each_pair(folder: Path) -> None:
     assert found == pytest.approx([high])  # day 18,001
     found, err = predicted(folder, "user_id,item_id,timestamp\nu1,i1,soon\n")
     assert found == pytest.approx([middle])
-    assert "1 times cannot be read; they count as the newest one" in err
+    assert "times that cannot be read: 1; each counts as the newest one" in err
 
 
 def test_probabilities_and_errors_know_the_time(folder: Path) -> None:

@@ -66,5 +66,7 @@ class PairTimes:
         if self.column is None:
             return ["no column of times, which the model knows; it predicts for the newest time"]
         if self.unread:
-            return [f"{name}: {self.unread:,} times cannot be read; they count as the newest one"]
+            return [
+                f"{name}: times that cannot be read: {self.unread:,}; each counts as the newest one"
+            ]
         return []
