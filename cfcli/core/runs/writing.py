@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from cfcli.core.training.epochs import Epoch
     from cfcli.core.training.interest import FittedInterest
 
-SORTED_ROWS, SORTED_FILES = 1 << 23, 500  # at once, and at most, which are open then
+SORTED_ROWS, SORTED_FILES = 1 << 22, 500  # at once, and at most, which are open then
+ITEM_BITS = 32  # of the number that stands for a pair, below those of the user
 SHOWN = 5  # killed trainings in a message
 PACKAGES = ("torch", "pytorch-lightning", "polars", "numpy", "scikit-learn")
 
@@ -438,34 +439,46 @@ def _write_seen(dataset: Dataset, models: Models, path: Path) -> None:
     most = max(SORTED_ROWS, int(user_n.sum()) // SORTED_FILES)
     before = np.cumsum(user_n) - user_n
     first = np.flatnonzero(np.diff(before // most, prepend=-1))  # users of each file
-    columns = {"user": np.uint32, "item": np.uint32, "trained": np.uint32, "weight": np.float32}
-    record = np.dtype(list(columns.items()))
+    record = np.dtype([("pair", np.uint64), ("trained", np.bool_), ("weight", np.float32)])
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in first]
         for name, block in ((name, block) for name, side in sides.items() for block in side):
             block = block.sort("user")
+            user, item = (block[column].to_numpy() for column in ("user", "item"))
             rows = np.zeros(block.height, record)
-            for column in ("user", "item"):
-                rows[column] = block[column].to_numpy()
+            rows["pair"] = user.astype(np.uint64) << ITEM_BITS | item
             rows["trained"] = name in models.sides
             if not isinstance(interest, str) and name in interest.fitted_on:
-                rating, mean = block["rating"].to_numpy(), interest.mean[rows["user"]]
+                rating, mean = block["rating"].to_numpy(), interest.mean[user]
                 rows["weight"] = choice_weights(rating, mean, interest.deviation)
-            cuts = np.searchsorted(rows["user"], [*first[1:]])
+            cuts = np.searchsorted(user, [*first[1:]])
             for file, part in zip(files, np.split(rows, cuts), strict=True):
                 file.write(part.tobytes())
         writer = None
         for file in files:
             file.seek(0)
-            rows = np.fromfile(file, record)
-            found = (
-                pl.DataFrame({name: rows[name] for name in columns})
-                .group_by("user", "item")  # a pair may be on two sides
-                .agg(pl.col("trained").max().cast(pl.Boolean), pl.col("weight").sum())
-                .sort("user", "item")
-                .to_arrow()
-            )
+            found = _merged(np.fromfile(file, record)).to_arrow()
             writer = writer or stack.enter_context(
                 pq.ParquetWriter(path, found.schema, compression="zstd")
             )
             writer.write_table(found)
+
+
+def _merged(rows: NDArray[Any]) -> pl.DataFrame:
+    """Rows by user and item, one for each pair: a pair may be on two sides.
+
+    Args:
+        rows: ``pair``, ``trained`` and ``weight``, at least one.
+    """
+    order = np.argsort(rows["pair"])
+    pair = rows["pair"][order]
+    starts = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    pair = pair[starts]
+    return pl.DataFrame(
+        {
+            "user": (pair >> ITEM_BITS).astype(np.uint32),
+            "item": pair.astype(np.uint32),
+            "trained": np.logical_or.reduceat(rows["trained"][order], starts),
+            "weight": np.add.reduceat(rows["weight"][order], starts),
+        }
+    )

@@ -32,8 +32,8 @@ from cfcli.core.training.cooccurrence import implicit_features
 from cfcli.core.training.gibbs.generator import Generator
 from cfcli.core.training.gibbs.posterior import Posterior, nearest
 from cfcli.core.training.gibbs.times import MeanTimes, TimeSampler
-from cfcli.core.training.gibbs.workers import Workers
-from cfcli.core.training.plan.sizing import PADDED
+from cfcli.core.training.gibbs.workers import Workers, pieces
+from cfcli.core.training.plan.sizing import BLOCK
 
 JITTER = 1e-4  # is added to the diagonal, relative to it, where Cholesky fails in float32
 BETA0 = 2.0  # weight of the prior of the mean, in entities
@@ -121,7 +121,8 @@ class Side:
         regression: B of each group, (F, K).
         precision: of the entries of each B, in units of Lambda.
         degree: numbers of ratings, (n,).
-        squares: sum of the squared errors of the last sweep, in standardised ratings.
+        squares: sum of the squared errors of the last sweep that found each of them, in
+            standardised ratings.
         blocks: the ratings, grouped for the sweep.
     """
 
@@ -157,7 +158,14 @@ class Side:
             blocks, key=lambda x: x.rating.numel() + len(x.entity) * rank, reverse=True
         )
 
-    def sweep(self, other: "Side", alpha: float, time: "Rows | None" = None) -> Tensor:
+    def sweep(
+        self,
+        other: "Side",
+        alpha: float,
+        time: "Rows | None" = None,
+        *,
+        with_errors: bool = True,
+    ) -> Tensor:
         """Draws hyperparameters, the regression, all vectors and all w in turn.
 
         A vector comes from the posterior of Bayesian linear regression, given the other side
@@ -167,62 +175,76 @@ class Side:
             other: the other side, which stays as it is.
             alpha: precision of a standardised rating.
             time: what time adds to each row; the errors of the rows are put there.
+            with_errors: find the error of each rating, for ``squares``. Without times and this, the
+                sums below come from the products that are there anyway.
 
         Returns:
             For each entity, the squared errors of its ratings, weighted by v and by w of the
             partners and summed, (n,).
         """
-        precision, mean = self._draw_hyperparameters()
-        pull = (self._draw_regression(precision, mean) + mean) @ precision
+        rest = self.vectors - self._explained()
+        precision, mean = self._draw_hyperparameters(rest)
+        pull = (self._draw_regression(precision, mean, rest) + mean) @ precision
         # Both sides of a rating's equation are multiplied by the root of its partner's weight, and
         # by that of its own. The row of zeros is for the padding.
         root = other.weight.sqrt()[:, None]
-        design = _with_zero_row(
-            torch.cat([other.vectors[:, :-1], torch.ones_like(root)], dim=1) * root
-        )
-        known = _with_zero_row(torch.cat([other.vectors[:, -1:], root], dim=1))
+        columns = [other.vectors[:, :-1], torch.ones_like(root), -other.vectors[:, -1:]]
+        design = torch.nn.functional.pad(torch.cat(columns, dim=1) * root, (0, 0, 0, 1))
         noise = self.generator.normal(*self.vectors.shape)
         squares = torch.empty_like(self.weight)
 
         def draw(block: _Block) -> float:
-            """Draws the vectors of a block; returns the squared errors of its ratings, summed.
+            """Draws the vectors of a block; returns the squared errors of its ratings, summed, or 0
+            where they are not wanted.
 
             Args:
                 block: some entities.
             """
-            a = torch.nn.functional.embedding(block.partner, design)  # (B, L, K)
-            bias, scale = torch.nn.functional.embedding(block.partner, known).unbind(2)
+            a = torch.nn.functional.embedding(block.partner, design)  # (B, L, K + 1)
             if block.root is not None:
-                a, scale = a * block.root[..., None], scale * block.root
+                a *= block.root[..., None]
             rating = block.rating if time is None else block.rating - time.offset[block.row]
-            target = ((rating - bias) * scale)[..., None]
+            scale = a[..., -2]
+            # The last column becomes what the others are to explain. One product of all columns
+            # takes 0.83 of the time of two for both sides of the equation.
+            a[..., -1].addcmul_(rating, scale)
+            product = torch.bmm(a.mT, a)
             own = alpha * self.weight[block.entity][:, None, None]
-            factor = _cholesky(torch.addcmul(precision, own, torch.bmm(a.mT, a)))
-            right = torch.addcmul(pull[block.entity][..., None], own, torch.bmm(a.mT, target))
+            factor = _cholesky(torch.addcmul(precision, own, product[:, :-1, :-1]))
+            right = torch.addcmul(pull[block.entity][..., None], own, product[:, :-1, -1:])
             half = torch.linalg.solve_triangular(factor, right, upper=False)
             both = torch.cat([half, half + noise[block.entity][..., None]], dim=2)
             solved = torch.linalg.solve_triangular(factor.mT, both, upper=True)
             self.expected[block.entity] = solved[..., 0]
             self.vectors[block.entity] = solved[..., 1]
-            error = (target - torch.bmm(a, solved[..., 1:]))[..., 0]
+            minus = torch.nn.functional.pad(solved[..., 1:], (0, 0, 0, 1), value=-1.0)
+            if time is None and not with_errors:
+                found = (torch.bmm(product, minus) * minus).sum((1, 2))
+                squares[block.entity] = found.clamp(min=0)
+                return 0.0
+            error = -torch.bmm(a, minus)[..., 0]
             squares[block.entity] = error.square().sum(1)
             error = error / scale.clamp(min=1e-9)
             if time is not None:
                 time.error[block.row] = error
             return float(error.square().sum())
 
-        self.squares = sum(self.workers.map(draw, self.blocks))
+        found = self.workers.map(draw, self.blocks)
+        if with_errors:
+            self.squares = sum(found)
         drawn = self.generator.gamma((NU + self.degree) / 2).to(squares)
         self.weight = drawn / ((NU + alpha * squares) / 2)
         return squares
 
-    def _draw_hyperparameters(self) -> tuple[Tensor, Tensor]:
+    def _draw_hyperparameters(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """Lambda (K, K) and m (K,) from their Normal-Wishart posterior (Salakhutdinov and Mnih
         2008, eq. 14), in double precision on the CPU.
 
         The Wishart matrix is drawn by Bartlett's decomposition.
+
+        Args:
+            rest: what the regression has left of the vectors, (n, K).
         """
-        rest = self.vectors - self._explained()
         n, k = rest.shape
         average = rest.mean(0)
         around = rest - average
@@ -240,32 +262,36 @@ class Side:
         mean = n * average / (n + BETA0) + spread @ self.generator.normal(k).cpu().double()
         return precision.to(self.vectors), mean.to(self.vectors)
 
-    def _draw_regression(self, precision: Tensor, mean: Tensor) -> Tensor:
+    def _draw_regression(self, precision: Tensor, mean: Tensor, rest: Tensor) -> Tensor:
         """Draws each B and the precision of its entries, and returns z B, (n, K).
 
         As z'z is diagonal, the rows of B are independent: inv(z'z + precision) is a division.
+
+        Args:
+            precision: Lambda, (K, K).
+            mean: m, (K,).
+            rest: what the regression has left of the vectors so far, (n, K).
         """
         spread = _cholesky(torch.linalg.inv(precision.cpu().double())).to(precision)
-        around = self.vectors - mean
-        rest = around - self._explained()
+        rest = rest - mean
         for g, (features, size) in enumerate(zip(self.features, self.sizes, strict=True)):
             f, k = self.regression[g].shape
             weight = (size + self.precision[g])[:, None]
             noise = self.generator.normal(f, k) @ spread.T
             # What this group has explained so far is size * B, as its columns are orthogonal.
-            wanted = features.T @ rest + size[:, None] * self.regression[g]
+            wanted = self.workers.product(features, rest) + size[:, None] * self.regression[g]
             own = wanted / weight + noise / weight.sqrt()
-            rest.addmm_(features, self.regression[g] - own)
+            self.workers.add(rest, features, self.regression[g] - own)
             length = float(((own @ precision) * own).sum())
             drawn = float(self.generator.gamma(torch.tensor((f * k + 2) / 2)))
             self.regression[g], self.precision[g] = own, drawn / (length / 2 + RATE)
-        return around - rest
+        return self.vectors - mean - rest
 
     def _explained(self) -> Tensor:
         """z B, summed over the groups, (n, K)."""
         found = torch.zeros_like(self.vectors)
         for features, regression in zip(self.features, self.regression, strict=True):
-            found.addmm_(features, regression)
+            self.workers.add(found, features, regression)
         return found
 
 
@@ -425,7 +451,7 @@ class Sampler:
         """Draws the users, then the items, then alpha, then the effects of time."""
         self.known_items = self.items.vectors.clone()
         rows = None if self.times is None else Rows.of(self.times.offset)
-        self.users.sweep(self.items, self.alpha, rows)
+        self.users.sweep(self.items, self.alpha, rows, with_errors=False)
         squares = self.items.sweep(self.users, self.alpha, rows) @ self.items.weight
         self.mse = self.items.squares / self.n * self.scale**2
         drawn = float(self.generator.gamma(torch.tensor((self.n + 1) / 2)))
@@ -468,11 +494,18 @@ class Sampler:
             The ratings, (M,).
         """
         out = self.known_items.new_empty(len(user))
-        for start in range(0, len(user), PADDED):
-            part = slice(start, start + PADDED)
+
+        def fill(part: slice) -> None:
+            """Predicts some of the ratings.
+
+            Args:
+                part: which pairs.
+            """
             p, q = product[0][user[part]], product[1][item[part]]
             score = (p[:, :-1] * q[:, :-1]).sum(1) + p[:, -1] + q[:, -1]
             out[part] = self.mean + self.scale * score
+
+        self.workers.map(fill, pieces(len(user)))
         return out
 
     def time_effects(self) -> MeanTimes | None:
@@ -551,11 +584,6 @@ def _on(value: object, device: str) -> object:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _with_zero_row(x: Tensor) -> Tensor:
-    """A matrix with a row of zeros below the last."""
-    return torch.nn.functional.pad(x, (0, 0, 0, 1))
-
-
 def _blocks(
     table: csr_matrix,
     k: int,
@@ -565,7 +593,7 @@ def _blocks(
     """Groups entities by degree into blocks, each padded to its largest degree.
 
     That is at most a quarter above its least, or 8. A block holds so many entities that neither
-    their padded ratings nor a quarter of the rows of their matrices (K, K) exceed ``PADDED``.
+    the vectors of their padded ratings nor a quarter of their matrices (K, K) exceed ``BLOCK``.
     """
     degree = np.diff(table.indptr)
     by_degree = np.argsort(degree, kind="stable")
@@ -574,7 +602,7 @@ def _blocks(
     while first < len(sizes):
         most = np.searchsorted(sizes, max(8, 1.25 * sizes[first]), side="right")
         rows = np.maximum(sizes[first:most], max(k // 4, 1))
-        fits = np.arange(1, most - first + 1) * rows <= PADDED
+        fits = np.arange(1, most - first + 1) * rows * k <= BLOCK
         last = first + max(int(fits.sum()), 1)
         ids = by_degree[first:last]
         length = max(int(degree[ids].max()), 1)

@@ -195,7 +195,7 @@ def _sampled(config: TrainConfig, job: Job) -> tuple[Parts, float]:
     f = sizing.helpful_features(job.rows, job.users, job.items, sizing.SAMPLER_FEATURES)
     # Users or items of a block, each with some matrices (K, K).
     n = max(job.users, job.items)
-    block = min(n, sizing.PADDED / max(job.rows / n, (rank + 1) / 4))
+    block = min(n, sizing.BLOCK / (rank + 1) / max(job.rows / n, (rank + 1) / 4))
     mean = FLOAT * job.entities * 2 * sizing.mean_rank(config.dimension)
     samples = min(sizing.SAMPLE_BYTES, sizing.SAMPLES * vectors / 2)
     of_row = WEIGHED * _is_weighed(config, job) + TIMED * config.gibbs.times

@@ -30,7 +30,9 @@ SAMPLER_FEATURES = 200  # at most
 MANY_RATINGS = 500_000  # from which on they carry factors of a larger rank
 SWEEPS = 10  # an epoch, at most
 SWEPT_RATINGS = 2_000_000  # from which on an epoch has fewer sweeps: each says more of a vector
-PADDED = 1 << 14  # ratings, with padding, that a sweep works on at once: they fit in the cache
+# Numbers of a block of a sweep: of the vectors that belong to its ratings. Larger ones leave the
+# cache; with smaller ones, threads wait for each other between the steps of the blocks.
+BLOCK = 1 << 20
 MEAN_RANK = 128  # least rank to which the mean of the samples is cut while it grows
 SAMPLES = 16  # that are kept, at most
 SAMPLE_BYTES = 256 << 20  # of those that are kept, at most

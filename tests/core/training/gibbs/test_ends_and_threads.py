@@ -9,6 +9,7 @@ from cfcli.core.config.resolve import from_dict
 from cfcli.core.config.train import TrainConfig
 from cfcli.core.training.epochs import is_flat
 from cfcli.core.training.fit import fit
+from cfcli.core.training.gibbs import solver
 from cfcli.core.training.job import TrainingData
 from cfcli.core.training.trained import TrainedModel
 
@@ -42,6 +43,19 @@ def test_a_mean_has_little_left_to_gain_when_its_second_half_gained_little(
     errors: list[float], flat: bool
 ) -> None:
     assert is_flat(errors, 0.003) is flat
+
+
+def test_epochs_are_judged_by_some_rows_and_the_model_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(solver, "MOST_WATCHED", 50)
+    train, val = halves(planted(), 0.2)
+    model = fitted(train, val, epochs=8, dim=64)  # which holds the whole mean
+    user, item, rating = (val[name].to_numpy() for name in ("user", "item", "rating"))
+    error = model.predictor("mf").predict(user, item) - rating
+    assert model.best.val_mse == pytest.approx(np.mean(error**2), rel=1e-5)
+    every = -(-len(val) // 50)
+    assert model.history[-1].val_mse == pytest.approx(np.mean(error[::every] ** 2), rel=0.005)
 
 
 @pytest.mark.parametrize("held", [0.2, 0.0])
