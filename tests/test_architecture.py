@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "cfcli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import rooms further left, never one to its right or one beside it.
 ORDER = (
-    "errors, pair, words < config, storage < inputs, models, metrics < data < training < runs < serving"
+    "errors, pair, threads, words < config, storage < inputs, models, metrics < data < training < runs < serving"
     " < evaluation < retraining, reporting < cli"
 )
 MOST_MODULES = 23  # in a folder: what one takes in at a glance

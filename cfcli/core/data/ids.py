@@ -119,13 +119,8 @@ def hash_ids(ids: Iterable[str]) -> NDArray[np.uint64]:
     Returns:
         Shape (N,).
     """
-    return np.array(
-        [
-            int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little")
-            for i in ids
-        ],
-        dtype=np.uint64,
-    )
+    digests = b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
 def hash_pairs(

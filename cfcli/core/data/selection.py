@@ -14,9 +14,11 @@ from cfcli.core.data.ids import hash_ids, hash_pairs
 from cfcli.core.data.spool import Spool
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.intake import Intake
+from cfcli.core.threads import in_threads
 
 KEY_BITS = 64  # of the numbers that are sorted
-STEP = 1 << 22  # of them at once
+STEP = 1 << 16  # of them at once, which stay in the cache
+THREADS = 2  # more would wait for the memory
 OLDEST = -(2**63)  # what a row without a time counts as
 SAMPLE_SALT = 0x5A17  # the sample must not follow the split, which hashes the same ids
 
@@ -137,21 +139,35 @@ def _repeats(spool: Spool, intake: Intake) -> _Repeats:
     bits = spool.rows.bit_length()
     fits = (users * items).bit_length() + bits <= KEY_BITS
     keys = np.empty(spool.rows, np.uint64)
-    for start, _, block in spool.blocks("user", "item"):
-        part = keys[start : start + block.height]
-        part[:] = block["user"].to_numpy()
-        part *= np.uint64(items)
-        part += block["item"].to_numpy()
-        if fits:
-            part <<= np.uint64(bits)
-            part |= np.arange(start, start + block.height, dtype=np.uint64)
+
+    def fill(given: tuple[int, str, pl.DataFrame]) -> None:
+        """Numbers of the pairs of a block, and of their rows where these fit.
+
+        Args:
+            given: the block, as :meth:`Spool.blocks` has it.
+        """
+        start, _, block = given
+        user, item = (block[name].to_numpy() for name in ("user", "item"))
+        for at in range(0, len(user), STEP):
+            part = keys[start + at : start + min(at + STEP, len(user))]
+            part[:] = user[at : at + STEP]
+            part *= np.uint64(items)
+            part += item[at : at + STEP]
+            if fits:
+                part <<= np.uint64(bits)
+                part += np.arange(start + at, start + at + len(part), dtype=np.uint64)
+
+    for _ in in_threads(fill, spool.blocks("user", "item"), THREADS):
+        pass
     if fits:
         keys.sort()
         below = np.uint64((1 << bits) - 1)
         is_same = np.empty(len(keys) - 1, bool)
-        for start in range(0, len(is_same), STEP):  # to have no second array of this size
+        for start in range(0, len(is_same), STEP):
             part = keys[start : start + STEP + 1]
             is_same[start : start + STEP] = (part[1:] ^ part[:-1]) <= below
+        if not is_same.any():
+            return _Repeats(np.empty(0, np.int64), np.empty(0, np.int64))
         order = keys
     else:
         order = np.argsort(keys, kind="stable").astype(np.uint64)

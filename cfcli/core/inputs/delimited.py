@@ -141,9 +141,11 @@ class Delimited(Text):
         """
         parser = _Parser(self._all_names, self.separator, self._quoted, types)
         parser.guess(self._body.data, guesses)
-        blocks = line_blocks(self._opened, self._body, self._quoted, BLOCK)
-        for data, line in self._checked(ahead(blocks)):
-            yield Block(parser.at_once(data), partial(self._exact, parser, data, line, PIECE))
+        texts = self._checked(ahead(line_blocks(self._opened, self._body, self._quoted, BLOCK)))
+        yield from ahead(
+            Block(parser.at_once(data), partial(self._exact, parser, data, line, PIECE))
+            for data, line in texts
+        )
 
     def _checked(self, blocks: Iterator[Lines]) -> Iterator[Lines]:
         """The blocks that hold more than blanks."""

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from concurrent.futures import Future
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from cfcli.core.errors import InputError
 from cfcli.core.inputs.streams import HEAD, Opened
 
 MAX_LINE = 16 << 20  # bytes
+T = TypeVar("T")
 
 
 class Lines(NamedTuple):
@@ -91,7 +94,8 @@ def line_blocks(opened: Opened, head: Lines, quoted: bool, size: int) -> Iterato
         if len(data) > MAX_LINE:
             _refuse_long_lines(data, opened.name)
         yield Lines(data, line)
-        line += data.count(b"\n")
+        # In half the time of data.count().
+        line += int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
         data = opened.read(opened.to_line_end(size))
 
 
@@ -152,20 +156,20 @@ def cut(data: bytes, size: int, quoted: bool) -> Iterator[bytes]:
         start = end
 
 
-def ahead(blocks: Iterator[Lines]) -> Iterator[Lines]:
-    """The same blocks, each read in a thread while the one before is in use.
+def ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks, each made in a thread while the one before is in use.
 
     Args:
         blocks: what to work ahead of; errors in it come through.
     """
     block = _next_in_thread(blocks)
-    while lines := block.result():
+    while (found := block.result()) is not None:
         block = _next_in_thread(blocks)
-        yield lines
+        yield found
 
 
-def _next_in_thread(blocks: Iterator[Lines]) -> "Future[Lines | None]":
-    block: Future[Lines | None] = Future()
+def _next_in_thread(blocks: Iterator[T]) -> "Future[T | None]":
+    block: Future[T | None] = Future()
 
     def work() -> None:
         try:

@@ -13,8 +13,8 @@ import polars as pl
 
 from cfcli.core.errors import ConfigError
 from cfcli.core.serving.cells import without_bytes, without_nesting
-from cfcli.core.serving.threads import in_threads
 from cfcli.core.storage import publishing
+from cfcli.core.threads import in_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa

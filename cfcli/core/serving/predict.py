@@ -24,7 +24,7 @@ from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
 from cfcli.core.serving.folding import folded_in
 from cfcli.core.serving.pair_times import PairTimes
-from cfcli.core.serving.threads import in_threads
+from cfcli.core.threads import in_threads
 
 Unknown = Literal["fallback", "nan", "skip", "error"]
 ADDED = ("prediction", "source", "std")

@@ -24,7 +24,7 @@ from cfcli.core.serving import search
 from cfcli.core.serving.diversity import CANDIDATES, diversified
 from cfcli.core.serving.order import By, Order, UserVectors, why_none
 from cfcli.core.serving.predict import ADDED, find_pair_columns
-from cfcli.core.serving.threads import in_threads, undivided_products
+from cfcli.core.threads import in_threads, undivided_products
 
 BLOCK = 8 << 20  # scores of all items that are held at once
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns of scores
