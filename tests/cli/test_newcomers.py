@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cfcli.cli.app import app
+from cfcli.core.pair import Pair
+from cfcli.core.runs.newcomers import with_newcomers
+from cfcli.core.runs.run import Run
+from cfcli.core.serving.predict import predict_frame
 
 GENRES = ("Action", "Drama", "Comedy")
 NEW_ITEMS = "item_id,title,genres\nn0,New Action (1999),Action\nn1,New Drama (1999),Drama\n"
@@ -77,6 +82,45 @@ def test_new_items_are_rated_by_their_attributes(folder: Path) -> None:
     found = rows(call("predict", folder / "run", "-", stdin=pairs.encode())[1])
     assert found[0]["source"] == "user_bias"
     assert found[0]["prediction"] == found[1]["prediction"]
+
+
+def fill_choosy(folder: Path) -> None:
+    """40 items of each of two genres; half of each are good, which nothing tells. Users c0 to c19
+    rate 12 good ones; what they rate of bad ones weighs nothing. Users a0 to a39 rate as it comes."""
+    random = np.random.default_rng(0)
+    is_good = np.arange(80) // 2 % 2 == 0
+    lines = ["user_id,item_id,rating,weight"]
+    for k in range(60):
+        choosy = k < 20
+        name = f"c{k}" if choosy else f"a{k - 20}"
+        good, bad = (random.permutation(np.flatnonzero(is_good == way)) for way in (True, False))
+        for item in [*good[:12], *bad[:12]]:
+            rating = np.clip((4.5 if is_good[item] else 2) + random.normal(0, 0.3), 1, 5)
+            weight = 1e-4 if choosy and not is_good[item] else 1
+            lines.append(f"{name},i{item},{rating:.1f},{weight}")
+    (folder / "weighed.csv").write_text("\n".join(lines) + "\n")
+    plain = [line.rpartition(",")[0] for line in lines if not line.endswith("0.0001")]
+    (folder / "plain.csv").write_text("\n".join(plain) + "\n")
+    items = [f"i{k},{GENRES[k % 2]}" for k in range(80)]
+    (folder / "items.csv").write_text("\n".join(["item_id,genres", *items, "n0,Action", ""]))
+    for way, flags in {"weighed": ["--weight-col", "weight"], "plain": []}.items():
+        given = folder / f"{way}.csv", "--items", folder / "items.csv", "--out", folder / way
+        assert call("prepare", *given, *flags, "--quiet")[0] == 0
+        flags = ["--data", folder / way, "--out", folder / f"run-{way}", "--epochs", "10"]
+        assert call("train", *flags, "--no-plots", "--no-interest", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize("way", ["weighed", "plain"])
+def test_who_chose_good_items_will_choose_a_good_new_one(made_once, way: str) -> None:  # type: ignore[no-untyped-def]
+    folder = made_once("choosy", fill_choosy)
+    people = [*(f"c{k}" for k in range(20)), *(f"a{k}" for k in range(40))]
+    pairs = "".join(["user_id,item_id\n", *(f"{name},n0\n" for name in people)])
+    flags = "--items", folder / "items.csv"
+    code, out, err = call("predict", folder / f"run-{way}", "-", *flags, stdin=pairs.encode())
+    assert code == 0, err
+    rating = np.array([float(row["prediction"]) for row in rows(out)])
+    assert rating[:20].mean() > 3.8
+    assert rating[20:].mean() < 3.5
 
 
 def test_new_users_are_rated_by_their_attributes(folder: Path) -> None:
@@ -162,10 +206,54 @@ def test_what_looks_wrong_in_a_file_is_said(folder: Path) -> None:
     assert "'I1' counts as a new item (the run has 'i1': another letter case?)" in err
 
 
-def test_new_items_change_nothing_between_known_ones(folder: Path) -> None:
-    known = call("similar", folder / "run", "i1", "-n", 5)[1]
-    flags = "--items", folder / "new.csv", "-n", 5
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_new_items_change_nothing_between_known_ones(folder: Path, metric: str) -> None:
+    flags = "--metric", metric, "-n", 5
+    known = call("similar", folder / "run", "i1", *flags)[1]
+    flags = *flags, "--items", folder / "new.csv"
     assert call("similar", folder / "run", "i1", *flags)[1] == known
+
+
+def test_new_items_change_no_prediction_for_known_ones(folder: Path) -> None:
+    pairs = "".join(["user_id,item_id\n", *(f"u{k},i{3 * k % 60}\n" for k in range(60))]).encode()
+    known = call("predict", folder / "run", "-", stdin=pairs)[1]
+    flags = "--items", folder / "new.csv"
+    assert call("predict", folder / "run", "-", *flags, stdin=pairs)[1] == known
+
+
+def test_lists_and_predictions_agree_on_new_items(folder: Path) -> None:
+    Path("people.csv").write_text("user_id,city\nv0,A\nv1,B\n")
+    Path("since.csv").write_text("user_id,item_id,rating\nw,i0,5\nw,i1,1\nw,n1,2\n")
+    new = "--items", folder / "new.csv"
+    for users, flags in {
+        tuple(f"u{k}" for k in range(60)): [],
+        ("v0", "v1"): ["--users", "people.csv"],
+        ("w",): ["--ratings", "since.csv"],
+    }.items():
+        wanted = flags or ["--all"]
+        lists = rows(call("recommend", folder / "run", *new, *wanted, "--include-seen")[1])
+        assert {row["user_id"] for row in lists} == {*users}
+        assert len(lists) == 3 * len(users)
+        listed = [float(row["prediction"]) for row in lists]
+        pairs = "".join(f"{row['user_id']},{row['item_id']}\n" for row in lists)
+        stdin = f"user_id,item_id\n{pairs}".encode()
+        found = rows(call("predict", folder / "run", "-", *new, *flags, stdin=stdin)[1])
+        assert [float(row["prediction"]) for row in found] == pytest.approx(listed, abs=1e-4)
+
+
+def test_new_items_are_rated_without_a_shift(folder: Path) -> None:
+    """Gradient descent has none, nor have runs from before there were any."""
+    run = Run.load(folder / "run")
+    content = run.content.item
+    assert content is not None
+    assert content.shift is not None
+    plain = run.with_parts(content=Pair(run.content.user, replace(content, shift=None)))
+    frame = pl.DataFrame({"id": ["n0", "n1"], "genres": ["Action", "Drama"]})
+    found = with_newcomers(plain, "item", frame)
+    assert found.tensors["item_embedding.weight"].shape == (62, run.info.dim)
+    pairs = pl.DataFrame({"user_id": ["u0", "u0"], "item_id": ["n0", "n1"]})
+    high, low = predict_frame(found, pairs)["prediction"]
+    assert high > 3.8 > 2.8 > low
 
 
 def test_a_file_without_any_attribute_is_refused(folder: Path) -> None:

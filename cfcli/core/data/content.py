@@ -8,6 +8,9 @@ what is old. Without attributes it is the mean c alone. Agarwal and Chen (2009),
 Latent Factor Models", have the same map as the mean of a prior. Each penalty is chosen by
 generalised cross-validation (Golub, Heath and Wahba 1979), with as many observations as weights
 that differ are worth (Kish 1965).
+
+In pairs with an item that is known by its attributes alone, users may have other vectors than
+beside items with ratings: see ``shift``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +38,7 @@ RARE = -1.0
 # a choice between these and the rows of latest-small that its split by time holds out.
 NEW, ANY = 1.0, 0.5
 PENALTIES = np.geomspace(1, 3000, 15)  # where the weights average 1
-LEAST_LEFT = 0.05  # share of the observations that a fit does not use up
+LEAST_LEFT = 0.05  # share of the observations, or of one of them, that a fit does not use up
 PRODUCTS = 500  # at most, those that the most ratings have
 CHUNK = 1 << 13  # entities whose products are held at once
 
@@ -49,12 +52,15 @@ class Content:
         pairs: the columns whose products are used, (P, 2).
         centre: mean of each column and product where it is known, (A + P,).
         map: c, then W, (1 + A + P, K).
+        shift: what is added to the vectors of the other side, with their biases, in pairs with
+            those of whom attributes alone are known, (N', D + 1); None for nothing.
     """
 
     described: list[Attribute]
     pairs: NDArray[np.int32]
     centre: Floats
     map: Floats
+    shift: Floats | None = None
 
     @classmethod
     def fit(cls, encoded: Encoded, vectors: Floats, weight: Doubles) -> "Content":
@@ -65,34 +71,7 @@ class Content:
             vectors: (N, K).
             weight: w of each, (N,), see :func:`weight_of`; 0 for what has no training row.
         """
-        trained = weight > 0
-        matrix, target = encoded.matrix[trained].astype(np.float64), vectors[trained]
-        share = weight[trained] / weight[trained].mean()
-        pairs = _pairs(encoded.described, matrix, share)
-        width = matrix.shape[1] + len(pairs)
-        total, n = np.zeros(width), np.zeros(width)
-        parts = [slice(start, start + CHUNK) for start in range(0, len(matrix), CHUNK)]
-        for part in parts:
-            design, known = _design(encoded.described, matrix[part], pairs)
-            total += share[part] @ design  # 0 where it is not known
-            n += share[part] @ known
-        found = cls(
-            encoded.described,
-            pairs,
-            (total / np.maximum(n, 1e-9)).astype(np.float32),
-            np.zeros((1 + width, target.shape[1]), np.float32),
-        )
-        left, right = np.zeros((width, width)), np.zeros((width, target.shape[1]))
-        mean = share @ target / share.sum()
-        for part in parts:
-            design = found._centred(matrix[part])
-            weighted = (design * share[part, None]).T
-            left += weighted @ design
-            right += weighted @ (target[part] - mean)
-        squares = share @ (target - mean) ** 2
-        observations = share.sum() ** 2 / (share**2).sum()
-        weights = _ridge(left, right, squares, observations)
-        return replace(found, map=np.vstack([mean, weights]).astype(np.float32))
+        return _fit(encoded, vectors, weight).content
 
     def vectors(self, matrix: Floats) -> Floats:
         """The vectors of users or items.
@@ -113,7 +92,12 @@ class Content:
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """What a run keeps beside ``described``."""
-        return {"pairs": self.pairs, "centre": self.centre, "map": self.map}
+        found: dict[str, NDArray[np.generic]] = {
+            "pairs": self.pairs,
+            "centre": self.centre,
+            "map": self.map,
+        }
+        return found if self.shift is None else found | {"shift": self.shift}
 
     @classmethod
     def of(
@@ -122,6 +106,7 @@ class Content:
         described: Sequence[Attribute],
         tensors: Mapping[str, NDArray[Any]],
         width: int,
+        shift: tuple[int, int],
     ) -> "Content":
         """The map that a run keeps.
 
@@ -130,22 +115,54 @@ class Content:
             described: the attributes, A columns in all.
             tensors: as :meth:`tensors` gave them.
             width: of the vectors (K).
+            shift: the shape of a ``shift``, which runs may lack.
 
         Raises:
             ArtifactError: they are not those of a map.
         """
         columns = sum(each.columns for each in described)
-        pairs, centre, weights = (tensors.get(name) for name in ("pairs", "centre", "map"))
-        if pairs is None or centre is None or weights is None or len(tensors) > 3:
-            raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
+        damaged = ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
+        rest = dict(tensors)
+        pairs, centre, weights = (rest.pop(name, None) for name in ("pairs", "centre", "map"))
+        moved = rest.pop("shift", None)
+        if pairs is None or centre is None or weights is None or rest:
+            raise damaged
         n = columns + len(pairs)
         fit = pairs.shape[1:] == (2,) and centre.shape == (n,) and weights.shape == (1 + n, width)
-        numbers = centre.dtype == weights.dtype == np.float32 and pairs.dtype == np.int32
-        if not (fit and numbers) or not (np.isfinite(centre).all() and np.isfinite(weights).all()):
-            raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
+        fit = fit and (moved is None or moved.shape == shift)
+        floats = [centre, weights] if moved is None else [centre, weights, moved]
+        are_numbers = all(each.dtype == np.float32 and np.isfinite(each).all() for each in floats)
+        if not fit or not are_numbers or pairs.dtype != np.int32:
+            raise damaged
         if not ((pairs >= 0) & (pairs < columns)).all():
             raise ArtifactError(f"{path}: damaged: pairs of columns that are not there")
-        return cls([*described], pairs, centre, weights)
+        return cls([*described], pairs, centre, weights, moved)
+
+
+def held_out(encoded: Encoded, vectors: Floats, weight: Doubles) -> Floats:
+    """The vectors that the map would tell of each user or item if it was fitted without them, by
+    the formula for leaving one out of a linear regression. Their own vectors are noisy, and the
+    map follows the noise of those that weigh much.
+
+    Args:
+        encoded: the attributes, (N, A).
+        vectors: (N, K).
+        weight: of each, (N,), as in :meth:`Content.fit`.
+
+    Returns:
+        (N, K). What has no weight has no part in the map.
+    """
+    fit = _fit(encoded, vectors, weight)
+    found = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), CHUNK):
+        part = slice(start, start + CHUNK)
+        design = fit.content._centred(encoded.matrix[part])
+        told = fit.content.map[0] + design @ fit.content.map[1:]
+        share = weight[part] / weight[weight > 0].mean()
+        own = share[:, None] * (fit.ridge.variance(design) + 1 / fit.total)
+        left = np.maximum(1 - own, LEAST_LEFT)
+        found[part] = vectors[part] + (told - vectors[part]) / left
+    return found
 
 
 def weight_of(entity: Entity, counts: Counts, power: float) -> Doubles:
@@ -184,30 +201,106 @@ def known_of(described: Sequence[Attribute], matrix: NDArray[np.floating]) -> ND
     return known[:, of]
 
 
-def _ridge(left: Doubles, right: Doubles, squares: Doubles, observations: float) -> Doubles:
-    """The ridge regression (M, K) with the penalty of the least generalised cross-validation error
-    for each of K targets.
+@dataclass(frozen=True)
+class _Ridge:
+    """A ridge regression.
 
-    Args:
-        left: X'X, (M, M), of columns with mean 0.
-        right: X'Y, (M, K).
-        squares: of the columns of Y, (K,).
-        observations: how many there are.
+    Attributes:
+        size: of X'X in each of its directions, (M,).
+        directions: its eigenvectors, (M, M).
+        penalty: of each target, (K,).
+        weights: W, (M, K).
     """
-    if not len(left):
-        return right
-    size, directions = np.linalg.eigh(left)
-    turned = directions.T @ right
-    least, best = np.full(len(squares), np.inf), turned
-    for penalty in PENALTIES:
-        free = 1 + (size / (size + penalty)).sum()
-        found = turned / (size + penalty)[:, None]
-        rest = squares - ((2 * (size + penalty) - size)[:, None] * found**2).sum(0)
-        left_over = max(1 - free / observations, LEAST_LEFT)
-        error = rest / left_over**2
-        best = np.where(error < least, found, best)
-        least = np.minimum(error, least)
-    return np.asarray(directions @ best)
+
+    size: Doubles
+    directions: Doubles
+    penalty: Doubles
+    weights: Doubles
+
+    @classmethod
+    def fit(cls, left: Doubles, right: Doubles, squares: Doubles, observations: float) -> "_Ridge":
+        """The one with the penalty of the least generalised cross-validation error for each of K
+        targets.
+
+        Args:
+            left: X'X, (M, M), of columns with mean 0.
+            right: X'Y, (M, K).
+            squares: of the columns of Y, (K,).
+            observations: how many there are.
+        """
+        size, directions = np.linalg.eigh(left)
+        turned = directions.T @ right
+        least, best = np.full(len(squares), np.inf), turned
+        chosen = np.full(len(squares), PENALTIES[-1])
+        for penalty in PENALTIES:
+            free = 1 + (size / (size + penalty)).sum()
+            found = turned / (size + penalty)[:, None]
+            rest = squares - ((2 * (size + penalty) - size)[:, None] * found**2).sum(0)
+            left_over = max(1 - free / observations, LEAST_LEFT)
+            error = rest / left_over**2
+            chosen = np.where(error < least, penalty, chosen)
+            best = np.where(error < least, found, best)
+            least = np.minimum(error, least)
+        return cls(size, directions, chosen, np.asarray(directions @ best))
+
+    def variance(self, design: NDArray[np.floating]) -> Doubles:
+        """``x' inv(X'X + penalty) x`` for each row and target, (N, K).
+
+        Args:
+            design: the rows x, (N, M).
+        """
+        penalties, of = np.unique(self.penalty, return_inverse=True)
+        turned = design @ self.directions
+        found: Doubles = turned**2 @ (1 / (self.size[:, None] + penalties))
+        return found[:, of]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A map, and what it was made of.
+
+    Attributes:
+        content: the map.
+        ridge: its regression.
+        total: sum of the weights, which average 1.
+    """
+
+    content: Content
+    ridge: _Ridge
+    total: float
+
+
+def _fit(encoded: Encoded, vectors: Floats, weight: Doubles) -> _Fit:
+    """See :meth:`Content.fit`."""
+    trained = weight > 0
+    matrix, target = encoded.matrix[trained].astype(np.float64), vectors[trained]
+    share = weight[trained] / weight[trained].mean()
+    pairs = _pairs(encoded.described, matrix, share)
+    width = matrix.shape[1] + len(pairs)
+    total, n = np.zeros(width), np.zeros(width)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(matrix), CHUNK)]
+    for part in parts:
+        design, known = _design(encoded.described, matrix[part], pairs)
+        total += share[part] @ design  # 0 where it is not known
+        n += share[part] @ known
+    found = Content(
+        encoded.described,
+        pairs,
+        (total / np.maximum(n, 1e-9)).astype(np.float32),
+        np.zeros((1 + width, target.shape[1]), np.float32),
+    )
+    left, right = np.zeros((width, width)), np.zeros((width, target.shape[1]))
+    mean = share @ target / share.sum()
+    for part in parts:
+        design = found._centred(matrix[part])
+        weighted = (design * share[part, None]).T
+        left += weighted @ design
+        right += weighted @ (target[part] - mean)
+    squares = share @ (target - mean) ** 2
+    observations = share.sum() ** 2 / (share**2).sum()
+    ridge = _Ridge.fit(left, right, squares, observations)
+    weights = np.vstack([mean, ridge.weights]).astype(np.float32)
+    return _Fit(replace(found, map=weights), ridge, float(share.sum()))
 
 
 def _design(

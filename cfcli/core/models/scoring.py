@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,7 @@ class Predictor:
         rating: NDArray[np.floating],
         l2: float,
         trained: Floats | None = None,
+        weight: NDArray[np.floating] | None = None,
     ) -> Floats:
         """The vector (D + 1,) of a user who was not trained on: what training would give them with
         the items held fast. For one who was, new ratings move the trained vector.
@@ -146,6 +148,8 @@ class Predictor:
             rating: their ratings, (N,).
             l2: weight of the squared length.
             trained: the vector of a user who was trained on, (D + 1,); it is the mean of the prior.
+            weight: how much each rating counts, (N,), with the link ``identity``; None where all
+                count 1.
 
         Raises:
             ValueError: the model has no linear space.
@@ -158,7 +162,11 @@ class Predictor:
         offset = weights[-1, item].astype(np.float64) + start
         seen = np.asarray(rating, np.float64)
         if self.link == "identity":
-            return self._posterior_mean(design, seen - offset, trained).astype(np.float32)
+            rest = seen - offset
+            if weight is not None:
+                root = np.sqrt(weight)
+                design, rest = design * root[:, None], rest * root
+            return self._posterior_mean(design, rest, trained).astype(np.float32)
         target = (seen - self.low) / (self.high - self.low)
         begin = np.zeros(design.shape[1]) if trained is None else trained.astype(np.float64)
         penalty = max(l2, 1e-6) * len(item)
@@ -168,18 +176,19 @@ class Predictor:
     def _posterior_mean(self, design: Doubles, rest: Doubles, trained: Floats | None) -> Doubles:
         """Mean (D + 1,) of a vector whose scores ``design @ vector`` were seen with noise, as
         ``rest``: Bayesian linear regression (Bishop 2006, eq. 3.50)."""
-        everyone = self._all_users
-        mean = everyone.mean(0) if trained is None else trained.astype(np.float64)
-        covariance = np.cov(everyone, rowvar=False) + RIDGE * np.eye(len(mean))
-        precision = self.noise * np.linalg.inv(covariance)
+        mean = self._prior.mean if trained is None else trained.astype(np.float64)
+        precision = self._prior.precision
         left, right = design.T @ design + precision, design.T @ rest + precision @ mean
         return np.asarray(np.linalg.solve(left, right), np.float64)
 
     @cached_property
-    def _all_users(self) -> Doubles:
-        """The vectors of all users, (U, D + 1)."""
-        every = np.arange(len(self.tensors["user_embedding.weight"]))
-        return np.asarray(self.user_vectors(every), np.float64)
+    def _prior(self) -> "_Prior":
+        """The prior of a user's vector."""
+        everyone = self.user_vectors(np.arange(len(self.tensors["user_embedding.weight"])))
+        wide = everyone.astype(np.float64)
+        covariance = np.cov(wide, rowvar=False) + RIDGE * np.eye(wide.shape[1])
+        precision = np.asarray(self.noise * np.linalg.inv(covariance), np.float64)
+        return _Prior(wide.mean(0), precision)
 
     def _score(self, user: Indices, item: Indices) -> Floats:
         t = self.tensors  # np.take() needs a third of the time of t[...][user]
@@ -188,6 +197,18 @@ class Predictor:
         if "user_bias" in t:
             score = score + np.take(t["user_bias"], user) + np.take(t["item_bias"], item)
         return np.asarray(score, np.float32)
+
+
+class _Prior(NamedTuple):
+    """The mean and the covariance of all users' vectors.
+
+    Attributes:
+        mean: (D + 1,).
+        precision: the inverse of the covariance, in units of that of a rating, (D + 1, D + 1).
+    """
+
+    mean: Doubles
+    precision: Doubles
 
 
 def vectors_of(

@@ -1,14 +1,12 @@
 """Users and items that came after the training, as far as attributes tell of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.data.attributes import Encoded, encode
-from cfcli.core.data.content import NEW, Content, weight_of
-from cfcli.core.data.dataset import Dataset
+from cfcli.core.data.attributes import encode
 from cfcli.core.data.known import read_again
 from cfcli.core.data.unknown import SAMPLE, find_lookalike
 from cfcli.core.errors import ConfigError, InputError
@@ -16,43 +14,15 @@ from cfcli.core.inputs.pairs import read_ids
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.interest import Interest
-from cfcli.core.models.scoring import vectors_of
-from cfcli.core.pair import Entity, Pair
+from cfcli.core.pair import Entity
 from cfcli.core.runs.run import Run
 
 Floats = NDArray[np.float32]
-Tensors = Mapping[str, Floats]
-
-
-def fit_content(
-    dataset: Dataset, counts: Pair[NDArray[np.int64]], tensors: Tensors, interest: Tensors | None
-) -> Pair[Content | None]:
-    """What attributes tell of vectors, for users and for items; None where there are no attributes.
-
-    The columns are the embedding and the bias of the rating model, and then of the interest model
-    the user's vector, or what it is multiplied by for an item and the logarithm of the number of
-    its ratings.
-
-    Args:
-        dataset: that the models were trained on.
-        counts: numbers of training ratings of users (U,) and items (I,).
-        tensors: of the rating model.
-        interest: those of the interest model; None without one.
-    """
-    known = dataset.attributes
-    found: dict[Entity, Content | None] = {"user": None, "item": None}
-    for entity, n in counts.named():
-        encoded: Encoded | None = known[entity]
-        if encoded is not None:
-            parts = [vectors_of(tensors, entity)]
-            if interest is not None:
-                parts += _of_interest(Interest(interest), entity)
-            found[entity] = Content.fit(encoded, np.column_stack(parts), weight_of(entity, n, NEW))
-    return Pair(found["user"], found["item"])
 
 
 def with_newcomers(run: Run, entity: Entity, frame: pl.DataFrame) -> Run:
-    """The run with more users or items, whose vectors follow from their attributes.
+    """The run with more users or items, whose vectors follow from their attributes. With items, the
+    embeddings of the rating model may become wider, see :func:`_with_shift`.
 
     Args:
         run: trained with attributes.
@@ -73,7 +43,9 @@ def with_newcomers(run: Run, entity: Entity, frame: pl.DataFrame) -> Run:
     told: NDArray[np.bool_] = (matrix != 0).any(axis=1)
     frame, vectors = frame.filter(pl.Series(told)), content.vectors(matrix[told])
     width = run.info.dim + 1
-    more = with_vectors(run, entity, frame, vectors[:, :width])
+    if content.shift is not None:
+        run = _with_shift(run, content.shift)
+    more = with_vectors(run, entity, frame, _widened(run, entity, vectors[:, :width]))
     if run.interest is None:
         return more
     # It has nothing yet of those who have no training rows.
@@ -88,7 +60,7 @@ def with_vectors(run: Run, entity: Entity, frame: pl.DataFrame, vectors: Floats)
         run: the run.
         entity: whose vectors.
         frame: one row for each (N): ``id``, perhaps ``title`` and ``genres``.
-        vectors: the embeddings with the bias last, (N, D + 1).
+        vectors: the embeddings with the bias last, (N, D + 1), as wide as those of the run.
 
     Returns:
         The run in memory alone: those whom it did not know have the indices behind the others, and
@@ -179,11 +151,41 @@ def _note_on_ids(
         )
 
 
-def _of_interest(model: Interest, entity: Entity) -> list[Floats]:
-    """What of the interest model is told by attributes, (N, K) and perhaps (N,)."""
-    if entity == "user":
-        return [model.user]
-    return [model.targets.T, np.log1p(model.raters)]
+def _with_shift(run: Run, shift: Floats) -> Run:
+    """The run with D + 1 more columns behind its embeddings. Those of a user are their shift, and
+    those of an item that has ratings are 0. What attributes tell of a new item stands there once
+    more, with 1 for the bias, so that the inner product with a user is that with the shifted one.
+
+    The sampler, which alone has shifts, has no weight but 1 for the inner product.
+    """
+    tables = {entity: run.tensors[f"{entity}_embedding.weight"] for entity in ("user", "item")}
+    if tables["user"].shape[1] > run.info.dim:
+        return run
+    later = np.tile(shift.mean(0), (len(tables["user"]) - len(shift), 1))
+    more = {
+        "user": np.concatenate([shift, later]),
+        "item": np.zeros_like(shift, shape=(len(tables["item"]), shift.shape[1])),
+    }
+    wide = {
+        f"{name}_embedding.weight": np.column_stack([table, more[name]])
+        for name, table in tables.items()
+    }
+    return run.with_parts(tensors=run.tensors | wide)
+
+
+def _widened(run: Run, entity: Entity, vectors: Floats) -> Floats:
+    """Vectors (N, D + 1) that attributes tell, as wide as those of the run, see
+    :func:`_with_shift`. A new user has the mean shift."""
+    table = run.tensors[f"{entity}_embedding.weight"]
+    dim = vectors.shape[1] - 1
+    if table.shape[1] == dim:
+        return vectors
+    if entity == "item":
+        more = np.column_stack([vectors[:, :-1], np.ones(len(vectors))])
+    else:
+        more = np.tile(table[:, dim:].mean(0), (len(vectors), 1))
+    found = np.column_stack([vectors[:, :-1], more, vectors[:, -1:]])
+    return np.asarray(found, np.float32)
 
 
 def _set(table: Floats, place: NDArray[np.integer], values: Floats) -> Floats:
@@ -195,8 +197,8 @@ def _set(table: Floats, place: NDArray[np.integer], values: Floats) -> Floats:
 
 
 def _with(model: Interest, entity: Entity, vectors: Floats, place: NDArray[np.integer]) -> Interest:
-    """The interest model with other users or items in some places, by what :func:`_of_interest`
-    says of them."""
+    """The interest model with other users or items in some places, by what
+    :func:`cfcli.core.runs.content.fit_content` tells of them."""
     tensors = {
         "user": model.user,
         "item": model.item,

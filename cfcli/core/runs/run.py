@@ -154,6 +154,16 @@ class Run:
         """The parameters by name, float32."""
         return load_tensors(self.path / "model.safetensors")
 
+    def embeddings(self, entity: Entity) -> NDArray[np.float32]:
+        """The embeddings of users or items, (N, D); ``tensors`` may have more columns in a run with
+        new items, see :func:`cfcli.core.runs.newcomers.with_newcomers`.
+
+        Args:
+            entity: which.
+        """
+        table = self.tensors[f"{entity}_embedding.weight"]
+        return np.ascontiguousarray(table[:, : self.info.dim], np.float32)
+
     @cached_property
     def samples(self) -> dict[str, NDArray[Any]]:
         """Samples of the posterior and the noise, see
@@ -397,7 +407,7 @@ class Run:
     @cached_property
     def content(self) -> Pair[Content | None]:
         """What attributes tell of users and items, see
-        :func:`cfcli.core.runs.newcomers.fit_content`; None where the run knows no attributes.
+        :func:`cfcli.core.runs.content.fit_content`; None where the run knows no attributes.
 
         Raises:
             ArtifactError: its file is damaged.
@@ -420,7 +430,8 @@ class Run:
                 for name, value in found.items()
                 if name.startswith(f"{entity}_")
             }
-            parts.append(Content.of(path, attributes, part, width))
+            shift = self.info.counts["user" if entity == "item" else "item"], self.info.dim + 1
+            parts.append(Content.of(path, attributes, part, width, shift))
         return Pair(*parts)
 
     @cached_property

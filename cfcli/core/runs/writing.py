@@ -31,9 +31,9 @@ from cfcli.core.metrics.ratings import Errors
 from cfcli.core.models.biases import BiasModel
 from cfcli.core.models.interest import choice_weights
 from cfcli.core.pair import Pair
+from cfcli.core.runs.content import fit_content
 from cfcli.core.runs.finish import Models
 from cfcli.core.runs.info import FORMAT, InterestInfo, Refit, RunInfo, Shape, TrainedOn, Tried
-from cfcli.core.runs.newcomers import fit_content
 from cfcli.core.runs.run import (
     CHECKPOINT,
     CONTENT,
@@ -277,12 +277,7 @@ def write_run(
     if model.times is not None:
         save_tensors(model.times.tensors(), folder / TIMES)
         names.append(TIMES)
-    content = fit_content(
-        dataset,
-        Pair(bias.user_n, bias.item_n),
-        model.tensors,
-        None if isinstance(interest, str) else interest.tensors,
-    )
+    content = fit_content(dataset, config, models, Pair(bias.user_n, bias.item_n))
     kept = {
         f"{entity}_{name}": tensor
         for entity, side in content.named()

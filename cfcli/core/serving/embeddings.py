@@ -75,7 +75,7 @@ def table(
     frame = run.items if entity == "items" else run.users
     name = run.info.columns[singular]
     if vectors == "rating":
-        found = run.tensors[f"{singular}_embedding.weight"]
+        found = run.embeddings(singular)
     else:
         found = order_vectors(run, vectors)[singular]
     if rotation is not None:

@@ -54,6 +54,7 @@ class Order:
         weights: of the scores in ``list``.
         raters: number of ratings of each item that the models were fitted on, (I,).
         by: which of the scores.
+        dim: of the embeddings (D), which have more columns where there are new items; None for all.
     """
 
     predictor: Predictor
@@ -61,6 +62,7 @@ class Order:
     weights: Weights
     raters: NDArray[np.number]
     by: By = "list"
+    dim: int | None = None
 
     @classmethod
     def of(cls, run: Run, by: By = "list") -> "Order":
@@ -81,7 +83,9 @@ class Order:
                 raise ConfigError(f"--by interest: {run.path} has no interest model{why_none(run)}")
             by = "rating"
         raters = run.items["n_ratings"].to_numpy() if interest is None else interest.raters
-        return cls(run.predictor(), interest if by != "rating" else None, weights, raters, by)
+        if by == "rating":
+            interest = None
+        return cls(run.predictor(), interest, weights, raters, by, run.info.dim)
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
@@ -97,7 +101,7 @@ class Order:
     def item_vectors(self) -> Floats:
         """What tells how alike items are, (I, K): the leading directions of the interest model, or
         else the embeddings of the rating model; from their mean."""
-        found = self.predictor.tensors["item_embedding.weight"]
+        found = self.predictor.tensors["item_embedding.weight"][:, : self.dim]
         if self.interest is not None:
             found = self.interest.item[:, :LEADING]
         return np.asarray(found - found[self.known].mean(axis=0), np.float32)

@@ -112,7 +112,7 @@ def similar(
         Columns ``item`` (index), ``rank`` (from 1) and ``score``, best first; of equal ones the
         lower index comes first.
     """
-    vectors = run.tensors["item_embedding.weight"]  # (I, D)
+    vectors = run.embeddings("item")  # (I, D)
     ratings = run.items["n_ratings"].to_numpy()
     if metric == "cosine":
         score = _cosines(run, item) + 0.0  # no minus zero
@@ -154,7 +154,7 @@ def interest_directions(run: Run) -> Floats | None:
 
 def _cosines(run: Run, item: int) -> NDArray[np.float64]:
     """The similarity ``cosine`` of an item to all items, (I,)."""
-    unit = unit_vectors(run.tensors["item_embedding.weight"])
+    unit = unit_vectors(run.embeddings("item"))
     rating = unit @ unit[item]
     ratings, directions = run.items["n_ratings"].to_numpy(), interest_directions(run)
     if not ratings[item]:  # nobody rated both: attributes alone tell

@@ -1,11 +1,15 @@
 """Vectors by attributes: planted maps are found, and what is not known counts as the mean."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from cfcli.core.data.attributes import Encoded, describe, encode
-from cfcli.core.data.content import ANY, NEW, RARE, Content, weight_of
+from cfcli.core.data.content import ANY, NEW, RARE, Content, held_out, weight_of
+from cfcli.core.errors import ArtifactError
 from cfcli.core.pair import Pair
 from cfcli.core.training.attributes import groups_of, joined, settle
 
@@ -111,3 +115,35 @@ def test_attributes_that_say_nothing_are_shrunk_away() -> None:
     spread = found.vectors(encoded(frame).matrix) - vectors.mean(0)
     raw = np.stack([vectors[frame["kind"] == kind].mean(0) for kind in "abcdefgh"])
     assert np.abs(spread).mean() < 0.5 * np.abs(raw - vectors.mean(0)).mean()
+
+
+def test_what_is_held_out_is_told_by_the_others_alone() -> None:
+    random = np.random.default_rng(2)
+    frame = table(60)
+    vectors = random.normal(0, 0.5, size=(60, 3)).astype(np.float32)
+    vectors += np.where(frame["colour"] == "red", 2, -2)[:, None]
+    weight = np.where(np.arange(60) == 7, 0.0, 1.0)
+    known = encoded(frame)
+    found = held_out(known, vectors, weight)
+    whole = Content.fit(known, vectors, weight).vectors(known.matrix)
+    np.testing.assert_allclose(found[7], whole[7], atol=1e-5)  # it has no part in the map
+    for k in (14, 21):
+        others = Content.fit(known, vectors, np.where(np.arange(60) == k, 0, weight))
+        np.testing.assert_allclose(found[k], others.vectors(known.matrix[[k]])[0], atol=1e-5)
+        assert np.abs(whole[k] - found[k]).max() > 0.1
+
+
+def test_a_map_is_read_as_it_was_kept() -> None:
+    frame = table(60)
+    vectors = np.random.default_rng(3).normal(size=(60, 3)).astype(np.float32)
+    plain = Content.fit(encoded(frame), vectors, np.ones(60))
+    for kept in (plain, replace(plain, shift=np.ones((5, 2), np.float32))):
+        path, described = Path("content"), kept.described
+        found = Content.of(path, described, kept.tensors(), 3, (5, 2))
+        assert {*found.tensors()} == {*kept.tensors()}
+        for name, tensor in kept.tensors().items():
+            np.testing.assert_array_equal(found.tensors()[name], tensor)
+    for wrong in (np.ones((4, 2)), np.full((5, 2), np.nan)):
+        tensors = plain.tensors() | {"shift": wrong.astype(np.float32)}
+        with pytest.raises(ArtifactError, match="damaged"):
+            Content.of(path, described, tensors, 3, (5, 2))

@@ -62,3 +62,22 @@ def test_scores_beyond_exp_end_at_the_range() -> None:
 def test_no_pairs_no_ratings() -> None:
     none = np.zeros(0, dtype=np.int64)
     assert Predictor("mf", {}, 1, 5).predict(none, none).shape == (0,)
+
+
+def test_a_rating_that_weighs_two_is_folded_in_as_two_are() -> None:
+    random = np.random.default_rng(0)
+    tensors = {
+        "user_embedding.weight": random.normal(size=(30, 2)).astype(np.float32),
+        "item_embedding.weight": random.normal(size=(20, 2)).astype(np.float32),
+        "user_bias": random.normal(size=30).astype(np.float32),
+        "item_bias": random.normal(size=20).astype(np.float32),
+        "linear.weight": np.ones((1, 1), np.float32),
+        "linear.bias": np.full(1, 3, np.float32),
+    }
+    model = Predictor("mf", tensors, 1, 5, "identity", 0.5)
+    item, rating = np.array([3, 4, 5]), np.array([1.0, 4.0, 5.0])
+    twice = np.array([0, 0, 1, 2, 2, 2])
+    expected = model.fold_in(item[twice], rating[twice], 0)
+    found = model.fold_in(item, rating, 0, weight=np.array([2.0, 1.0, 3.0]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - model.fold_in(item, rating, 0)).max() > 0.01
