@@ -24,7 +24,8 @@ import polars as pl
 from cfcli.core.models.interest import Interest, Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving.order import By, Order
-from cfcli.core.serving.recommend import Seen, Users, top_items
+from cfcli.core.serving.top_items import top_items
+from cfcli.core.serving.users import Seen, Users
 
 BLOCKS = ((142, 1 << 20), (256, 8192), (512, 8192), (2048, 2048))  # users and items at once
 

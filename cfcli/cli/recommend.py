@@ -154,6 +154,7 @@ def recommend(
     from cfcli.core.runs.run import Run
     from cfcli.core.serving import recommend as recommending
     from cfcli.core.serving.outputs import is_json, with_texts, write
+    from cfcli.core.serving.users import known_alone
     from cfcli.core.storage.schema import to_json
 
     console = Out(json, quiet)
@@ -168,7 +169,7 @@ def recommend(
         source = Source.of(users)
         loaded, ids = read_newcomers(loaded, source, "user", form, console.note)
         if not ratings:  # which may be of users whom the run does not know
-            ids, unknown = recommending.known_alone(loaded, ids)
+            ids, unknown = known_alone(loaded, ids)
             for note in unknown:
                 console.note(f"{source.name}: {note}; left out")
     choice = recommending.Choice(

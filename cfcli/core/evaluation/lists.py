@@ -16,7 +16,7 @@ from cfcli.core.models.heads import Floats
 from cfcli.core.models.top import best_columns
 from cfcli.core.runs.run import Run, starts_of
 from cfcli.core.serving.order import Order
-from cfcli.core.serving.recommend import BLOCK
+from cfcli.core.serving.top_items import BLOCK
 from cfcli.core.storage.schema import left_out
 
 MOST_USERS = 20_000  # that are judged

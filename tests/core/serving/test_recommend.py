@@ -18,8 +18,11 @@ from cfcli.core.models.interest import Interest, Weights
 from cfcli.core.models.scoring import Predictor
 from cfcli.core.serving import recommend as recommendation
 from cfcli.core.serving import search
+from cfcli.core.serving import top_items as top_items_of
 from cfcli.core.serving.order import By, Order
-from cfcli.core.serving.recommend import Choice, Seen, Users, top_items
+from cfcli.core.serving.recommend import Choice
+from cfcli.core.serving.top_items import top_items
+from cfcli.core.serving.users import Seen, Users
 
 USERS, ITEMS = 17, 700
 
@@ -97,7 +100,7 @@ def test_top_items_are_those_of_a_full_sort(
     chosen = None if by == "rating" else Interest(tensors | {"raters": raters})
     order = Order(found, chosen, Weights(1, 0.5, 0.1), raters, by)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recommendation, "BLOCK", 5 * ITEMS)
+        patch.setattr(top_items_of, "BLOCK", 5 * ITEMS)
         patch.setattr(search, "USERS", 5)
         patch.setattr(search, "ITEMS", 64)
         patch.setattr(top, "LEAST_GROUP", 2)
