@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cfcli.core.data.attributes import Encoded
 from cfcli.core.data.info import Attribute
 from cfcli.core.errors import ArtifactError
-from cfcli.core.pair import Entity
+from cfcli.core.models.scoring import vectors_of
+from cfcli.core.pair import Entity, Pair
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.integer]
@@ -49,12 +50,14 @@ class Content:
         pairs: the columns whose products are used, (P, 2).
         centre: mean of each column and product where it is known, (A + P,).
         map: c, then W, (1 + A + P, K).
+        left: of the variance of each column of v, the share that attributes do not tell, (K,).
     """
 
     described: list[Attribute]
     pairs: NDArray[np.int32]
     centre: Floats
     map: Floats
+    left: Floats
 
     @classmethod
     def fit(cls, encoded: Encoded, vectors: Floats, weight: Doubles) -> "Content":
@@ -81,6 +84,7 @@ class Content:
             pairs,
             (total / np.maximum(n, 1e-9)).astype(np.float32),
             np.zeros((1 + width, target.shape[1]), np.float32),
+            np.ones(target.shape[1], np.float32),
         )
         left, right = np.zeros((width, width)), np.zeros((width, target.shape[1]))
         mean = share @ target / share.sum()
@@ -91,8 +95,12 @@ class Content:
             right += weighted @ (target[part] - mean)
         squares = share @ (target - mean) ** 2
         observations = share.sum() ** 2 / (share**2).sum()
-        weights = _ridge(left, right, squares, observations)
-        return replace(found, map=np.vstack([mean, weights]).astype(np.float32))
+        weights, errors = _ridge(left, right, squares, observations)
+        return replace(
+            found,
+            map=np.vstack([mean, weights]).astype(np.float32),
+            left=np.minimum(errors / np.maximum(squares, 1e-9), 1).astype(np.float32),
+        )
 
     def vectors(self, matrix: Floats) -> Floats:
         """The vectors of users or items.
@@ -106,6 +114,19 @@ class Content:
         found: Floats = self.map[0] + self._centred(matrix) @ self.map[1:]
         return found
 
+    def unknown(self, own: Floats, others: Floats) -> float:
+        """Of the variance that an unknown vector gives to ratings, the share that attributes do not
+        tell.
+
+        Args:
+            own: vectors (N, D + 1) of those who have training rows, the bias last.
+            others: those of the other side.
+        """
+        by = np.mean(others**2, axis=0)
+        by[-1] = 1  # what a bias is multiplied by
+        variance = own.var(0) * by
+        return float(variance @ self.left[: len(by)] / max(variance.sum(), 1e-9))
+
     def _centred(self, matrix: NDArray[np.floating]) -> Floats:
         """Columns and products from their mean, 0 where they are not known, (N, A + P)."""
         design, known = _design(self.described, matrix, self.pairs)
@@ -113,7 +134,7 @@ class Content:
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """What a run keeps beside ``described``."""
-        return {"pairs": self.pairs, "centre": self.centre, "map": self.map}
+        return {"pairs": self.pairs, "centre": self.centre, "map": self.map, "left": self.left}
 
     @classmethod
     def of(
@@ -135,17 +156,21 @@ class Content:
             ArtifactError: they are not those of a map.
         """
         columns = sum(each.columns for each in described)
-        pairs, centre, weights = (tensors.get(name) for name in ("pairs", "centre", "map"))
-        if pairs is None or centre is None or weights is None or len(tensors) > 3:
+        if set(tensors) != {"pairs", "centre", "map", "left"}:
             raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
+        pairs = tensors["pairs"]
         n = columns + len(pairs)
-        fit = pairs.shape[1:] == (2,) and centre.shape == (n,) and weights.shape == (1 + n, width)
-        numbers = centre.dtype == weights.dtype == np.float32 and pairs.dtype == np.int32
-        if not (fit and numbers) or not (np.isfinite(centre).all() and np.isfinite(weights).all()):
+        wanted = {"centre": (n,), "map": (1 + n, width), "left": (width,)}
+        fit = pairs.shape[1:] == (2,) and pairs.dtype == np.int32
+        for name, shape in wanted.items():
+            found = tensors[name]
+            fit = fit and found.shape == shape and found.dtype == np.float32
+            fit = fit and bool(np.isfinite(found).all())
+        if not fit:
             raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
         if not ((pairs >= 0) & (pairs < columns)).all():
             raise ArtifactError(f"{path}: damaged: pairs of columns that are not there")
-        return cls([*described], pairs, centre, weights)
+        return cls([*described], pairs, *(tensors[name] for name in wanted))
 
 
 def weight_of(entity: Entity, counts: Counts, power: float) -> Doubles:
@@ -159,6 +184,26 @@ def weight_of(entity: Entity, counts: Counts, power: float) -> Doubles:
     """
     power = power if entity == "item" else 0.0
     return np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0)
+
+
+def unknown_shares(
+    contents: Pair[Content | None],
+    tensors: Mapping[str, Floats],
+    trained: Pair[NDArray[np.bool_]],
+) -> Pair[Doubles]:
+    """Of the variance of a new vector, the share that is not known of each user (U,) and item (I,):
+    0 of those who have training rows, 1 of those of whom no attributes tell.
+
+    Args:
+        contents: what attributes tell of users and of items.
+        tensors: of the rating model.
+        trained: which users (U,) and items (I,) have training rows.
+    """
+    users = vectors_of(tensors, "user")[trained.user]
+    items = vectors_of(tensors, "item")[trained.item]
+    of_user = contents.user.unknown(users, items) if contents.user else 1.0
+    of_item = contents.item.unknown(items, users) if contents.item else 1.0
+    return Pair(np.where(trained.user, 0.0, of_user), np.where(trained.item, 0.0, of_item))
 
 
 def of_columns(described: Sequence[Attribute]) -> NDArray[np.int64]:
@@ -184,9 +229,11 @@ def known_of(described: Sequence[Attribute], matrix: NDArray[np.floating]) -> ND
     return known[:, of]
 
 
-def _ridge(left: Doubles, right: Doubles, squares: Doubles, observations: float) -> Doubles:
+def _ridge(
+    left: Doubles, right: Doubles, squares: Doubles, observations: float
+) -> tuple[Doubles, Doubles]:
     """The ridge regression (M, K) with the penalty of the least generalised cross-validation error
-    for each of K targets.
+    for each of K targets, and these errors, summed over the observations, (K,).
 
     Args:
         left: X'X, (M, M), of columns with mean 0.
@@ -195,7 +242,7 @@ def _ridge(left: Doubles, right: Doubles, squares: Doubles, observations: float)
         observations: how many there are.
     """
     if not len(left):
-        return right
+        return right, squares
     size, directions = np.linalg.eigh(left)
     turned = directions.T @ right
     least, best = np.full(len(squares), np.inf), turned
@@ -207,7 +254,7 @@ def _ridge(left: Doubles, right: Doubles, squares: Doubles, observations: float)
         error = rest / left_over**2
         best = np.where(error < least, found, best)
         least = np.minimum(error, least)
-    return np.asarray(directions @ best)
+    return np.asarray(directions @ best), least
 
 
 def _design(

@@ -158,8 +158,10 @@ def _least(loss: "Callable[[Tensor], Tensor]", start: "Tensor") -> "Tensor":
 
     x, value = start, loss(start)
     for _ in range(MOST_STEPS_DOWN):
-        curvature, directions = torch.linalg.eigh(hessian(loss, x))
-        slope = directions.T @ jacobian(loss, x)
+        second: Tensor = hessian(loss, x)  # type: ignore[no-untyped-call]
+        first: Tensor = jacobian(loss, x)  # type: ignore[no-untyped-call]
+        curvature, directions = torch.linalg.eigh(second)
+        slope = directions.T @ first
         move = -directions @ (slope / curvature.abs().clamp(min=FLAT))
         new = loss(x + move)
         while not new < value and move.abs().max() > FLAT:

@@ -154,7 +154,7 @@ class Predictor:
             raise ValueError("only a model with a linear space can fold users in")
         weights, start = self.head.item_weights, self.head.start
         # With the design matrix X (N, D + 1) a user's scores are X @ vector + offset.
-        design = np.column_stack([weights[:-1, item].T, np.ones(len(item))]).astype(np.float64)
+        design = _design(weights[:, item])
         offset = weights[-1, item].astype(np.float64) + start
         seen = np.asarray(rating, np.float64)
         if self.link == "identity":
@@ -165,13 +165,25 @@ class Predictor:
         moved = _logistic_fit(design, offset + design @ begin, target, penalty)
         return (begin + moved).astype(np.float32)
 
+    def left_by(self, item: Indices) -> float:
+        """Of the variance that the vector of a new user gives to their ratings of all items, the
+        share that is left once they are folded in; with the link ``identity``.
+
+        Args:
+            item: indices of the items that they rated, (N,).
+        """
+        assert isinstance(self.head, LinearHead)
+        weights = self.head.item_weights
+        design = _design(weights[:, item])
+        left = self.noise * np.linalg.inv(design.T @ design + self._precision)
+        by = self._all_items
+        return float((left * by).sum() / (self._covariance * by).sum())
+
     def _posterior_mean(self, design: Doubles, rest: Doubles, trained: Floats | None) -> Doubles:
         """Mean (D + 1,) of a vector whose scores ``design @ vector`` were seen with noise, as
         ``rest``: Bayesian linear regression (Bishop 2006, eq. 3.50)."""
-        everyone = self._all_users
-        mean = everyone.mean(0) if trained is None else trained.astype(np.float64)
-        covariance = np.cov(everyone, rowvar=False) + RIDGE * np.eye(len(mean))
-        precision = self.noise * np.linalg.inv(covariance)
+        mean = self._all_users.mean(0) if trained is None else trained.astype(np.float64)
+        precision = self._precision
         left, right = design.T @ design + precision, design.T @ rest + precision @ mean
         return np.asarray(np.linalg.solve(left, right), np.float64)
 
@@ -181,6 +193,25 @@ class Predictor:
         every = np.arange(len(self.tensors["user_embedding.weight"]))
         return np.asarray(self.user_vectors(every), np.float64)
 
+    @cached_property
+    def _all_items(self) -> Doubles:
+        """What users' vectors are multiplied by, squared and summed over all items,
+        (D + 1, D + 1)."""
+        assert isinstance(self.head, LinearHead)
+        every = _design(self.head.item_weights)
+        return np.asarray(every.T @ every)
+
+    @cached_property
+    def _covariance(self) -> Doubles:
+        """Of the vectors of all users, (D + 1, D + 1)."""
+        found = np.cov(self._all_users, rowvar=False)
+        return np.asarray(found + RIDGE * np.eye(len(found)), np.float64)
+
+    @cached_property
+    def _precision(self) -> Doubles:
+        """The inverse of that, times the variance of a rating."""
+        return np.asarray(self.noise * np.linalg.inv(self._covariance), np.float64)
+
     def _score(self, user: Indices, item: Indices) -> Floats:
         t = self.tensors  # np.take() needs a third of the time of t[...][user]
         p = np.take(t["user_embedding.weight"], user, axis=0)
@@ -188,6 +219,15 @@ class Predictor:
         if "user_bias" in t:
             score = score + np.take(t["user_bias"], user) + np.take(t["item_bias"], item)
         return np.asarray(score, np.float32)
+
+
+def _design(weights: Floats) -> Doubles:
+    """What a user's vector is multiplied by, (N, D + 1): its bias by 1.
+
+    Args:
+        weights: of N items, a column each, the item's bias last, (D + 1, N).
+    """
+    return np.column_stack([weights[:-1].T, np.ones(weights.shape[1])]).astype(np.float64)
 
 
 def vectors_of(

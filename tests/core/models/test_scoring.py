@@ -62,3 +62,21 @@ def test_scores_beyond_exp_end_at_the_range() -> None:
 def test_no_pairs_no_ratings() -> None:
     none = np.zeros(0, dtype=np.int64)
     assert Predictor("mf", {}, 1, 5).predict(none, none).shape == (0,)
+
+
+def test_ratings_leave_less_of_the_variance_of_a_new_user() -> None:
+    """With nothing but biases, by hand: a normal prior, and ratings with normal noise."""
+    random = np.random.default_rng(0)
+    bias = random.normal(0, 0.5, 200).astype(np.float32)
+    tensors = {
+        "user_embedding.weight": np.zeros((200, 1), np.float32),
+        "item_embedding.weight": np.zeros((9, 1), np.float32),
+        "user_bias": bias,
+        "item_bias": random.normal(0, 1, 9).astype(np.float32),
+        "linear.weight": np.ones((1, 1), np.float32),
+        "linear.bias": np.ones(1, np.float32),
+    }
+    predictor = Predictor("mf", tensors, 1, 5, "identity", noise=0.8)
+    for n in (0, 1, 4):
+        expected = 1 / (1 + n * bias.var(ddof=1) / 0.8)
+        assert predictor.left_by(np.arange(n)) == pytest.approx(expected, rel=1e-3)
