@@ -100,7 +100,7 @@ class Spread:
                 by = vectors[other][rows].astype(np.float64)
                 by[:, -1] = 1
                 covariance = self.moments[entity][place].covariance
-                found[rows] += share[rows] * np.einsum("bk,kl,bl->b", by, covariance, by)
+                found[rows] += share[rows] * np.einsum("bk,bk->b", by @ covariance, by)
         both = unknown.user * unknown.item
         if both.any():
             first, second = (side[place].covariance[:-1, :-1] for side in self.moments)
