@@ -1,104 +1,198 @@
-"""Test RMSE on published splits of MovieLens, by the commands that a user would type.
+"""Test RMSE on MovieLens of ratings alone and of what can be told beside them: attributes of items and
+of users, times, and how much old ratings count. Then of other models and dimensions.
 
-    python benchmarks/accuracy.py --ml-100k FOLDER [--ml-1m RATINGS] [--seeds 0 1 2] [--out
-    accuracy]
+    python benchmarks/accuracy.py --ml-100k FOLDER --latest-small FOLDER [--ml-1m FOLDER]
+        [--seeds 0 1 2] [--only times items] [--myfm PYTHON]
 
-FOLDER holds u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV of it.
-Every row of the table is ``prepare``, ``train`` and ``evaluate`` in processes of their own; nothing
-is tuned on the test side, and no validation rows are taken where training needs none. Writes
-Markdown and JSON.
+Each folder holds what the archive holds. MovieLens 100K is measured on its splits u1 to u5. The others
+are split by `--split random` with the seed of the training; a tenth is the test side. Each run is
+`prepare`, `train` and `evaluate` in processes of their own. Nothing is tuned on the test side, and no
+validation rows are taken where training needs none. In shuffled files the ids are those of other
+rows, so that attributes say nothing: they should do no harm.
+
+PYTHON has myFM, as peers.py installs it (FOLDER/env/bin/python there). It gets the same attributes in
+the same encoding, and of times the day, as in its example.
 """
 
+import argparse
 import json
-import statistics
+import random
+import sys
 import tempfile
-import time
 from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, NamedTuple
 
 import measuring
 
-FOLDS = [f"u{k}" for k in range(1, 6)]
-# Sampling needs no validation rows: it runs all its epochs. Adam stops by them.
-ML_100K = [  # folds, flags of prepare, flags of train
-    (["u1"], ["--val-size", "0"], ["--model", "mf", "--dim", "16"]),
-    (["u1"], ["--val-size", "0"], ["--model", "mf", "--dim", "5"]),
-    (FOLDS, ["--val-size", "0"], ["--model", "mf", "--dim", "16"]),
-    (FOLDS, ["--val-size", "0.1"], ["--solver", "adam", "--dim", "64"]),
-    (FOLDS, ["--val-size", "0.1"], ["--model", "ncf", "--dim", "32"]),
-]
-ML_1M = [
-    (["--val-size", "0"], ["--model", "mf", "--dim", "16"]),
-    (["--val-size", "0"], ["--model", "mf", "--dim", "64"]),
-]
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cfcli.core.data.dataset import Dataset
+
+SPLITS = [f"u{k}" for k in range(1, 6)]
+MYFM = "myfm SVD++ flipped, rank 10, 512 samples"
+DIM = "--dim 16"
 
 
-def measure(
-    name: str, datasets: list[list[object]], flags: list[str], seeds: list[int], folder: Path
-) -> dict[str, object]:
-    """One row of the table: means over datasets and seeds."""
-    found = []
-    for k, arguments in enumerate(datasets):
-        data = folder / f"{name}-{k}".replace(" ", "-")
-        measuring.cfcli("prepare", *arguments, "--out", data, "--force", "--accept-shrink", "-q")
-        for seed in seeds:
-            out = folder / f"run-{len(list(folder.iterdir()))}-{time.time_ns()}"
-            given = ("--data", data, "--no-plots", "--seed", seed, "--out", out, "-q")
-            train = measuring.cfcli("train", *flags, *given)
-            report = json.loads(measuring.cfcli("evaluate", out, "--json", "-q").output)
-            found.append((report["model"]["rmse"], *train[:3]))
-    rmse, wall, cpu, peak = zip(*found, strict=True)
-    row = {
-        "data": name,
-        "train": " ".join(flags),
-        "runs": len(found),
-        "rmse": round(statistics.mean(rmse), 4),
-    }
-    row |= {
-        "rmse_min": round(min(rmse), 4),
-        "rmse_max": round(max(rmse), 4),
-        "seconds": round(statistics.mean(wall), 1),
-    }
-    row |= {"cpu_seconds": round(statistics.mean(cpu), 1), "peak_mb": round(max(peak))}
-    print(row, flush=True)
-    return row
+class Files(NamedTuple):
+    """Names of files of an edition of MovieLens; ``users`` may be empty."""
+
+    items: str
+    users: str
+
+
+FILES = {
+    "ml_100k": Files("u.item", "u.user"),
+    "latest_small": Files("movies.csv", ""),
+    "ml_1m": Files("movies.dat", "users.dat"),
+}
+
+
+class Way(NamedTuple):
+    """What is told: of items, users or both, perhaps shuffled; flags of `train`; and the share of
+    validation rows. Sampling needs none: it runs all its epochs. Adam stops by them."""
+
+    files: str = ""
+    flags: str = DIM
+    val_size: str = "0"
+
+
+WAYS = {
+    "nothing": Way(),
+    "items": Way("items"),
+    "items, users": Way("items users"),
+    "shuffled": Way("items users shuffled"),
+    "times": Way(flags=f"{DIM} --times"),
+    "items, users, times": Way("items users", f"{DIM} --times"),
+    "half-life": Way(flags=f"{DIM} --half-life 180d"),
+    "dim 5": Way(flags="--dim 5"),
+    "dim 64": Way(flags="--dim 64"),
+    "adam": Way(flags="--solver adam --dim 64", val_size="0.1"),
+    "ncf": Way(flags="--model ncf --dim 32", val_size="0.1"),
+}
+ATTRIBUTES = {"items": "genres,year", "users": "age,gender,occupation"}
+OF_MYFM = ("nothing", "items", "items, users", "times", "items, users, times")
 
 
 def main() -> None:
     parser = measuring.parser(__doc__)
-    parser.add_argument("--ml-100k", type=Path)
-    parser.add_argument("--ml-1m", type=Path)
+    for name in FILES:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("accuracy"))
+    parser.add_argument("--only", nargs="+", default=[*WAYS], choices=[*WAYS])
+    parser.add_argument("--myfm", type=Path, metavar="PYTHON")
+    parser.add_argument("--peers-alone", action="store_true", help="with --myfm: no run of cfcli")
     args = parser.parse_args()
-    measuring.heading()
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if args.ml_100k:
-            for folds, prepare, train in ML_100K:
-                sides = [
-                    [next(args.ml_100k.glob(f"{f}.{s}*")) for s in ("base", "test")] for f in folds
-                ]
-                datasets = [[base, "--test-file", test, *prepare] for base, test in sides]
-                title = "ML-100K " + (folds[0] if len(folds) == 1 else f"{folds[0]}..{folds[-1]}")
-                rows.append(measure(title, datasets, train, args.seeds, folder))
-        if args.ml_1m:
-            for prepare, train in ML_1M:
-                arguments = [
-                    args.ml_1m,
-                    "--split",
-                    "random",
-                    "--test-size",
-                    "0.1",
-                    "--seed",
-                    "42",
-                    *prepare,
-                ]
-                rows.append(measure("ML-1M random 90/10", [arguments], train, args.seeds, folder))
-    heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in rows)]
-    args.out.with_suffix(".md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    args.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    measuring.print_head("data", "told", "RMSE", "lowest to highest", "beside nothing", "CPU s")
+    for edition, files in FILES.items():
+        if folder := getattr(args, edition):
+            measure(edition.replace("_", "-"), folder.resolve(), files, args)
+
+
+def measure(title: str, folder: Path, files: Files, args: argparse.Namespace) -> None:
+    """Prints the rows of an edition."""
+    plain: dict[str, list[float]] = {}
+    for name, way in WAYS.items():
+        has_all = files.users or "users" not in way.files or "shuffled" in way.files
+        if name not in args.only or not has_all:
+            continue
+        found: dict[str, list[tuple[float, float]]] = {}
+        for ratings in splits(folder):
+            for seed in args.seeds:
+                with tempfile.TemporaryDirectory() as place:
+                    data = prepare(Path(place), ratings, folder, files, way, seed)
+                    if not args.peers_alone:
+                        found.setdefault("cfcli", []).append(trained(data, way, seed))
+                    if args.myfm and name in OF_MYFM:
+                        found.setdefault("myFM", []).append(by_myfm(data, args.myfm, way, seed))
+                print(name, {tool: runs[-1] for tool, runs in found.items()}, file=sys.stderr)
+        for tool, runs in found.items():
+            errors, seconds = ([run[k] for run in runs] for k in (0, 1))
+            plain.setdefault(tool, errors)  # by the first way
+            gain = mean(errors) - mean(plain[tool])
+            cells = f"{mean(errors):.4f}", f"{min(errors):.4f} to {max(errors):.4f}", f"{gain:+.4f}"
+            measuring.print_row([title, f"{tool}: {name}", *cells, f"{mean(seconds):.0f}"])
+
+
+def splits(folder: Path) -> list[list[object]]:
+    """Arguments of `prepare` that say what is trained on and what is tested, a list for each split."""
+    if not any(folder.glob("u1.base*")):
+        ratings = next(folder.glob("ratings*"))
+        return [[ratings, "--split", "random", "--test-size", "0.1"]]
+    sides = [[next(folder.glob(f"{name}.{side}*")) for side in ("base", "test")] for name in SPLITS]
+    return [[base, "--test-file", test] for base, test in sides]
+
+
+def prepare(
+    place: Path, ratings: list[object], folder: Path, files: Files, way: Way, seed: int
+) -> Path:
+    """Makes the dataset of a way, in an empty folder."""
+    told, names = way.files.split(), []
+    flags: list[object] = ["--val-size", way.val_size, "--seed", seed]
+    for entity, file in files._asdict().items():
+        if entity in told and file:
+            path = folder / file
+            flags += [f"--{entity}", shuffled(path, place, seed) if "shuffled" in told else path]
+            names.append(ATTRIBUTES[entity])
+    if names:
+        flags += ["--attributes", ",".join(names)]
+    measuring.cfcli("prepare", *ratings, *flags, "--out", place / "data", "--quiet", cwd=place)
+    return place / "data"
+
+
+def shuffled(path: Path, folder: Path, seed: int) -> Path:
+    """A copy of a file whose ids are those of other rows."""
+    lines = path.read_bytes().split(b"\n")
+    head = [] if lines[0][:1].isdigit() else [lines.pop(0)]
+    separator = b"::" if b"::" in lines[0] else b"|" if b"|" in lines[0].split(b",")[0] else b","
+    rows = [line.partition(separator) for line in lines if line]
+    ids = [row[0] for row in rows]
+    random.Random(seed).shuffle(ids)
+    out = folder / path.name
+    texts = [separator.join((id, row[2])) for id, row in zip(ids, rows, strict=True)]
+    out.write_bytes(b"\n".join([*head, *texts, b""]))
+    return out
+
+
+def trained(data: Path, way: Way, seed: int) -> tuple[float, float]:
+    """The error on the test rows, and CPU seconds of `train`."""
+    out = data.with_name("run")
+    given = "--data", data, "--out", out, "--seed", seed, "--no-plots", "--no-interest", "--quiet"
+    cost = measuring.cfcli("train", *way.flags.split(), *given)
+    told = measuring.cfcli("evaluate", out, "--no-lists", "--no-plots", "--json", "--quiet").output
+    return float(json.loads(told)["model"]["rmse"]), cost.cpu_seconds
+
+
+def by_myfm(data: Path, python: Path, way: Way, seed: int) -> tuple[float, float]:
+    """The same of myFM, on the same rows with the same attributes."""
+    import polars as pl
+
+    from cfcli.core.data.dataset import Dataset
+
+    dataset, folder = Dataset.load(data), data.with_name("myfm")
+    folder.mkdir()
+    test = rows(dataset, "test", way)
+    for side, table in (("train", rows(dataset, "train", way)), ("test", test)):
+        table.write_csv(folder / f"{side}.csv")
+    for entity, encoded in dataset.attributes.named():
+        if encoded is not None:
+            names = [f"{each.name}:{k}" for each in encoded.described for k in range(each.columns)]
+            table = pl.DataFrame(encoded.matrix, schema=names).with_row_index(entity)
+            table.write_csv(folder / f"{entity}s.csv")
+    script, out = Path(__file__).with_name("peer_models.py"), folder / "out.csv"
+    cost = measuring.run(python, script, MYFM, folder / "train.csv", folder / "test.csv", out, seed)
+    error = (pl.read_csv(out)["prediction"] - test["rating"]).to_numpy()
+    return float((error**2).mean() ** 0.5), cost.cpu_seconds
+
+
+def rows(dataset: "Dataset", side: str, way: Way) -> "pl.DataFrame":
+    """Rows of a dataset: ``user``, ``item``, ``rating``, and the ``day`` where times are told."""
+    has_times = "--times" in way.flags
+    found = dataset.split(side, times=has_times)
+    if not has_times:
+        return found
+    return found.with_columns(day=found["timestamp"].dt.epoch("d")).drop("timestamp")
 
 
 if __name__ == "__main__":

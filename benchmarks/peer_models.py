@@ -1,10 +1,12 @@
 """Fits one model of another tool and predicts: what ``peers.py`` runs, by the Python of the tools'
 own environment.
 
-    peer_models.py NAME train.csv test.csv out.csv
+    peer_models.py NAME train.csv test.csv out.csv [SEED]
 
 The files have the columns user, item, rating; the output is test.csv with one more, ``prediction``,
-within the range of the training ratings. A name without settings has the tool's defaults. Settings
+within the range of the training ratings. For "myfm SVD++ flipped" alone they may have a column
+``day``, and there may be a users.csv and an items.csv beside train.csv: an id, then columns of
+attributes, called by the attribute and a number, ``genres:3``. A name without settings has the tool's defaults. Settings
 are those of its documentation or its examples for MovieLens; none was chosen by the test side.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if (
@@ -136,50 +139,69 @@ def myfm_model(
 
 
 def myfm_svdpp(
-    train: pd.DataFrame, test: pd.DataFrame, samples: int, **settings: Any
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    samples: int,
+    attributes: dict[str, pd.DataFrame] | None = None,
+    seed: int = SEED,
+    **settings: Any,
 ) -> np.ndarray:
-    """The same, and on what the user rated and who rated the item ("SVD++ flipped"), without dates.
+    """The same, and on what the user rated and who rated the item ("SVD++ flipped"), on attributes,
+    and on the day where there is one, as in its example.
 
-    All of it is in blocks, as its documentation advises for speed. The mean over samples is taken
-    as they are drawn, as in its examples: to keep all of them takes gigabytes.
+    All but the day is in blocks, as its documentation advises for speed. The mean over samples is
+    taken as they are drawn, as in its examples: to keep all of them takes gigabytes.
     """
     import numpy as np
     from myfm import MyFMRegressor, RelationBlock
     from scipy.sparse import csr_matrix, diags_array, hstack
 
     rated = one_hot(train.user, train.user).T @ one_hot(train.item, train.item)
+    told = attributes or {}
 
-    def block(known: pd.Series, ids: pd.Series, near: csr_array) -> RelationBlock:
-        unique, place = np.unique(ids, return_inverse=True)
-        own = one_hot(known, unique)
-        return RelationBlock(
-            place, csr_matrix(hstack([own, own @ diags_array(near.sum(axis=1) ** -0.5) @ near]))
-        )
+    def block(entity: str, rows: pd.DataFrame, near: csr_array) -> RelationBlock:
+        unique, place = np.unique(rows[entity], return_inverse=True)
+        own = one_hot(train[entity], unique)
+        parts = [own, own @ diags_array(near.sum(axis=1) ** -0.5) @ near]
+        if entity in told:
+            parts.append(told[entity].loc[unique].to_numpy())
+        return RelationBlock(place, csr_matrix(hstack(parts)))
 
     def blocks(rows: pd.DataFrame) -> list[RelationBlock]:
-        return [block(train.user, rows.user, rated), block(train.item, rows.item, rated.T)]
+        return [block("user", rows, rated), block("item", rows, rated.T)]
 
-    total, wanted, nothing = np.zeros(len(test)), blocks(test), csr_matrix((len(test), 0))
+    def days(rows: pd.DataFrame) -> csr_matrix:
+        return csr_matrix(one_hot(train.day, rows.day) if "day" in rows else (len(rows), 0))
+
+    def shapes(entity: str) -> list[int]:
+        """How many columns each attribute has."""
+        names = (
+            told[entity].columns.str.partition(":").get_level_values(0) if entity in told else []
+        )
+        return [int((names == name).sum()) for name in dict.fromkeys(names)]
+
+    total, wanted, by_day = np.zeros(len(test)), blocks(test), days(test)
 
     def add(i: int, model: Any, *_: object) -> tuple[bool, None]:
         if i >= 5:  # by default it drops as many
-            total[:] += model.predict_score(nothing, wanted)
+            total[:] += model.predict_score(by_day, wanted)
         return False, None
 
     users, items = rated.shape
+    sides = [users, items, *shapes("user"), items, users, *shapes("item")]
     kept = {
         "n_iter": samples,
         "n_kept_samples": 1,
-        "group_shapes": [users, items, items, users],
+        "group_shapes": [by_day.shape[1], *sides] if by_day.shape[1] else sides,
         "callback": add,
     }
-    MyFMRegressor(random_seed=SEED, **settings).fit(
-        None, train.rating.to_numpy(), blocks(train), **kept
+    MyFMRegressor(random_seed=seed, **settings).fit(
+        days(train), train.rating.to_numpy(), blocks(train), **kept
     )
     return total / (samples - 5)
 
 
-MODELS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Any]] = {
+MODELS: dict[str, Callable[..., Any]] = {
     "surprise BaselineOnly": partial(surprise_model, name="BaselineOnly", verbose=False),
     "surprise SVD": partial(surprise_model, name="SVD", random_state=SEED),
     "surprise SVDpp": partial(surprise_model, name="SVDpp", random_state=SEED),
@@ -218,9 +240,15 @@ MODELS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Any]] = {
 def main() -> None:
     import pandas as pd
 
-    name, *files, out = sys.argv[1:]
+    name, *files, out = sys.argv[1:5]
     train, test = map(pd.read_csv, files)
-    predicted = pd.Series(MODELS[name](train, test), dtype=float).fillna(train.rating.mean())
+    more: dict[str, Any] = {"seed": int(sys.argv[5])} if sys.argv[5:] else {}
+    tables = {side: Path(files[0]).with_name(f"{side}s.csv") for side in ("user", "item")}
+    told = {side: pd.read_csv(path, index_col=0) for side, path in tables.items() if path.exists()}
+    if told:
+        more["attributes"] = told
+    found = MODELS[name](train, test, **more)
+    predicted = pd.Series(found, dtype=float).fillna(train.rating.mean())
     test.assign(prediction=predicted.clip(train.rating.min(), train.rating.max())).to_csv(
         out, index=False
     )

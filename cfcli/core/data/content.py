@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from cfcli.core.data.attributes import Encoded
 from cfcli.core.data.info import Attribute
 from cfcli.core.errors import ArtifactError
-from cfcli.core.pair import Entity
+from cfcli.core.models.scoring import vectors_of
+from cfcli.core.pair import Entity, Pair
 
 Floats = NDArray[np.float32]
 Counts = NDArray[np.integer]
@@ -52,6 +53,7 @@ class Content:
         pairs: the columns whose products are used, (P, 2).
         centre: mean of each column and product where it is known, (A + P,).
         map: c, then W, (1 + A + P, K).
+        left: of the variance of each column of v, the share that attributes do not tell, (K,).
         shift: what is added to the vectors of the other side, with their biases, in pairs with
             those of whom attributes alone are known, (N', D + 1); None for nothing.
     """
@@ -60,6 +62,7 @@ class Content:
     pairs: NDArray[np.int32]
     centre: Floats
     map: Floats
+    left: Floats
     shift: Floats | None = None
 
     @classmethod
@@ -85,6 +88,19 @@ class Content:
         found: Floats = self.map[0] + self._centred(matrix) @ self.map[1:]
         return found
 
+    def unknown(self, own: Floats, others: Floats) -> float:
+        """Of the variance that an unknown vector gives to ratings, the share that attributes do not
+        tell.
+
+        Args:
+            own: vectors (N, D + 1) of those who have training rows, the bias last.
+            others: those of the other side.
+        """
+        by = np.mean(others**2, axis=0)
+        by[-1] = 1  # what a bias is multiplied by
+        variance = own.var(0) * by
+        return float(variance @ self.left[: len(by)] / max(variance.sum(), 1e-9))
+
     def _centred(self, matrix: NDArray[np.floating]) -> Floats:
         """Columns and products from their mean, 0 where they are not known, (N, A + P)."""
         design, known = _design(self.described, matrix, self.pairs)
@@ -96,6 +112,7 @@ class Content:
             "pairs": self.pairs,
             "centre": self.centre,
             "map": self.map,
+            "left": self.left,
         }
         return found if self.shift is None else found | {"shift": self.shift}
 
@@ -121,22 +138,22 @@ class Content:
             ArtifactError: they are not those of a map.
         """
         columns = sum(each.columns for each in described)
-        damaged = ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
-        rest = dict(tensors)
-        pairs, centre, weights = (rest.pop(name, None) for name in ("pairs", "centre", "map"))
-        moved = rest.pop("shift", None)
-        if pairs is None or centre is None or weights is None or rest:
-            raise damaged
+        if set(tensors) - {"shift"} != {"pairs", "centre", "map", "left"}:
+            raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
+        pairs = tensors["pairs"]
         n = columns + len(pairs)
-        fit = pairs.shape[1:] == (2,) and centre.shape == (n,) and weights.shape == (1 + n, width)
-        fit = fit and (moved is None or moved.shape == shift)
-        floats = [centre, weights] if moved is None else [centre, weights, moved]
-        are_numbers = all(each.dtype == np.float32 and np.isfinite(each).all() for each in floats)
-        if not fit or not are_numbers or pairs.dtype != np.int32:
-            raise damaged
+        wanted = {"centre": (n,), "map": (1 + n, width), "left": (width,), "shift": shift}
+        fit = pairs.shape[1:] == (2,) and pairs.dtype == np.int32
+        for name in tensors.keys() - {"pairs"}:
+            found = tensors[name]
+            fit = fit and found.shape == wanted[name] and found.dtype == np.float32
+            fit = fit and bool(np.isfinite(found).all())
+        if not fit:
+            raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
         if not ((pairs >= 0) & (pairs < columns)).all():
             raise ArtifactError(f"{path}: damaged: pairs of columns that are not there")
-        return cls([*described], pairs, centre, weights, moved)
+        centre, weights, left = (tensors[name] for name in ("centre", "map", "left"))
+        return cls([*described], pairs, centre, weights, left, tensors.get("shift"))
 
 
 def held_out(encoded: Encoded, vectors: Floats, weight: Doubles) -> Floats:
@@ -178,6 +195,29 @@ def weight_of(entity: Entity, counts: Counts, power: float) -> Doubles:
     return np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** power, 0)
 
 
+def unknown_shares(
+    contents: Pair[Content | None],
+    tensors: Mapping[str, Floats],
+    dim: int,
+    trained: Pair[NDArray[np.bool_]],
+) -> Pair[Doubles]:
+    """Of the variance of a new vector, the share that is not known of each user (U,) and item (I,):
+    0 of those who have training rows, 1 of those of whom no attributes tell.
+
+    Args:
+        contents: what attributes tell of users and of items.
+        tensors: of the rating model.
+        dim: of its embeddings (D), which may have further columns, of shifts.
+        trained: which users (U,) and items (I,) have training rows.
+    """
+    columns = [*range(dim), -1]
+    users = vectors_of(tensors, "user")[trained.user][:, columns]
+    items = vectors_of(tensors, "item")[trained.item][:, columns]
+    of_user = contents.user.unknown(users, items) if contents.user else 1.0
+    of_item = contents.item.unknown(items, users) if contents.item else 1.0
+    return Pair(np.where(trained.user, 0.0, of_user), np.where(trained.item, 0.0, of_item))
+
+
 def of_columns(described: Sequence[Attribute]) -> NDArray[np.int64]:
     """The number of each column's attribute, (A,).
 
@@ -210,12 +250,14 @@ class _Ridge:
         directions: its eigenvectors, (M, M).
         penalty: of each target, (K,).
         weights: W, (M, K).
+        errors: of generalised cross-validation, summed over the observations, (K,).
     """
 
     size: Doubles
     directions: Doubles
     penalty: Doubles
     weights: Doubles
+    errors: Doubles
 
     @classmethod
     def fit(cls, left: Doubles, right: Doubles, squares: Doubles, observations: float) -> "_Ridge":
@@ -241,7 +283,7 @@ class _Ridge:
             chosen = np.where(error < least, penalty, chosen)
             best = np.where(error < least, found, best)
             least = np.minimum(error, least)
-        return cls(size, directions, chosen, np.asarray(directions @ best))
+        return cls(size, directions, chosen, np.asarray(directions @ best), least)
 
     def variance(self, design: NDArray[np.floating]) -> Doubles:
         """``x' inv(X'X + penalty) x`` for each row and target, (N, K).
@@ -288,6 +330,7 @@ def _fit(encoded: Encoded, vectors: Floats, weight: Doubles) -> _Fit:
         pairs,
         (total / np.maximum(n, 1e-9)).astype(np.float32),
         np.zeros((1 + width, target.shape[1]), np.float32),
+        np.ones(target.shape[1], np.float32),
     )
     left, right = np.zeros((width, width)), np.zeros((width, target.shape[1]))
     mean = share @ target / share.sum()
@@ -299,8 +342,12 @@ def _fit(encoded: Encoded, vectors: Floats, weight: Doubles) -> _Fit:
     squares = share @ (target - mean) ** 2
     observations = share.sum() ** 2 / (share**2).sum()
     ridge = _Ridge.fit(left, right, squares, observations)
-    weights = np.vstack([mean, ridge.weights]).astype(np.float32)
-    return _Fit(replace(found, map=weights), ridge, float(share.sum()))
+    content = replace(
+        found,
+        map=np.vstack([mean, ridge.weights]).astype(np.float32),
+        left=np.minimum(ridge.errors / np.maximum(squares, 1e-9), 1).astype(np.float32),
+    )
+    return _Fit(content, ridge, float(share.sum()))
 
 
 def _design(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cfcli.core.evaluation.evaluate import BASELINES, group_of
 from cfcli.core.metrics.intervals import Interval, paired_bootstrap
-from cfcli.core.models.spread import standard_deviation
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import SAMPLES, Run
+from cfcli.core.serving.fallback import FallbackPredictor
 
 VALUES = 20  # most different ratings that have a group each, and bins where there are more
 # The least number of training ratings of each group.
@@ -205,8 +205,8 @@ def _calibration(
     if not len(rows):
         return None
     rows = rows[:: -(-len(rows) // MOST_INTERVALS)]
-    user, item = (side.to_numpy()[rows].astype(np.int64) for side in index)
-    away = np.abs(rating[rows] - prediction[rows]) / standard_deviation(run.samples, user, item)
+    std = FallbackPredictor(run).deviations(index.user[rows], index.item[rows])
+    away = np.abs(rating[rows] - prediction[rows]) / std
     found = []
     for level in LEVELS:
         width = NormalDist().inv_cdf((1 + level) / 2)

@@ -158,7 +158,7 @@ class Predictor:
             raise ValueError("only a model with a linear space can fold users in")
         weights, start = self.head.item_weights, self.head.start
         # With the design matrix X (N, D + 1) a user's scores are X @ vector + offset.
-        design = np.column_stack([weights[:-1, item].T, np.ones(len(item))]).astype(np.float64)
+        design = _design(weights[:, item])
         offset = weights[-1, item].astype(np.float64) + start
         seen = np.asarray(rating, np.float64)
         if self.link == "identity":
@@ -172,6 +172,20 @@ class Predictor:
         penalty = max(l2, 1e-6) * len(item)
         moved = _logistic_fit(design, offset + design @ begin, target, penalty)
         return (begin + moved).astype(np.float32)
+
+    def left_by(self, item: Indices) -> float:
+        """Of the variance that the vector of a new user gives to their ratings of all items, the
+        share that is left once they are folded in; with the link ``identity``.
+
+        Args:
+            item: indices of the items that they rated, (N,).
+        """
+        assert isinstance(self.head, LinearHead)
+        weights = self.head.item_weights
+        design = _design(weights[:, item])
+        left = self.noise * np.linalg.inv(design.T @ design + self._prior.precision)
+        by = self._all_items
+        return float((left * by).sum() / (self._prior.covariance * by).sum())
 
     def _posterior_mean(self, design: Doubles, rest: Doubles, trained: Floats | None) -> Doubles:
         """Mean (D + 1,) of a vector whose scores ``design @ vector`` were seen with noise, as
@@ -188,7 +202,15 @@ class Predictor:
         wide = everyone.astype(np.float64)
         covariance = np.cov(wide, rowvar=False) + RIDGE * np.eye(wide.shape[1])
         precision = np.asarray(self.noise * np.linalg.inv(covariance), np.float64)
-        return _Prior(wide.mean(0), precision)
+        return _Prior(wide.mean(0), covariance, precision)
+
+    @cached_property
+    def _all_items(self) -> Doubles:
+        """What users' vectors are multiplied by, squared and summed over all items,
+        (D + 1, D + 1)."""
+        assert isinstance(self.head, LinearHead)
+        every = _design(self.head.item_weights)
+        return np.asarray(every.T @ every)
 
     def _score(self, user: Indices, item: Indices) -> Floats:
         t = self.tensors  # np.take() needs a third of the time of t[...][user]
@@ -204,11 +226,22 @@ class _Prior(NamedTuple):
 
     Attributes:
         mean: (D + 1,).
-        precision: the inverse of the covariance, in units of that of a rating, (D + 1, D + 1).
+        covariance: (D + 1, D + 1).
+        precision: its inverse, times the variance of a rating, (D + 1, D + 1).
     """
 
     mean: Doubles
+    covariance: Doubles
     precision: Doubles
+
+
+def _design(weights: Floats) -> Doubles:
+    """What a user's vector is multiplied by, (N, D + 1): its bias by 1.
+
+    Args:
+        weights: of N items, a column each, the item's bias last, (D + 1, N).
+    """
+    return np.column_stack([weights[:-1].T, np.ones(weights.shape[1])]).astype(np.float64)
 
 
 def vectors_of(

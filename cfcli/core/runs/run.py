@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -58,6 +58,18 @@ TRACE: dict[str, type[pl.DataType]] = {"step": pl.Int64, "train_mse": pl.Float64
 ERRORS = "train_mse train_rmse val_mse val_rmse val_mae learning_rate seconds ratings_per_second"
 EPOCHS = {"epoch": pl.Int64, **dict.fromkeys(ERRORS.split(), pl.Float64)}
 ENTITY_COLUMNS = {"n_ratings": pl.UInt32, "mean": pl.Float64, "bias": pl.Float64}
+
+
+class Folded(NamedTuple):
+    """Users who were folded in.
+
+    Attributes:
+        place: of each, (N,).
+        left: of the variance of a new user's vector, the share that their ratings leave, (N,).
+    """
+
+    place: NDArray[np.integer]
+    left: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -452,10 +464,10 @@ class Run:
         return found
 
     @cached_property
-    def folded(self) -> NDArray[np.integer]:
-        """Indices of users whose vectors come from ratings that came after the training, see
+    def folded(self) -> Folded:
+        """Users whose vectors come from ratings that came after the training, see
         :func:`cfcli.core.serving.folding.folded_in`."""
-        return np.zeros(0, np.int64)
+        return Folded(np.zeros(0, np.int64), np.zeros(0))
 
     @property
     def judged(self) -> "Run":

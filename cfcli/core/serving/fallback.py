@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cfcli.core.data.content import ANY, NEW, weight_of
+from cfcli.core.data.content import ANY, NEW, unknown_shares, weight_of
 from cfcli.core.models.heads import Floats
+from cfcli.core.models.spread import Spread
 from cfcli.core.models.times import seconds_of
 from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
@@ -32,14 +33,34 @@ class FallbackPredictor:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self.base, self.predictor = run.baseline(), run.predictor()
+        self.run, self.base = run, run.baseline()
+        self.predictor = run.predictor(is_bounded=run.info.link != "identity")
         self.low, self.high = run.info.shape.low, run.info.shape.high
 
     def __call__(
         self, user: pl.Series, item: pl.Series, time: pl.Series | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Ratings (N,) and, for each, the place of its source in :data:`SOURCES`.
+
+        Args:
+            user, item, time: as in :meth:`scores`.
+        """
+        scores, sources = self.scores(user, item, time)
+        return self.bounded(scores), sources
+
+    def bounded(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Ratings by the scores of pairs, kept within the scale, (N,).
+
+        Args:
+            scores: as :meth:`scores` gives them.
+        """
+        return np.clip(scores, self.low, self.high)
+
+    def scores(
+        self, user: pl.Series, item: pl.Series, time: pl.Series | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Ratings (N,), by the link ``identity`` not kept within the scale, and the place of each
+        one's source in :data:`SOURCES`.
 
         Args:
             user: indices of the users, (N,), null where unknown.
@@ -51,9 +72,9 @@ class FallbackPredictor:
         items, knows_item = index_of(item)
         known = knows_user & knows_item
         sources = self._sources(users, knows_user, items, knows_item)
-        offset = self.offset(user, item, time)
+        offset = self._offset(user, item, time)
         if known.all():
-            return self._bounded(self.predictor.predict(users, items, offset)), sources
+            return self.predictor.predict(users, items, offset).astype(np.float64), sources
         rating = np.empty(len(users))
         rating[known] = self.predictor.predict(
             users[known], items[known], None if offset is None else offset[known]
@@ -65,19 +86,44 @@ class FallbackPredictor:
             q = self.predictor.vectors("item", items[part])
             p[~knows_user[part]], q[~knows_item[part]] = self.means.user, self.means.item
             rating[part] = self.predictor.pairs(p, q, 0.0 if offset is None else offset[part])
-        return self._bounded(rating), sources
+        return rating, sources
 
-    def _bounded(self, rating: NDArray[np.floating]) -> NDArray[np.float64]:
-        return np.clip(rating.astype(np.float64), self.low, self.high)
-
-    def offset(self, user: pl.Series, item: pl.Series, time: pl.Series | None) -> Floats | None:
-        """What time adds to ratings, (N,); None for nothing.
+    def deviations(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:
+        """How far ratings are expected to lie from their predictions, in ratings, (N,).
 
         Args:
             user: indices of the users, (N,), null where unknown.
             item: indices of the items, (N,), null where unknown.
-            time: of each pair, in UTC, (N,), null where unknown; None for the newest time.
+
+        Raises:
+            ConfigError: the run keeps no samples.
         """
+        unknown = []
+        for column, share in zip((user, item), self._unknown, strict=True):
+            index, knows = index_of(column)
+            unknown.append(np.where(knows, share[index], 1.0))
+        return self._spread(index_of(user)[0], index_of(item)[0], Pair(*unknown))
+
+    @cached_property
+    def _spread(self) -> Spread:
+        """The spread of the samples."""
+        return Spread(self.run.samples, self._trained)
+
+    @property
+    def _trained(self) -> Pair[NDArray[np.bool_]]:
+        """Which users and items have training rows."""
+        return Pair(self.base.user_n > 0, self.base.item_n > 0)
+
+    @cached_property
+    def _unknown(self) -> Pair[NDArray[np.float64]]:
+        """Of the variance of a new vector, the share that is not known of each user and item."""
+        found = unknown_shares(self.run.content, self.run.tensors, self.run.info.dim, self._trained)
+        place, left = self.run.folded
+        found.user[place] = np.where(self._trained.user[place], 0.0, left)
+        return found
+
+    def _offset(self, user: pl.Series, item: pl.Series, time: pl.Series | None) -> Floats | None:
+        """What time adds to ratings, (N,); None for nothing."""
         effects = self.run.times
         if effects is None or time is None:
             return None
@@ -114,7 +160,7 @@ class FallbackPredictor:
         found = []
         for content, n in zip(self.run.content, (self.base.user_n, self.base.item_n), strict=True):
             found.append(np.where(n > 0, TRAINED, 0 if content is None else TOLD).astype(np.uint8))
-        found[0][self.run.folded] += FOLDED
+        found[0][self.run.folded.place] += FOLDED
         return Pair(*found)
 
     def bias(self, user: pl.Series, item: pl.Series) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.models.kinds import KINDS
 from cfcli.core.runs.newcomers import with_vectors
-from cfcli.core.runs.run import Run
+from cfcli.core.runs.run import Folded, Run
 
 
 def folded_in(
@@ -51,18 +51,19 @@ def folded_in(
     if known:
         notes.append(f"ratings left out, as they were trained on already: {known:,}")
     predictor, l2 = run.predictor(), run.config.adam.l2
-    ids, vectors = [], []
+    ids, vectors, left = [], [], []
     for (name,), part in new.group_by("user_id", maintain_order=True):
         place = part["user"][0]
         former = None if place is None else predictor.vectors("user", np.array([place]))[0]
         ids.append(str(name))
-        vectors.append(
-            predictor.fold_in(part["item"].to_numpy(), part["rating"].to_numpy(), l2, former)
-        )
+        items = part["item"].to_numpy()
+        vectors.append(predictor.fold_in(items, part["rating"].to_numpy(), l2, former))
+        left.append(predictor.left_by(items) if run.info.link == "identity" else 1.0)
     for text in notes:
         if note is not None:
             note(text)
     if not ids:
         return run
     more = with_vectors(run, "user", pl.DataFrame({"id": ids}), np.array(vectors))
-    return more.with_parts(folded=more.ids.user.index(pl.Series(ids)).to_numpy())
+    place = more.ids.user.index(pl.Series(ids)).to_numpy()
+    return more.with_parts(folded=Folded(place, np.array(left)))

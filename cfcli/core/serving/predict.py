@@ -18,7 +18,7 @@ from cfcli.core.inputs.ratings import refuse_type
 from cfcli.core.inputs.roles import Form
 from cfcli.core.inputs.sources import Source
 from cfcli.core.inputs.tables import Rows
-from cfcli.core.models.spread import standard_deviation
+from cfcli.core.models.kinds import KINDS
 from cfcli.core.pair import Entity, Pair
 from cfcli.core.runs.run import Run
 from cfcli.core.serving.fallback import SOURCES, FallbackPredictor
@@ -75,7 +75,7 @@ def predict(
         The same rows in the same order with all their columns, which stay as they are (texts, in
         a text), and as last columns ``prediction`` (f32), ``source`` (one of
         :data:`cfcli.core.serving.fallback.SOURCES`) and perhaps ``std`` and ``p_1``, ``p_2`` and so
-        on (f32), which are empty where the model knows nothing.
+        on (f32), which are empty where there is no prediction.
 
     Raises:
         InputError: there are no such columns, or they are of a type that no id has; a row has
@@ -90,7 +90,7 @@ def predict(
     predicting = _Predicting(run, unknown, std, probabilities)
     held: list[pl.DataFrame] = []
     # A network's products are divided among the cores as they are.
-    threads = THREADS if predicting.raw.kind.has_linear_space else 1
+    threads = THREADS if KINDS[run.info.model].has_linear_space else 1
     with contextlib.closing(read_pairs(pairs, form)) as pieces:
         first = next(pieces)
         columns = predicting.columns(first.frame.schema, form, pairs.name)
@@ -177,7 +177,6 @@ class _Predicting:
         if std or probabilities:
             _ = run.samples  # raises at once where there are none
         self.ordinal = run.ordinal if probabilities else None
-        self.raw = run.predictor(is_bounded=False)
         self.times: PairTimes | None = None
 
     def columns(self, schema: pl.Schema, form: Form, where: str) -> PairColumns:
@@ -239,7 +238,8 @@ class _Predicting:
         """
         ids = Pair(frame[columns.user], frame[columns.item])
         user, item = self.user_ids.index(ids.user), self.item_ids.index(ids.item)
-        rating, source = self.score(user, item, time)
+        scores, source = self.score.scores(user, item, time)
+        rating = self.score.bounded(scores)
         is_guess = (user.is_null() | item.is_null()).to_numpy()
         if self.unknown == "error" and is_guess.any():
             row = int(np.flatnonzero(is_guess)[0])
@@ -258,8 +258,8 @@ class _Predicting:
             source=SOURCE_NAMES.gather(source),
         )
         if self.std or self.ordinal:
-            offset = self.score.offset(user, item, time)
-            out = out.with_columns(self._uncertainty(user, item, source == 0, offset))
+            is_empty = np.isnan(rating)
+            out = out.with_columns(self._uncertainty(user, item, scores, is_empty))
         if self.unknown == "skip":
             out = out.filter(pl.col("source").is_not_null())
         return _Answer(out, ids, Pair(user, item))
@@ -278,24 +278,20 @@ class _Predicting:
         self,
         user: pl.Series,
         item: pl.Series,
-        known: NDArray[np.bool_],
-        offset: NDArray[np.float32] | None,
+        scores: NDArray[np.float64],
+        is_empty: NDArray[np.bool_],
     ) -> list[pl.Series]:
-        """Standard deviations and probabilities of ratings by index, each (N,); null where the
-        model knows nothing."""
-        added = None if offset is None else offset[known]
-        users, items = (side.filter(known).to_numpy().astype(np.int64) for side in (user, item))
-        spread = standard_deviation(self.run.samples, users, items)
+        """Standard deviations and probabilities of ratings by index, each (N,); null where there is
+        no prediction."""
+        spread = self.score.deviations(user, item)
         found = {"std": spread} if self.std else {}
         if self.ordinal:
-            shares = self.ordinal.probabilities(self.raw.predict(users, items, added), spread)
+            shares = self.ordinal.probabilities(scores, spread)
             found |= dict(zip(self.ordinal.columns, shares.T, strict=True))
-        columns = []
-        for name, values in found.items():
-            column = np.full(len(known), np.nan)
-            column[known] = values
-            columns.append(pl.Series(name, column, nan_to_null=True).cast(pl.Float32))
-        return columns
+        return [
+            pl.Series(name, np.where(is_empty, np.nan, values), nan_to_null=True).cast(pl.Float32)
+            for name, values in found.items()
+        ]
 
 
 def find_pair_columns(

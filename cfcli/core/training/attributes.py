@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcli.core.data.attributes import Encoded
-from cfcli.core.data.content import RARE, Content, known_of, of_columns, weight_of
+from cfcli.core.data.content import (
+    NEW,
+    RARE,
+    Content,
+    known_of,
+    of_columns,
+    unknown_shares,
+    weight_of,
+)
 from cfcli.core.models.scoring import vectors_of
 from cfcli.core.pair import Pair
 
@@ -73,6 +81,26 @@ def joined(groups: list[Tensor]) -> Tensor | None:
         return None
     parts = [torch.nn.functional.normalize(group, dim=1) for group in groups]
     return LENGTH * torch.nn.functional.normalize(torch.cat(parts, dim=1), dim=1)
+
+
+def unknown(
+    tensors: Mapping[str, NDArray[np.float32]],
+    attributes: Pair[Encoded | None],
+    counts: Pair[Counts],
+) -> Pair[NDArray[np.float64]]:
+    """What is not known of new users and items, see
+    :func:`cfcli.core.data.content.unknown_shares`.
+
+    Args:
+        tensors, attributes, counts: as in :func:`settle`.
+    """
+    found: list[Content | None] = []
+    for entity, n in counts.named():
+        encoded = attributes[entity]
+        own, weight = vectors_of(tensors, entity), weight_of(entity, n, NEW)
+        found.append(None if encoded is None else Content.fit(encoded, own, weight))
+    dim = tensors["user_embedding.weight"].shape[1]
+    return unknown_shares(Pair(*found), tensors, dim, counts.map(lambda n: n > 0))
 
 
 def settle(

@@ -115,6 +115,7 @@ def test_attributes_that_say_nothing_are_shrunk_away() -> None:
     spread = found.vectors(encoded(frame).matrix) - vectors.mean(0)
     raw = np.stack([vectors[frame["kind"] == kind].mean(0) for kind in "abcdefgh"])
     assert np.abs(spread).mean() < 0.5 * np.abs(raw - vectors.mean(0)).mean()
+    assert found.left.min() > 0.95
 
 
 def test_what_is_held_out_is_told_by_the_others_alone() -> None:
@@ -147,3 +148,17 @@ def test_a_map_is_read_as_it_was_kept() -> None:
         tensors = plain.tensors() | {"shift": wrong.astype(np.float32)}
         with pytest.raises(ArtifactError, match="damaged"):
             Content.of(path, described, tensors, 3, (5, 2))
+
+
+def test_it_says_how_much_of_the_variance_is_left() -> None:
+    frame = table(2000)
+    told = np.where(frame["colour"] == "red", 1.0, -1.0)
+    other = np.random.default_rng(2).normal(0, 1, (2, 2000))
+    vectors = np.stack([told + 0.5 * other[0], told, other[1]], axis=1).astype(np.float32)
+    found = Content.fit(encoded(frame), vectors, np.ones(2000))
+    np.testing.assert_allclose(found.left, [0.2, 0, 1], atol=0.03)
+    # A vector (2,) and a bias: the others multiply the first entry by 2, the second by 0.
+    share = found.unknown(vectors, np.array([[2, 0, 9]] * 3, np.float32))
+    variance = 4 * vectors[:, 0].var(), vectors[:, 2].var()
+    expected = (0.2 * variance[0] + variance[1]) / sum(variance)
+    assert share == pytest.approx(expected, abs=0.03)

@@ -81,3 +81,21 @@ def test_a_rating_that_weighs_two_is_folded_in_as_two_are() -> None:
     found = model.fold_in(item, rating, 0, weight=np.array([2.0, 1.0, 3.0]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(found - model.fold_in(item, rating, 0)).max() > 0.01
+
+
+def test_ratings_leave_less_of_the_variance_of_a_new_user() -> None:
+    """With nothing but biases, by hand: a normal prior, and ratings with normal noise."""
+    random = np.random.default_rng(0)
+    bias = random.normal(0, 0.5, 200).astype(np.float32)
+    tensors = {
+        "user_embedding.weight": np.zeros((200, 1), np.float32),
+        "item_embedding.weight": np.zeros((9, 1), np.float32),
+        "user_bias": bias,
+        "item_bias": random.normal(0, 1, 9).astype(np.float32),
+        "linear.weight": np.ones((1, 1), np.float32),
+        "linear.bias": np.ones(1, np.float32),
+    }
+    predictor = Predictor("mf", tensors, 1, 5, "identity", noise=0.8)
+    for n in (0, 1, 4):
+        expected = 1 / (1 + n * bias.var(ddof=1) / 0.8)
+        assert predictor.left_by(np.arange(n)) == pytest.approx(expected, rel=1e-3)

@@ -16,18 +16,19 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from cfcli.core.config.train import TrainConfig
+from cfcli.core.data.attributes import Encoded
 from cfcli.core.data.info import Scale
 from cfcli.core.errors import ArtifactError, GateError
 from cfcli.core.models import ordinal
 from cfcli.core.models.ordinal import OrdinalModel
 from cfcli.core.models.scoring import Predictor
-from cfcli.core.models.spread import standard_deviation
+from cfcli.core.models.spread import Spread
 from cfcli.core.models.times import Seconds, seconds_of
 from cfcli.core.models.warm_start import WarmStart
 from cfcli.core.pair import Pair
 from cfcli.core.storage.publishing import machine_errors
 from cfcli.core.training import checkpoints, resources
-from cfcli.core.training.attributes import features, settle
+from cfcli.core.training.attributes import features, settle, unknown
 from cfcli.core.training.checkpoints import State
 from cfcli.core.training.device import choose_device
 from cfcli.core.training.epochs import Epoch, History, TracePoint, is_flat, is_settled
@@ -60,6 +61,18 @@ class Ending(NamedTuple):
 
     stopped_by: int
     is_settled: bool
+
+
+class Known(NamedTuple):
+    """What is known of users and items.
+
+    Attributes:
+        attributes: of users and of items.
+        counts: numbers of training ratings of users (U,) and items (I,).
+    """
+
+    attributes: Pair[Encoded | None]
+    counts: Pair[NDArray[np.int64]]
 
 
 class GibbsSampling:
@@ -96,7 +109,7 @@ class GibbsSampling:
                 checkpoints.remove(job.folder)
             elif is_whole and job.checkpoint:
                 _save(job, job.checkpoint, chain, history)
-            known = job.data.attributes, job.summary.counts
+            known = Known(job.data.attributes, job.summary.counts)
             time_effects = chain.sampler.time_effects()
             tensors = settle(chain.tensors(), *known)
             smaller = {dim: settle(chain.sampler.tensors(dim), *known) for dim in job.smaller}
@@ -117,14 +130,14 @@ class GibbsSampling:
             link="identity",
             noise=posterior.noise / posterior.kept,
             samples=samples,
-            ordinal=chain.ordinal_model(tensors, samples, job.data.scale),
+            ordinal=chain.ordinal_model(tensors, samples, job.data.scale, known),
             times=time_effects.effects if time_effects else None,
             warm_start=job.warm_start.origin if job.warm_start else None,
             trace=history.trace,
         )
         others = {
             dim: replace(
-                model, tensors=of, ordinal=chain.ordinal_model(of, samples, job.data.scale)
+                model, tensors=of, ordinal=chain.ordinal_model(of, samples, job.data.scale, known)
             )
             for dim, of in smaller.items()
         }
@@ -277,7 +290,11 @@ class Chain:
         return self._with_errors(row, prediction.to(self.val_rating), self.val_rating)
 
     def ordinal_model(
-        self, tensors: dict[str, NDArray[np.float32]], samples: Samples | None, scale: Scale | None
+        self,
+        tensors: dict[str, NDArray[np.float32]],
+        samples: Samples | None,
+        scale: Scale | None,
+        known: Known,
     ) -> OrdinalModel | None:
         """The probabilities of the steps of the scale by the validation rows, cold ones, too;
         None where these, the samples or the steps are missing.
@@ -286,6 +303,7 @@ class Chain:
             tensors: the posterior mean, as :meth:`tensors` gave it.
             samples: of the posterior.
             scale: of the ratings.
+            known: of users and items.
         """
         steps = ordinal.steps_of(scale.min, scale.max, scale.step) if scale else None
         if samples is None or steps is None or not len(self.val_rating):
@@ -297,7 +315,10 @@ class Chain:
         score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(
             user, item, offset
         )
-        return ordinal.fit(score, standard_deviation(samples, user, item), rating, steps)
+        shares = unknown(tensors, *known)
+        spread = Spread(samples, known.counts.map(lambda n: n > 0))
+        std = spread(user, item, Pair(shares.user[user], shares.item[item]))
+        return ordinal.fit(score, std, rating, steps)
 
     def state(self) -> State:
         """What a checkpoint must hold."""

@@ -15,7 +15,8 @@ from cfcli.core.config.train import TrainConfig
 from cfcli.core.errors import ConfigError
 from cfcli.core.evaluation.evaluate import evaluate
 from cfcli.core.models.scoring import Predictor
-from cfcli.core.models.spread import standard_deviation
+from cfcli.core.models.spread import Spread
+from cfcli.core.pair import Pair
 from cfcli.core.runs.run import Run
 from cfcli.core.storage.schema import to_json
 from cfcli.core.training.cooccurrence import implicit_features
@@ -386,7 +387,9 @@ def test_intervals_hold_the_share_of_ratings_that_they_promise() -> None:
     samples = sampler.posterior.samples()
     assert samples is not None
     assert samples["users"].shape == (16, 150, 4)
-    std = standard_deviation(samples, user[held], item[held])
+    spread = Spread(samples, Pair(np.ones(150, bool), np.ones(100, bool)))
+    nothing = np.zeros(held.sum())
+    std = spread(user[held], item[held], Pair(nothing, nothing))
     error = rating[held] - table(sampler.tensors(3))[user[held], item[held]]
     for share, quantile in ((0.5, 0.6745), (0.8, 1.2816), (0.95, 1.96)):
         assert (np.abs(error) < quantile * std).mean() == pytest.approx(share, abs=0.04)
