@@ -126,16 +126,22 @@ def code_of(pid: int, wait: bool) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
+def received(client: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """A line of JSON and the open files that came with it; None at the end."""
+    line, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
+    while line and not line.endswith(b"\n"):
+        line += client.recv(1 << 16)
+    return (json.loads(line) if line else None), streams
+
+
 def serve() -> None:
     import_all()
+    os.fsync = os.fstat  # type: ignore[assignment] # as in conftest.py
     with socket.socket(fileno=0) as client:
         while True:
-            line, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
-            while line and not line.endswith(b"\n"):
-                line += client.recv(1 << 16)
-            if not line:
+            job, streams = received(client)
+            if job is None:
                 return
-            job = json.loads(line)
             if streams:
                 answer: int | None = started(job, streams)
             else:
