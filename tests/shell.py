@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,9 +21,11 @@ import numpy as np
 CFCLI = Path(sys.executable).with_name("cfcli")
 SECONDS = 120  # that a command may take
 STREAMS = ("stdin", "stdout", "stderr")
-READ_LATE = ("CI", "COLUMNS", "NO_COLOR", "TERM")  # settings that no library reads as it is loaded
+# Settings that no library reads as it is loaded.
+READ_LATE = ("CI", "COLUMNS", "NO_COLOR", "TERM", "TMPDIR")
 
 Stream = IO[Any] | int | None  # as subprocess.Popen takes them
+Limits = dict[int, int]
 
 
 def write_ratings(
@@ -44,28 +47,43 @@ def write_ratings(
 
 
 def start_cfcli(
-    *args: object, cwd: Path, env: dict[str, str] | None = None, **kwargs: Any
+    *args: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False, **kwargs: Any
 ) -> "subprocess.Popen[str] | Started":
     """Starts ``cfcli`` in a process of its own.
 
     That process is forked from one that has imported everything (``warm.py``): a twentieth of a
     second instead of one or two. The installed console script itself runs in a soak, and where a
-    test asks for more than another folder, other streams, and settings of cfcli or of a terminal.
+    test asks for it (``fresh``) or for more than another folder, other streams, limits, and
+    settings of cfcli or of a terminal. ``limits`` are those of ``resource.setrlimit``.
     """
     settings = env or {}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
     whole = clean | {"COLUMNS": "100"} | settings
     command = [str(CFCLI), *map(str, args)]
     late = all(name.startswith("CFCLI_") or name in READ_LATE for name in settings)
-    if late and set(kwargs) <= set(STREAMS) and not os.environ.get("CFCLI_SOAK"):
+    fresh = fresh or not late or bool(os.environ.get("CFCLI_SOAK"))
+    if not fresh and set(kwargs) <= {*STREAMS, "limits"}:
         return Started(command, Path(cwd), whole, **kwargs)
+    if limits := kwargs.pop("limits", None):
+        kwargs["preexec_fn"] = functools.partial(limit, limits)
     return subprocess.Popen(command, cwd=cwd, env=whole, text=True, **kwargs)
+
+
+def limit(limits: Limits) -> None:
+    """Sets what this process may take; in a child, before the program starts."""
+    for name, most in limits.items():
+        resource.setrlimit(name, (most, most))
 
 
 def run_cfcli(
     *args: object, cwd: Path, input: str | None = None, **kwargs: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Runs ``cfcli`` as ``start_cfcli`` does, and waits for it; ``input`` is what it reads."""
+    if "limits" in kwargs:  # which hold for files, but not for pipes
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with start_cfcli(*args, cwd=cwd, **pipes, **kwargs) as process:
+            out, err = process.communicate(timeout=SECONDS)
+        return subprocess.CompletedProcess(process.args, process.returncode or 0, out, err)
     with contextlib.ExitStack() as stack:
         files: dict[str, IO[str]] = {}
         for name in STREAMS:
@@ -113,6 +131,7 @@ class Started:
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
+        limits: Limits | None = None,
     ) -> None:
         self.args = command
         self.returncode: int | None = None
@@ -122,6 +141,7 @@ class Started:
             self.stdout, writes = _ends(stdout, 1, closed)
             self.stderr, says = _ends(stderr, 2, closed)
             job = {"command": command, "cwd": str(cwd.resolve()), "env": env}
+            job["limits"] = [*(limits or {}).items()]
             self.pid = _number(warm().ask(job, reads, writes, says))
 
     def __enter__(self) -> "Started":
@@ -153,6 +173,9 @@ class Started:
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -3,9 +3,9 @@
 This process imports all of cfcli and the libraries once. It is told what to do by lines of JSON on
 a socket, which standard input is:
 
-- ``{"command": [...], "cwd": "...", "env": {...}}``, with three open files beside it: it forks a
-  child that becomes one call of the console script, with these files as its standard streams, and
-  answers with the child's process id.
+- ``{"command": [...], "cwd": "...", "env": {...}, "limits": [...]}``, with three open files beside
+  it: it forks a child that becomes one call of the console script, with these files as its standard
+  streams, and answers with the child's process id.
 - ``{"pid": ..., "wait": ...}``: it answers with the child's exit code, which is -N if signal N
   ended it. If it is not to wait for the end, that may be ``null``.
 """
@@ -17,8 +17,10 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import weakref
@@ -75,7 +77,10 @@ def call(job: dict[str, Any], streams: list[int]) -> int:
     sys.stderr = open(2, "w", 1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     os.environ.clear()
     os.environ.update(job["env"])
+    tempfile.tempdir = None
     os.chdir(job["cwd"])
+    for name, most in job["limits"]:
+        resource.setrlimit(name, (most, most))
     sys.argv = job["command"]
     from cfcli.cli.app import main
 
