@@ -26,6 +26,7 @@ READ_LATE = ("CI", "COLUMNS", "NO_COLOR", "TERM", "TMPDIR")
 
 Stream = IO[Any] | int | None  # as subprocess.Popen takes them
 Limits = dict[int, int]
+Settings = dict[str, str | None]  # None: not to be there
 
 
 def write_ratings(
@@ -47,7 +48,7 @@ def write_ratings(
 
 
 def start_cfcli(
-    *args: object, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False, **kwargs: Any
+    *args: object, cwd: Path, env: Settings | None = None, fresh: bool = False, **kwargs: Any
 ) -> "subprocess.Popen[str] | Started":
     """Starts ``cfcli`` in a process of its own.
 
@@ -58,9 +59,10 @@ def start_cfcli(
     """
     settings = env or {}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
-    whole = clean | {"COLUMNS": "100"} | settings
+    given = clean | {"COLUMNS": "100"} | settings
+    whole = {name: value for name, value in given.items() if value is not None}
     command = [str(CFCLI), *map(str, args)]
-    late = all(name.startswith("CFCLI_") or name in READ_LATE for name in settings)
+    late = all(name.startswith(("CFCLI_", "SLURM_")) or name in READ_LATE for name in settings)
     fresh = fresh or not late or bool(os.environ.get("CFCLI_SOAK"))
     if not fresh and set(kwargs) <= {*STREAMS, "limits"}:
         return Started(command, Path(cwd), whole, **kwargs)
@@ -108,7 +110,7 @@ def run_cfcli(
 def on_terminal(*args: object, cwd: Path, columns: int = 100, errors: bool = False) -> str:
     """What ``cfcli`` prints on a terminal; with ``errors`` also on stderr."""
     ours, its = os.openpty()
-    env = {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1", "CI": ""}
+    env = {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1", "CI": None}
     process = start_cfcli(*args, cwd=cwd, env=env, stdout=its, stderr=its if errors else None)
     os.close(its)
     parts = []
