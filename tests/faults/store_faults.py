@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shell import CFCLI, run_cfcli
+from shell import CFCLI, Started, run_cfcli
 from soak import Count
 
 from cfcli.core.data.dataset import Dataset
@@ -22,7 +22,7 @@ from cfcli.core.retraining.store import Store
 from cfcli.core.runs.run import Run
 from cfcli.core.runs.verdict import Verdict, gate_of, now, write_gate
 
-Process = subprocess.Popen[str]
+Process = subprocess.Popen[str] | Started
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")} | {"OMP_NUM_THREADS": "1"}
 # Of a test that loses: published whatever comes out.
 ANY = ["--tolerance", "9", "--min-gain-over", "none"]

@@ -6,20 +6,20 @@ import random
 import resource
 import shutil
 import subprocess
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from machine_faults import Done, clean, fingerprint, flaw, parts
-from shell import CFCLI, run_cfcli, write_ratings
+from shell import CFCLI, limit, run_cfcli, write_ratings
 from soak import Count, Tried, in_a_soak
 
 from cfcli.core.runs.run import Run
 
 
-def at_most(size: int) -> Callable[[], None]:
+def at_most(size: int) -> dict[int, int]:
     """No file may grow beyond a size: as a full disk, but without one."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return {resource.RLIMIT_FSIZE: size}
 
 
 WRITERS = {
@@ -68,7 +68,7 @@ def test_a_file_that_cannot_grow_is_one_line_and_leaves_the_old(
     )
     lost = []
     for size in sizes:
-        done = run_cfcli(*args, cwd=here, preexec_fn=at_most(size))
+        done = run_cfcli(*args, cwd=here, limits=at_most(size))
         why = flaw(done, 4, here, "out", "data", lines=1)
         if not why and "File too large" not in done.stderr:
             why = f"does not say why: {done.stderr}"
@@ -98,7 +98,7 @@ def test_a_training_that_cannot_write_is_one_line_and_leaves_the_old(
     lost = []
     for size in sizes:
         done = run_cfcli(
-            "train", "--epochs", 6, "--out", "run", "-q", cwd=here, preexec_fn=at_most(size)
+            "train", "--epochs", 6, "--out", "run", "-q", cwd=here, limits=at_most(size)
         )
         why = flaw(done, 4, "run", lines=1) if done.returncode or size < 25_000 else ""
         if (here / "run").exists() == bool(done.returncode) or parts(here):
@@ -212,7 +212,7 @@ def test_rows_that_do_not_fit_on_stdout_are_an_error(
                 stdout=file,
                 stderr=subprocess.PIPE,
                 text=True,
-                preexec_fn=at_most(min(size, len(whole) // 2)),
+                preexec_fn=partial(limit, at_most(min(size, len(whole) // 2))),
             )
         assert done.returncode == 4, done.stderr
         assert "stdout: File too large" in done.stderr

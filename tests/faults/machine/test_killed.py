@@ -33,7 +33,7 @@ def test_killed_at_any_moment_a_training_harms_nothing_and_goes_on(
         epochs = 3 if moment == "writing" else 60
         model = ["--model", "ncf"] if k % 4 == 3 else []
         args = ["train", "--epochs", epochs, "--patience", epochs, *model, "--out", "night"]
-        with start(*args, cwd=here) as process:
+        with start(*args, cwd=here, fresh=moment == "loading") as process:
             if moment != "loading" and not until(
                 process, f"epoch   {1 if moment == 'training' else epochs}/"
             ):

@@ -110,7 +110,8 @@ def test_a_signal_at_any_moment_ends_a_training(here: Path, count: Count, tried:
     lost = []
     for k in range(times):
         number = SIGNALS[k % 3]
-        with start("train", "--epochs", 20, "--patience", 20, "--out", "run", cwd=here) as process:
+        args = "train", "--epochs", 20, "--patience", 20, "--out", "run"
+        with start(*args, cwd=here, fresh=True) as process:
             delay = chance.uniform(0.3, 5.5)
             time.sleep(delay)
             process.send_signal(number)

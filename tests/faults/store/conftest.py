@@ -9,7 +9,7 @@ from typing import Any
 import planted
 import pytest
 from shared import MadeOnce
-from shell import write_ratings
+from shell import CFCLI, start_cfcli, write_ratings
 from store_faults import ENV, QUICK, Process, retrain
 
 
@@ -51,14 +51,13 @@ def started() -> Iterator[Callable[..., Process]]:
     """Starts processes; what is left of them at the end is killed."""
     processes: list[Process] = []
 
-    def start(command: list[object], **kwargs: Any) -> Process:
-        options = {
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "text": True,
-            "env": ENV,
-        } | kwargs
-        processes.append(subprocess.Popen([str(part) for part in command], **options))
+    def start(command: list[object], fresh: bool = False, **kwargs: Any) -> Process:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+        if command[0] == CFCLI and not fresh:
+            processes.append(start_cfcli(*command[1:], **options))
+        else:
+            options = {"text": True, "env": ENV} | options
+            processes.append(subprocess.Popen([str(part) for part in command], **options))
         return processes[-1]
 
     yield start

@@ -128,7 +128,7 @@ def test_a_retrain_is_killed_and_the_next_goes_on(
             assert tree(folder / "store" / "runs" / store.runs()[0].name) == before
             if path := checkpoint_of(folder):
                 history = history_of(path)
-                stop_while_it_starts(started(retrain_command(), cwd=folder), path)
+                stop_while_it_starts(started(retrain_command(), fresh=True, cwd=folder), path)
                 assert history_of(path)[: len(history)] == history
             done = retrain(folder, "later.csv", LONG)
             assert done.returncode == 0, done.stderr
