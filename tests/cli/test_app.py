@@ -342,16 +342,29 @@ def test_a_read_only_folder_is_exit_4(project: Path, tmp_path: Path) -> None:
     assert str(tmp_path) in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_training_and_keeps_the_best_epoch(
-    number: signal.Signals, project: Path
+@pytest.mark.parametrize(
+    ("number", "latest"),
+    [
+        (signal.SIGINT, "there is no runs/latest yet"),
+        (signal.SIGTERM, "runs/latest still is runs/older"),
+    ],
+)
+def test_a_signal_stops_training_keeps_the_best_epoch_and_says_which_run_is_which(
+    number: signal.Signals, latest: str, project: Path, tmp_path: Path
 ) -> None:
-    out = project / f"stopped-{number}"
-    command = [CFCLI, "train", "--epochs", "100000", "--patience", "100000", "--out", out]
+    if "older" in latest:
+        (tmp_path / "runs" / "older").mkdir(parents=True)
+        (tmp_path / "runs" / "latest").symlink_to("older")
+    flags = "--epochs", "100000", "--patience", "100000", "--data", project / "data"
     with subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [CFCLI, "train", *flags],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
+        first = process.stderr.readline()
         while "epoch " not in process.stderr.readline():
             pass
         process.send_signal(number)
@@ -359,10 +372,14 @@ def test_a_signal_stops_training_and_keeps_the_best_epoch(
         stdout, stderr = process.communicate(timeout=60)
     assert time.monotonic() - begin < 10
     assert process.returncode == 128 + number
-    assert stdout == f"{out}\n"
-    assert f"stopped by {signal.Signals(number).name}" in stderr
-    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
-    assert run_cfcli("evaluate", out, cwd=project).returncode == 0
+    run = stdout.strip()
+    assert first == f"training {run}\n"
+    ends = f"stopped by {number.name}; the best epoch so far was kept"
+    assert f"note: {run}: {ends}; go on with 'cfcli train --resume {run}'\n" in stderr
+    named = f"to use the stopped run, name it, as in 'cfcli evaluate {run}'"
+    assert f"note: {latest}; {named}\n" in stderr
+    assert json.loads((tmp_path / run / "run.json").read_text())["status"] == "stopped"
+    assert run_cfcli("evaluate", run, cwd=tmp_path).returncode == 0
 
 
 def test_ids_and_titles_cannot_paint_the_terminal(tmp_path: Path) -> None:
