@@ -8,6 +8,7 @@ import pytest
 from shared import Fill, MadeOnce
 from shell import run_cfcli, write_ratings
 
+from cfcli.cli.guide.environment import DEBUG
 from cfcli.cli.output.progress import LINES_EVERY
 
 # Tests run beside each other; processes that each start a thread a core make each other many times
@@ -15,6 +16,8 @@ from cfcli.cli.output.progress import LINES_EVERY
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests that wait for an epoch need a line for each, where a pipe gets one a minute.
 os.environ.setdefault(LINES_EVERY, "0")
+# A bug that a test meets is to be seen as a whole.
+os.environ.setdefault(DEBUG, "1")
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def run_cfcli(
     """
     settings = env or {}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
-    whole = clean | {"COLUMNS": "100"} | settings
+    whole = clean | {"COLUMNS": "100", "CFCLI_DEBUG": "1"} | settings
     command = [str(CFCLI), *map(str, args)]
     own = all(name.startswith("CFCLI_") for name in settings)
     if own and set(kwargs) <= {"input"} and not os.environ.get("CFCLI_SOAK"):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import gc
 import inspect
 import io
@@ -21,8 +22,8 @@ import typer
 from typer.core import TyperGroup
 
 import cfcli
+from cfcli.cli.guide import environment, mistakes
 from cfcli.cli.guide import help as helping
-from cfcli.cli.guide import mistakes
 from cfcli.cli.output.failure import Failure
 from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
@@ -163,13 +164,18 @@ class Group(TyperGroup):
         except RuntimeError as error:
             # What Path.resolve() of Python 3.12 and older says of a link that leads to itself.
             if not str(error).startswith("Symlink loop"):
-                raise
+                return _bug(error, args)
             return _machine(f"{error}; name a file or folder that is there").tell(args)
         except OSError as error:
             if error.errno not in FULL:
-                raise
+                return _bug(error, args)
             _silence(4)
             return _machine(f"{error.filename or 'stdout'}: {error.strerror}").tell(args)
+        except BaseException as error:
+            # Panics of Polars are no subclass of Exception.
+            if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                raise
+            return _bug(error, args)
 
     def invoke(self, ctx: Any) -> Any:
         _refuse_few_threads()
@@ -215,8 +221,28 @@ def _refuse_few_threads() -> None:
 def _load(name: str) -> Any:
     """Makes a command from its function."""
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    single.command(name, cls=helping.Command)(helping.with_help_all(_function(name)))
+    function = _with_notes_on_environment(_function(name))
+    single.command(name, cls=helping.Command)(helping.with_help_all(function))
     return typer.main.get_command(single)
+
+
+def _with_notes_on_environment(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a command, which first tells of environment variables without effect."""
+
+    @functools.wraps(function)
+    def run(**given: Any) -> Any:
+        notes = [] if given.get("quiet") else environment.without_effect(os.environ)
+        if notes:
+            from cfcli.cli.console import Out
+            from cfcli.core.training.distributed.ranks import FIRST
+
+            if FIRST not in os.environ:  # of several processes the first says it
+                console = Out()
+                for note in notes:
+                    console.note(note)
+        return function(**given)
+
+    return run
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -238,6 +264,19 @@ def summary(name: str) -> str:
 def _machine(message: str) -> Failure:
     """The failure of a machine that lacks something."""
     return Failure.of(MachineError(message))
+
+
+def _bug(error: BaseException, args: Sequence[str]) -> int:
+    """Says that an error is one that nobody expected.
+
+    Args:
+        error: that ended the command.
+        args: of the command line.
+
+    Returns:
+        The exit code.
+    """
+    return Failure.of_bug(error).tell(args, in_detail=bool(os.environ.get(environment.DEBUG)))
 
 
 def _silence(code: int) -> int:

@@ -166,14 +166,45 @@ def test_what_a_user_gets_wrong_is_one_line_and_a_code(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_bug_is_exit_1_with_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class Panic(BaseException):
+    """As those of Polars, which are no subclass of Exception."""
+
+
+@pytest.fixture(params=[RuntimeError, OSError, KeyError, Panic])
+def planted(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> list[str]:
+    """A command line with a bug in it."""
+
     def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("a bug")
+        raise request.param("it [bold]\nbroke")
 
     monkeypatch.setattr(preparation, "prepare", broken)
-    result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
+    monkeypatch.delenv("CFCLI_DEBUG", raising=False)
+    return ["prepare", "x.csv", "--out", str(tmp_path / "d")]
+
+
+def test_a_bug_is_exit_1_in_one_line_with_its_place(planted: list[str]) -> None:
+    result = CliRunner().invoke(app, planted)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: this is a bug in cfcli: [A-Za-z]+: '?it \[bold\](\\n| )broke'? "
+        r"\(cfcli/cli/prepare\.py:\d+\); please report it, with what the same command prints under "
+        r"CFCLI_DEBUG=1 and what 'cfcli doctor' prints\n",
+        result.stderr,
+    )
+
+
+def test_the_traceback_of_a_bug_is_there_for_who_wants_it(planted: list[str]) -> None:
+    result = CliRunner().invoke(app, planted, env={"CFCLI_DEBUG": "1"})
     assert result.exit_code == 1
-    assert isinstance(result.exception, RuntimeError)
+    assert result.stderr.startswith("Traceback (most recent call last)")
+    assert result.stderr.splitlines()[-1].startswith("error: this is a bug in cfcli: ")
+    result = CliRunner().invoke(app, [*planted, "--json"])
+    said = json.loads(result.stderr)
+    assert (result.exit_code, said["code"], said["kind"]) == (1, 1, "bug")
+    assert said["message"].startswith("this is a bug in cfcli: ")
+    assert said["traceback"].startswith("Traceback (most recent call last)")
 
 
 def test_too_little_memory_is_exit_4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from shell import on_terminal, run_cfcli
 
+import cfcli
 from cfcli.cli.console import wrapped
+from cfcli.cli.guide.environment import PREFIX, without_effect
 from cfcli.cli.output.progress import LINES_EVERY, clock
 
 TRAIN = ("train", "--no-plots", "--epochs", "5", "--no-interest")
@@ -96,6 +98,27 @@ def test_files_of_users_and_items_without_a_header(
 def test_a_path_in_an_error_is_the_one_that_was_asked_for(place: Path) -> None:
     done = run_cfcli("export-embeddings", "base", "--out", "/proc/x.csv", cwd=place)
     assert done.stderr == "error: /proc/x.csv: No such file or directory\n"
+
+
+def test_environment_variables_without_effect_are_told_with_the_nearest_name(place: Path) -> None:
+    given = {"CFCLI_DIMM": "3", "CFCLI_THREADS": "1", "CFCLI_DIM": "4", "CFCLI_XYZ": "1"}
+    done = run_cfcli("verify", "base", cwd=place, env=given)
+    assert done.returncode == 0
+    text = "note: the environment variable"
+    assert done.stderr.splitlines()[:3] == [
+        f"{text} CFCLI_DIMM has no effect; did you mean CFCLI_DIM?",
+        f"{text} CFCLI_THREADS has no effect; set it by --set threads=VALUE or in a file for "
+        "--config",
+        f"{text} CFCLI_XYZ has no effect, and no setting has that name",
+    ]
+    assert run_cfcli("verify", "base", "--quiet", cwd=place, env=given).stderr == ""
+
+
+def test_no_variable_that_the_code_reads_is_called_one_without_effect() -> None:
+    files = Path(cfcli.__file__).parent.rglob("*.py")
+    names = {name for file in files for name in re.findall(r'[$"](CFCLI_[A-Z_]+)', file.read_text())}
+    assert len(names) > 6
+    assert without_effect(dict.fromkeys(names - {PREFIX}, "")) == []
 
 
 def test_times_are_short() -> None:
