@@ -116,7 +116,9 @@ def test_environment_variables_without_effect_are_told_with_the_nearest_name(pla
 
 def test_no_variable_that_the_code_reads_is_called_one_without_effect() -> None:
     files = Path(cfcli.__file__).parent.rglob("*.py")
-    names = {name for file in files for name in re.findall(r'[$"](CFCLI_[A-Z_]+)', file.read_text())}
+    names = {
+        name for file in files for name in re.findall(r'[$"](CFCLI_[A-Z_]+)', file.read_text())
+    }
     assert len(names) > 6
     assert without_effect(dict.fromkeys(names - {PREFIX}, "")) == []
 

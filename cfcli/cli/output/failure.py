@@ -15,6 +15,7 @@ from cfcli.core.storage.schema import left_out, to_json
 
 LONGEST = 300  # characters of what an unexpected error says
 
+
 @dataclass(frozen=True)
 class Failure:
     """What went wrong in a command: what ``--json`` prints on stderr.
