@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,6 +74,12 @@ def on_terminal(*args: object, cwd: Path, columns: int = 100, errors: bool = Fal
     os.close(ours)
     assert done.wait(SECONDS) == 0
     return b"".join(parts).decode()
+
+
+def lines(shown: str) -> list[str]:
+    """The lines on a terminal, without what moves its cursor or styles what it shows."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
 
 class Warm:

@@ -242,7 +242,7 @@ def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     # Epochs are of the sampler, not of the model that is cut from it.
     whose = "the sampler" if run.info.solver == "gibbs" else run.info.model
     loss = charts.loss(run.history, run.info.best_epoch)
-    loss = dataclasses.replace(loss, title=f"Loss of {whose} by epoch")
+    loss = dataclasses.replace(loss, title=f"MSE of {whose} by epoch")
     if is_live() and can_draw(sys.stderr):
         console.say(chart(loss))
     if not no_plots:

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shell import on_terminal, run_cfcli
+from shell import lines, on_terminal, run_cfcli
 
 import cfcli
-from cfcli.cli.console import wrapped
+from cfcli.cli.console import Out, wrapped
 from cfcli.cli.guide.environment import PREFIX, without_effect
 from cfcli.cli.output.progress import LINES_EVERY, clock
 
@@ -20,12 +20,6 @@ EPOCH = re.compile(r"epoch +\d+/\d+ .*")
 def place(project: Path, tmp_path: Path) -> Path:
     shutil.copytree(project, tmp_path / "place", symlinks=True)
     return tmp_path / "place"
-
-
-def lines(shown: str) -> list[str]:
-    """The lines on a terminal, without what moves its cursor."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
 
 def test_a_terminal_shows_epochs_time_left_and_the_next_command(place: Path) -> None:
@@ -121,6 +115,26 @@ def test_no_variable_that_the_code_reads_is_called_one_without_effect() -> None:
     }
     assert len(names) > 6
     assert without_effect(dict.fromkeys(names - {PREFIX}, "")) == []
+
+
+def test_lists_on_a_terminal_say_what_the_score_is_and_give_reasons_by_title(place: Path) -> None:
+    args = "recommend", "base", "--user", "1", "-n", "2"
+    shown = lines(on_terminal(*args, cwd=place, columns=80))
+    assert shown[-2] == "score: interest, predicted rating and popularity together; it has no unit"
+    shown = lines(on_terminal(*args, "--by", "rating", cwd=place, columns=80))
+    assert shown[-2] == "score: the predicted rating before it is brought to the scale, 0.5 to 5"
+    shown = lines(on_terminal(*args, "--why", "2", cwd=place, columns=80))
+    assert sum("┃ title, and because of " in line for line in shown) == 1
+    assert sum("│ - Film, number " in line for line in shown) == 4
+    shown = lines(on_terminal(*args, "--why", "2", cwd=place, columns=120))
+    assert any("title" in line and "because" in line for line in shown)
+
+
+def test_what_looks_like_an_emoji_or_markup_stays_as_it_is(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Out().note(":heart: [red]")
+    assert capsys.readouterr().err == "note: :heart: [red]\n"
 
 
 def test_times_are_short() -> None:

@@ -121,10 +121,14 @@ def loss(history: pl.DataFrame, best: int) -> Chart:
         best: the epoch whose weights were kept.
     """
     epochs = history["epoch"].to_list()
-    series = [Series("training", history["train_mse"].to_list(), epochs, muted=True)]
+    training, held_out = "training", "validation"
+    # The sampler's training errors are those of single samples, which scatter.
+    if not (history["learning_rate"] > 0).any():
+        training, held_out = "training (one sample)", "validation (mean)"
+    series = [Series(training, history["train_mse"].to_list(), epochs, muted=True)]
     validation = history["val_mse"]
     if validation.dtype.is_numeric() and validation.null_count() < history.height:
-        series.append(Series("validation", validation.to_list(), epochs))
+        series.append(Series(held_out, validation.to_list(), epochs))
     return Chart(
         name="loss",
         title="Loss by epoch",
@@ -146,8 +150,9 @@ def losses(histories: Mapping[str, pl.DataFrame]) -> Chart:
     series = []
     for name, history in histories.items():
         training, *validation = loss(history, 1).series
-        series += [replace(line, name=f"{name}, validation") for line in validation]
-        line = replace(training, name=f"{name}, training", muted=False, dashed=bool(validation))
+        series += [replace(line, name=f"{name}, {line.name}") for line in validation]
+        whose = f"{name}, {training.name}"
+        line = replace(training, name=whose, muted=False, dashed=bool(validation))
         series.append(line)
     return Chart(
         name="losses",
@@ -167,10 +172,11 @@ def steps(trace: pl.DataFrame, history: pl.DataFrame) -> Chart:
         history: one row for each epoch (:attr:`cfcli.core.runs.run.Run.history`).
     """
     places, errors = trace["step"].to_list(), trace["train_mse"]
-    series = [Series("training", errors.to_list(), places, muted=True)]
-    for validation in loss(history, 1).series[1:]:
+    training, *held_out = loss(history, 1).series
+    series = [Series(training.name, errors.to_list(), places, muted=True)]
+    for validation in held_out:
         ends = [places[-1] / history.height * epoch for epoch in history["epoch"]]
-        series.append(Series("validation", validation.y, ends))
+        series.append(Series(validation.name, validation.y, ends))
     running = _running_mean(errors.to_numpy())
     series.append(Series("training, running mean", running.tolist(), places))
     return Chart(
