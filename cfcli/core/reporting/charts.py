@@ -378,7 +378,8 @@ def _error(
     series = [Series("damped biases", biases, kind="points", muted=True)]
     for run, found in of.items():
         series.append(Series(run, [found[k].rmse for k in filled], kind="points"))
-    labels = [f"{groups[k].label}\n{_about(counts[k])}" for k in filled]
+    # The axis says "from": 500+ would leave no room between ten labels.
+    labels = [f"{groups[k].label.removesuffix('+')}\n{_about(counts[k])}" for k in filled]
     return Chart(name, title, x, f"RMSE, {SCALE}", series, labels, zero=True)
 
 
@@ -398,5 +399,8 @@ def _rungs(
 
 
 def _about(n: int) -> str:
-    """A count with three digits of precision from 10,000 on."""
-    return f"{n:,}" if n < 10_000 else short(float(f"{n:.3g}"), n)
+    """A count in at most four characters: with two digits of precision from 1,000 on."""
+    if n < 1000:
+        return str(n)
+    rounded = float(f"{n:.2g}")
+    return f"{rounded / 1e3:g}k" if rounded < 1e6 else f"{rounded / 1e6:g}M"
