@@ -94,11 +94,12 @@ def test_the_ladder_has_baselines_first() -> None:
 
 
 def test_many_rows_are_rounded() -> None:
-    rows = [ActivityGroup("1", n, 0.5, 0.75) for n in (9999, 12_345, 2_000_000)]
-    assert charts.error_by_activity({"model": rows}, "user").labels == [
-        "1\n9,999",
-        "1\n12.3k",
-        "1\n2M",
+    counts = (999, 4086, 9999, 12_345, 999_999, 2_100_000)
+    rows = [ActivityGroup("500+", n, 0.5, 0.75) for n in counts]
+    found = charts.error_by_activity({"model": rows}, "user").labels
+    assert found is not None
+    assert [label.split("\n") for label in found] == [
+        ["500", shown] for shown in ("999", "4.1k", "10k", "12k", "1M", "2.1M")
     ]
 
 
