@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,7 @@ EXIT_CODES = (
 
 HELP = "Show the help of a command, as in 'cfcli help train'."
 
+FOLDERS = ("prepare", "train", "cross-validate", "plan")  # what --out of these commands is
 # Each command and its topic in the help. The command export-embeddings is the function
 # export_embeddings of the module cfcli.cli.export_embeddings, which is imported when needed.
 COMMANDS = {
@@ -83,7 +85,7 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command '{args[0]}'{mistakes.nearest_command(args[0], COMMANDS)}")
+            ctx.fail(f"no such command '{args[0]}'{mistakes.nearest_command(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -221,28 +223,47 @@ def _refuse_few_threads() -> None:
 def _load(name: str) -> Any:
     """Makes a command from its function."""
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    function = _with_notes_on_environment(_function(name))
+    function = _with_notes(_function(name), has_file=name not in FOLDERS)
     single.command(name, cls=helping.Command)(helping.with_help_all(function))
     return typer.main.get_command(single)
 
 
-def _with_notes_on_environment(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of a command, which first tells of environment variables without effect."""
+def _with_notes(function: Callable[..., Any], *, has_file: bool) -> Callable[..., Any]:
+    """The function of a command, which first tells of environment variables without effect, and in
+    the end of a folder that was made for its output.
+
+    Args:
+        function: of the command.
+        has_file: whether ``--out`` is a file, whose folder may be a slip of the pen.
+    """
 
     @functools.wraps(function)
     def run(**given: Any) -> Any:
-        notes = [] if given.get("quiet") else environment.without_effect(os.environ)
-        if notes:
-            from cfcli.cli.console import Out
-            from cfcli.core.training.distributed.ranks import FIRST
-
-            if FIRST not in os.environ:  # of several processes the first says it
-                console = Out()
-                for note in notes:
-                    console.note(note)
-        return function(**given)
+        if given.get("quiet"):
+            return function(**given)
+        _note(environment.without_effect(os.environ))
+        out = given.get("out") if has_file else None
+        folder = Path(out).parent if out else Path()
+        was_missing = not folder.exists()
+        result = function(**given)
+        if was_missing and folder.exists():
+            _note([f"made the folder {folder}, which was not there"])
+        return result
 
     return run
+
+
+def _note(notes: Sequence[str]) -> None:
+    """Prints notes; of several processes only the first does."""
+    if not notes:
+        return
+    from cfcli.cli.console import Out
+    from cfcli.core.training.distributed.ranks import FIRST
+
+    if FIRST not in os.environ:
+        console = Out()
+        for note in notes:
+            console.note(note)
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -108,6 +108,14 @@ def test_environment_variables_without_effect_are_told_with_the_nearest_name(pla
     assert run_cfcli("verify", "base", "--quiet", cwd=place, env=given).stderr == ""
 
 
+def test_a_folder_that_was_made_for_a_file_is_told(place: Path) -> None:
+    args = "recommend", "base", "--user", "1", "--out", "mdoels/a/b.csv"
+    done = run_cfcli(*args, cwd=place)
+    assert done.stderr.splitlines()[-1] == "note: made the folder mdoels/a, which was not there"
+    assert "made" not in run_cfcli(*args, cwd=place).stderr
+    assert run_cfcli(*args[:-1], "other/b.csv", "--quiet", cwd=place).stderr == ""
+
+
 def test_no_variable_that_the_code_reads_is_called_one_without_effect() -> None:
     files = Path(cfcli.__file__).parent.rglob("*.py")
     names = {
