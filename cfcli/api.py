@@ -785,6 +785,9 @@ def _say_fold(done: "DoneFold") -> None:
 class _Lines:
     """Prints a line per epoch to stderr."""
 
+    def named(self, run: Path) -> None:
+        print(f"training {run}", file=sys.stderr)
+
     def start(self, device: str, batches: int, epochs: int) -> None:
         self.epochs = epochs
 

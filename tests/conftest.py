@@ -8,6 +8,7 @@ import pytest
 from shared import Fill, MadeOnce
 from shell import run_cfcli, write_ratings
 
+from cfcli.cli.guide.environment import DEBUG
 from cfcli.cli.output.progress import LINES_EVERY
 
 # Tests run beside each other; processes that each start a thread a core make each other many times
@@ -18,6 +19,8 @@ os.environ.setdefault(LINES_EVERY, "0")
 # No test loses the power, and waiting for the disk takes most of the time of a small command.
 if not os.environ.get("CFCLI_SOAK"):
     os.fsync = os.fstat  # type: ignore[assignment]
+# A bug that a test meets is to be seen as a whole.
+os.environ.setdefault(DEBUG, "1")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import os
+import re
 import resource
 import signal
 import socket
@@ -59,7 +60,7 @@ def start_cfcli(
     """
     settings = env or {}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CFCLI_")}
-    given = clean | {"COLUMNS": "100"} | settings
+    given = clean | {"COLUMNS": "100", "CFCLI_DEBUG": "1"} | settings
     whole = {name: value for name, value in given.items() if value is not None}
     command = [str(CFCLI), *map(str, args)]
     late = all(name.startswith(("CFCLI_", "SLURM_")) or name in READ_LATE for name in settings)
@@ -120,6 +121,12 @@ def on_terminal(*args: object, cwd: Path, columns: int = 100, errors: bool = Fal
     os.close(ours)
     assert process.wait(SECONDS) == 0
     return b"".join(parts).decode()
+
+
+def lines(shown: str) -> list[str]:
+    """The lines on a terminal, without what moves its cursor or styles what it shows."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
 
 class Started:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import gc
 import inspect
 import io
@@ -15,14 +16,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import cfcli
+from cfcli.cli.guide import environment, mistakes
 from cfcli.cli.guide import help as helping
-from cfcli.cli.guide import mistakes
 from cfcli.cli.output.failure import Failure
 from cfcli.core.errors import CfcliError, MachineError, refuse_few_addresses
 
@@ -45,6 +47,7 @@ EXIT_CODES = (
 
 HELP = "Show the help of a command, as in 'cfcli help train'."
 
+FOLDERS = ("prepare", "train", "cross-validate", "plan")  # what --out of these commands is
 # Each command and its topic in the help. The command export-embeddings is the function
 # export_embeddings of the module cfcli.cli.export_embeddings, which is imported when needed.
 COMMANDS = {
@@ -82,7 +85,7 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"No such command '{args[0]}'{mistakes.nearest_command(args[0], COMMANDS)}")
+            ctx.fail(f"no such command '{args[0]}'{mistakes.nearest_command(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -163,13 +166,18 @@ class Group(TyperGroup):
         except RuntimeError as error:
             # What Path.resolve() of Python 3.12 and older says of a link that leads to itself.
             if not str(error).startswith("Symlink loop"):
-                raise
+                return _bug(error, args)
             return _machine(f"{error}; name a file or folder that is there").tell(args)
         except OSError as error:
             if error.errno not in FULL:
-                raise
+                return _bug(error, args)
             _silence(4)
             return _machine(f"{error.filename or 'stdout'}: {error.strerror}").tell(args)
+        except BaseException as error:
+            # Panics of Polars are no subclass of Exception.
+            if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                raise
+            return _bug(error, args)
 
     def invoke(self, ctx: Any) -> Any:
         _refuse_few_threads()
@@ -215,8 +223,47 @@ def _refuse_few_threads() -> None:
 def _load(name: str) -> Any:
     """Makes a command from its function."""
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    single.command(name, cls=helping.Command)(helping.with_help_all(_function(name)))
+    function = _with_notes(_function(name), has_file=name not in FOLDERS)
+    single.command(name, cls=helping.Command)(helping.with_help_all(function))
     return typer.main.get_command(single)
+
+
+def _with_notes(function: Callable[..., Any], *, has_file: bool) -> Callable[..., Any]:
+    """The function of a command, which first tells of environment variables without effect, and in
+    the end of a folder that was made for its output.
+
+    Args:
+        function: of the command.
+        has_file: whether ``--out`` is a file, whose folder may be a slip of the pen.
+    """
+
+    @functools.wraps(function)
+    def run(**given: Any) -> Any:
+        if given.get("quiet"):
+            return function(**given)
+        _note(environment.without_effect(os.environ))
+        out = given.get("out") if has_file else None
+        folder = Path(out).parent if out else Path()
+        was_missing = not folder.exists()
+        result = function(**given)
+        if was_missing and folder.exists():
+            _note([f"made the folder {folder}, which was not there"])
+        return result
+
+    return run
+
+
+def _note(notes: Sequence[str]) -> None:
+    """Prints notes; of several processes only the first does."""
+    if not notes:
+        return
+    from cfcli.cli.console import Out
+    from cfcli.core.training.distributed.ranks import FIRST
+
+    if FIRST not in os.environ:
+        console = Out()
+        for note in notes:
+            console.note(note)
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -238,6 +285,19 @@ def summary(name: str) -> str:
 def _machine(message: str) -> Failure:
     """The failure of a machine that lacks something."""
     return Failure.of(MachineError(message))
+
+
+def _bug(error: BaseException, args: Sequence[str]) -> int:
+    """Says that an error is one that nobody expected.
+
+    Args:
+        error: that ended the command.
+        args: of the command line.
+
+    Returns:
+        The exit code.
+    """
+    return Failure.of_bug(error).tell(args, in_detail=bool(os.environ.get(environment.DEBUG)))
 
 
 def _silence(code: int) -> int:

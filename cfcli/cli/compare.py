@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, add_ids, safe
+from cfcli.cli.console import Out, safe
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from cfcli.core.evaluation.comparison import Comparison
     from cfcli.core.metrics.intervals import Interval
+
+NUMBERS = 52  # characters of a row without the name of the run
 
 
 @options.takes(options.FORM_KEYS, options.FORM_PANEL, brief=False)
@@ -63,37 +65,49 @@ def compare(
         form=flags,
         note=console.note,
     )
-    console.table(_table(found), to_json(found))
+    console.table(_table(found, console.stdout.width), to_json(found))
 
 
-def _table(found: "Comparison") -> "Group":
+def _table(found: "Comparison", width: int) -> "Group":
+    """A row for each run, and what each differs by in words.
+
+    Args:
+        found: the runs.
+        width: of the terminal, in characters.
+    """
+    from rich.cells import cell_len
     from rich.console import Group
     from rich.table import Table
 
     title = f"{found.n:,} rows of {safe(found.split)}"
     if found.users:
         title += f"; lists for {found.users:,} users; liked: {found.liked_from:g} or more"
+    names = [safe(one.run) for one in found.runs]
+    shown, verdicts = names, []
+    if max(map(cell_len, names)) > width - NUMBERS:
+        # The lines below the table have the names, which are there to be copied, in one piece.
+        shown = [f"run {k}" for k in range(1, len(names) + 1)]
+        names = [f"{short} = {name}" for short, name in zip(shown, names, strict=True)]
+        verdicts.append(names[0])
     table = Table(title=title, title_justify="left")
-    add_ids(table, "run", [one.run for one in found.runs])
-    for name in ("RMSE", "difference (95 % interval)", "nDCG liked", "difference (95 % interval)"):
-        table.add_column(name, justify="right")
-    for one in found.runs:
+    table.add_column("run", no_wrap=True)
+    for heading in ("RMSE", "difference", "nDCG liked", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for short, one in zip(shown, found.runs, strict=True):
         ndcg = one.lists.liked.ndcg if one.lists else math.nan
         table.add_row(
-            safe(one.run),
+            short,
             f"{one.model.rmse:.4f}",
             _shown(one.rmse_difference),
             "-" if math.isnan(ndcg) else f"{ndcg:.4f}",
             _shown(one.ndcg_difference),
         )
-    verdicts = [f"{safe(one.run)}: {one.verdict}" for one in found.runs if one.verdict]
+    for name, one in zip(names, found.runs, strict=True):
+        if one.verdict:
+            verdicts.append(f"{name}: {one.verdict}")
     return Group(table, *verdicts)
 
 
 def _shown(found: "Interval | None") -> str:
-    """A difference and its interval, as far as there are any."""
-    if found is None or math.isnan(found.value):
-        return ""
-    if math.isnan(found.low):
-        return f"{found.value:+.4f}"
-    return f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+    """A difference, if there is one. The verdict has its interval."""
+    return "" if found is None or math.isnan(found.value) else f"{found.value:+.4f}"

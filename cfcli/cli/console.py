@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from cfcli.core.words import counted as counted
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from cfcli.core.reporting.charts import Chart
 
 COMMAND = re.compile(r"""'(?:cfcli|tr|ulimit) [^']*'|python -c ".*\"""")
+PIPE = 160  # characters of a line that is not on a terminal
 DIRECTIONS = "\u061c\u200e\u200f"  # printable, says Python, but they change the direction
 
 
@@ -70,17 +71,55 @@ def is_live() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
-def _without_lines(renderable: "RenderableType") -> "RenderableType":
-    """The same without lines around cells, for what is no terminal."""
+def _laid_out(renderable: "RenderableType", *, lines: bool) -> "list[RenderableType]":
+    """The parts of what is printed, with titles above tables, where Rich does not break them.
+
+    Args:
+        renderable: what is printed.
+        lines: whether there are lines around cells; not for what is no terminal.
+    """
     from rich.console import Group
     from rich.table import Table
 
     if isinstance(renderable, Group):
-        return Group(*map(_without_lines, renderable.renderables))
-    if isinstance(renderable, Table):
+        return [each for part in renderable.renderables for each in _laid_out(part, lines=lines)]
+    if not isinstance(renderable, Table):
+        return [renderable]
+    if not lines:
         renderable.box = None
         renderable.padding = (0, 1)  # instead of lines
-    return renderable
+    title, renderable.title = renderable.title, None
+    return [renderable] if title is None else [title, renderable]
+
+
+def _print(console: "Console", renderable: "RenderableType", *, lines: bool) -> None:
+    """Prints on a terminal, or in a file or a pipe, where no line ends with blanks.
+
+    Args:
+        console: where to print.
+        renderable: what to print; texts in it are lines, which break between words.
+        lines: whether there may be lines around cells.
+    """
+    for part in _laid_out(renderable, lines=lines):
+        if isinstance(part, str):
+            console.print(_wrapped(console, part), soft_wrap=True)
+        elif console.is_terminal or console.quiet:
+            console.print(part)
+        else:
+            with console.capture() as captured:
+                console.print(part)
+            for line in captured.get().splitlines():
+                print(line.rstrip(), file=console.file)
+
+
+def _wrapped(console: "Console", text: str) -> str:
+    """A line as it is in a file, and in several lines on a terminal."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    if not console.is_terminal or cell_len(Text.from_markup(text).plain) < console.width:
+        return text
+    return wrapped(text, console.width)
 
 
 def add_ids(table: "Table", name: str, ids: Iterable[object]) -> None:
@@ -110,7 +149,6 @@ class Out:
         json, quiet: as given.
         stdout: for the result.
         stderr: for everything else.
-        width: of the terminal, in characters.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False) -> None:
@@ -123,10 +161,13 @@ class Out:
         signal.siginterrupt(signal.SIGINT, True)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.stderr = Console(stderr=True, highlight=False, quiet=quiet)
-        self.width = self.stderr.width
         # A pipe has no width: 80 columns would cut what a file can well hold.
-        self.stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        widths = [None if stream.isatty() else PIPE for stream in (sys.stdout, sys.stderr)]
+        # What looks like the name of an emoji, as :heart: in a title, stays as it is.
+        self.stdout = Console(highlight=False, emoji=False, width=widths[0])
+        self.stderr = Console(
+            stderr=True, highlight=False, emoji=False, width=widths[1], quiet=quiet
+        )
 
     def note(self, text: str) -> None:
         """Prints something that the person should know on stderr.
@@ -135,7 +176,7 @@ class Out:
             text: a sentence; it may contain text from data.
         """
         self.stderr.print(
-            f"[yellow]note:[/]{self._wrapped(f'note: {safe(text)}')[5:]}", soft_wrap=True
+            f"[yellow]note:[/]{_wrapped(self.stderr, f'note: {safe(text)}')[5:]}", soft_wrap=True
         )
 
     def say(self, renderable: "RenderableType") -> None:
@@ -144,19 +185,15 @@ class Out:
         Args:
             renderable: what Rich can print; in a text, its markup counts.
         """
-        if isinstance(renderable, str):
-            self.stderr.print(self._wrapped(renderable), soft_wrap=True)
-        else:
-            self.stderr.print(renderable)
+        _print(self.stderr, renderable, lines=True)
 
-    def _wrapped(self, text: str) -> str:
-        """A line for stderr: as it is in a file, and in several lines on a terminal."""
-        from rich.cells import cell_len
-        from rich.text import Text
+    def show(self, renderable: "RenderableType") -> None:
+        """Prints on stdout, without lines around cells where it is no terminal.
 
-        if not self.stderr.is_terminal or cell_len(Text.from_markup(text).plain) < self.width:
-            return text
-        return wrapped(text, self.width)
+        Args:
+            renderable: what Rich can print.
+        """
+        _print(self.stdout, renderable, lines=sys.stdout.isatty())
 
     def next(self, *words: object) -> None:
         """Prints the command that one would type next, for a person at a terminal.
@@ -188,7 +225,7 @@ class Out:
         if self.json:
             print(jsonlib.dumps(data, ensure_ascii=True))
         elif not self.quiet:
-            self.stdout.print(renderable if sys.stdout.isatty() else _without_lines(renderable))
+            self.show(renderable)
 
     def pictures(self, charts: "Sequence[Chart]", folder: Path) -> None:
         """Writes charts as PNG files, or notes why that is impossible.

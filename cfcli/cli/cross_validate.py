@@ -141,17 +141,17 @@ def _lists(found: "ListSpread") -> "Table":
 
     from cfcli.core.evaluation.lists import ORDERS
 
-    # Without blanks around them, the spreads of four measures fit beside each other.
-    table = Table(title=f"lists of {found.k} items", title_justify="left", padding=0)
+    table = Table(title=f"lists of {found.k} items", title_justify="left")
     for name in ("", "nDCG liked", "nDCG all", "recall liked", "coverage"):
-        table.add_column(name, justify="right" if name else "left")
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for key, name in ORDERS.items():
         one = getattr(found, key)
         if one is None:
             continue
-        spreads = (one.liked.ndcg, one.all.ndcg, one.liked.recall, one.coverage)
+        # Four digits of four measures would not fit beside each other in 80 characters.
+        cells = [_shown(spread, 3) for spread in (one.liked.ndcg, one.all.ndcg, one.liked.recall)]
         style = "bold" if one is found.list else ""
-        table.add_row(name, *(_shown(spread) for spread in spreads), style=style)
+        table.add_row(name, *cells, _percents(one.coverage), style=style)
     return table
 
 
@@ -159,9 +159,17 @@ def _cells(errors: "ErrorSpread") -> list[str]:
     return [_shown(spread) for spread in (errors.mse, errors.rmse, errors.mae)]
 
 
-def _shown(spread: "Spread") -> str:
+def _shown(spread: "Spread", digits: int = 4) -> str:
     """A mean and a deviation, as far as there are any."""
     if math.isnan(spread.mean):
         return "-"
-    deviation = "" if math.isnan(spread.std) else f" ± {spread.std:.4f}"
-    return f"{spread.mean:.4f}{deviation}"
+    deviation = "" if math.isnan(spread.std) else f" ± {spread.std:.{digits}f}"
+    return f"{spread.mean:.{digits}f}{deviation}"
+
+
+def _percents(spread: "Spread") -> str:
+    """As :func:`_shown`, of a share."""
+    if math.isnan(spread.mean):
+        return "-"
+    deviation = "" if math.isnan(spread.std) else f" ± {spread.std:.1%}"
+    return f"{spread.mean:.1%}{deviation}"

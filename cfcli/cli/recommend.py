@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NUMBERS = ("rank", "score", "prediction", "ratings")
 CHOICE_PANEL, ORDER_PANEL = "Which items", "In which order"
+ROOMY = 100  # characters that titles and reasons need to stand beside each other
 SHOWN = 20  # users at most whose rows are drawn as tables
 
 
@@ -197,7 +198,10 @@ def recommend(
         for block in found.blocks:
             rows += block.height
             for (who,), part in block.group_by(columns["user"], maintain_order=True):
-                console.stdout.print(_table(who, part.drop(columns["user"]), titles))
+                table = _table(who, part.drop(columns["user"]), titles, console.stdout.width)
+                console.show(table)
+        if rows:
+            console.show(_caption(loaded, by))
     else:
         blocks = found.blocks
         if json or is_json(out):
@@ -225,21 +229,45 @@ def _titles(run: "Run") -> dict[str, str]:
     return {str(item): title for item, title in known.iter_rows()}
 
 
-def _table(user: object, rows: "pl.DataFrame", titles: dict[str, str]) -> "Table":
-    """The items for one user."""
+def _caption(run: "Run", by: str) -> str:
+    """What the scores below tables are, which may lie outside the scale of ratings."""
+    found, shape = run.info.interest, run.info.shape
+    if by == "rating" or found is None or found.method is None:
+        scale = f"{shape.low:g} to {shape.high:g}"
+        return f"score: the predicted rating before it is brought to the scale, {scale}"
+    if by == "interest":
+        return "score: interest alone; it has no unit"
+    return "score: interest, predicted rating and popularity together; it has no unit"
+
+
+def _table(user: object, rows: "pl.DataFrame", titles: dict[str, str], width: int) -> "Table":
+    """The items for one user.
+
+    Args:
+        user: the id.
+        rows: the items.
+        titles: by item id.
+        width: of the terminal, in characters; where it is small, reasons stand below titles.
+    """
     from rich.table import Table
 
+    columns = rows.columns
+    is_joined = width < ROOMY and {"title", "because"} <= {*columns}
+    if is_joined:
+        columns = [name for name in columns if name != "because"]
     table = Table(title=f"recommendations for user {safe(user)}", title_justify="left")
-    add_ids(table, rows.columns[0], rows.to_series(0))
-    for name in rows.columns[1:]:
+    add_ids(table, columns[0], rows.to_series(0))
+    for name in columns[1:]:
         justify: Literal["right", "left"] = "right" if name in NUMBERS else "left"
-        table.add_column(safe(name), justify=justify, overflow="fold")
+        heading = "title, and because of" if name == "title" and is_joined else name
+        table.add_column(safe(heading), justify=justify, overflow="fold")
     for row in rows.iter_rows(named=True):
         rating = None if row["prediction"] is None else f"{row['prediction']:.2f}"
         cells = row | {"score": f"{row['score']:.3f}", "prediction": rating}
+        shown = {name: safe("-" if cells[name] is None else cells[name]) for name in columns}
         if "because" in row:
-            cells["because"] = "; ".join(
-                titles.get(str(item), str(item)) for item in row["because"]
-            )
-        table.add_row(*(safe("-" if cell is None else cell) for cell in cells.values()))
+            reasons = [safe(f"- {titles.get(str(item), item)}") for item in row["because"]]
+            above = [shown["title"]] if is_joined else []
+            shown["title" if is_joined else "because"] = "\n".join([*above, *reasons])
+        table.add_row(*shown.values())
     return table

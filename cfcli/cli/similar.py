@@ -112,7 +112,7 @@ def similar(
         if json or not sys.stdout.isatty():
             blocks.append(found)
         elif not quiet:
-            console.stdout.print(_table(f"nearest to {safe(label)}", name, found.to_dicts()))
+            console.show(_table(f"nearest to {safe(label)}", name, found.to_dicts()))
     if blocks:
         write([pl.concat(blocks)], "-", json=json)
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfcli.cli import options
-from cfcli.cli.console import Out, add_ids, safe
+from cfcli.cli.console import Out, safe
 from cfcli.core.config.fields import seconds_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from cfcli.core.retraining.store import StoreStatus
     from cfcli.core.runs.verdict import Verdict
 
-NAME = 15  # characters of a run's name, which verdicts hold, too
+WIDE = 77  # characters that all columns need
 
 
 def status(
@@ -43,12 +43,20 @@ def status(
     from cfcli.core.storage.schema import to_json
 
     found = Store(store).status()
-    Out(json, quiet).table(_table(found), to_json(found))
+    console = Out(json, quiet)
+    console.table(_table(found, console.stdout.width), to_json(found))
     if limit:
         check_age(found, limit)
 
 
-def _table(status: "StoreStatus") -> "Table":
+def _table(status: "StoreStatus", width: int) -> "Group":
+    """A row for each run, and the reasons for what was decided.
+
+    Args:
+        status: of the store.
+        width: of the terminal, in characters.
+    """
+    from rich.console import Group
     from rich.table import Table
 
     from cfcli.core.retraining.store import hours
@@ -56,27 +64,32 @@ def _table(status: "StoreStatus") -> "Table":
     age = hours(status.age_seconds)
     title = f"{safe(status.store)}: {safe(status.current)} in use, {age} old"
     table = Table(title=title, title_justify="left")
-    add_ids(table, "run", [row.run for row in status.runs])
-    table.add_column("UTC", no_wrap=True)
-    for name in ("RMSE", "before", "biases"):
+    for name in ("run", "UTC"):
+        table.add_column(name, no_wrap=True)
+    errors = ("RMSE", "before", "biases")[: 3 if width >= WIDE else 1]
+    for name in errors:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold", min_width=NAME)
+    table.add_column("verdict")
+    reasons = []
     for row in reversed(status.runs):
         is_used = row.run == status.current
-        cells = _cells(row.verdict, is_used)
-        table.add_row(safe(row.run), *cells, style="bold" if is_used else "")
-    return table
+        name, word = safe(row.run), _word(row.verdict, is_used)
+        cells = _cells(row.verdict)[: 1 + len(errors)]
+        table.add_row(name, *cells, word, style="bold" if is_used else "")
+        if row.verdict and row.verdict.reason:
+            reasons.append(f"{name}: {_decision(row.verdict, word)}")
+    return Group(table, *reasons)
 
 
-def _cells(verdict: "Verdict | None", is_used: bool) -> list[str]:
-    """When a run was judged, three errors, and what was decided."""
+def _cells(verdict: "Verdict | None") -> list[str]:
+    """When a run was judged, and three errors."""
     if verdict is None:
-        return ["", "-", "-", "-", "in use" if is_used else "not judged yet"]
+        return ["", "-", "-", "-"]
     bias = verdict.baselines["bias"] if verdict.baselines else None
     errors = [
         f"{part.rmse:.4f}" if part else "-" for part in (verdict.model, verdict.champion, bias)
     ]
-    return [safe(_short(verdict.decided)), *errors, safe(_decision(verdict, is_used))]
+    return [safe(_short(verdict.decided)), *errors]
 
 
 def _short(decided: str) -> str:
@@ -87,10 +100,18 @@ def _short(decided: str) -> str:
     return rest[:11].replace("T", " ") if year == this_year else decided[:10]
 
 
-def _decision(verdict: "Verdict", is_used: bool) -> str:
-    if verdict.reason.startswith("in use" if is_used else "rolled back"):
-        return verdict.reason
-    word = "published" if verdict.published else "refused"
+def _word(verdict: "Verdict | None", is_used: bool) -> str:
+    """What was decided, in a word or two."""
     if is_used:
-        word = "in use"
-    return f"{word}: {verdict.reason}" if verdict.reason else word
+        return "in use"
+    if verdict is None:
+        return "not judged yet"
+    if verdict.reason.startswith("rolled back"):
+        return "rolled back"
+    return "published" if verdict.published else "refused"
+
+
+def _decision(verdict: "Verdict", word: str) -> str:
+    """What was decided and why, in a line."""
+    reason = safe(verdict.reason)
+    return reason if reason.startswith(word) else f"{word}: {reason}"

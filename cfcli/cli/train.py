@@ -81,7 +81,7 @@ def train(
 
     if out:
         targets.check_folder(out)
-    begun = None
+    begun, goes_on = None, False
     notes: list[str] = []
     if resume:
         begun = resumable(resume)
@@ -97,9 +97,10 @@ def train(
     console = Out(json, quiet or ranks.rank(settings) > 0)
     for note in notes:
         console.note(note)
-    if resume:
-        console.say(f"resuming {safe(resume)}")
-    goes_on = begun is not None and (out or begun.out).resolve() == begun.out.resolve()
+    if begun:
+        goes_on = (out or begun.out).resolve() == begun.out.resolve()
+        elsewhere = "" if goes_on else f" as {safe(out)}"
+        console.say(f"resuming {safe(resume)}{elsewhere}")
     leave_no_compiler_cache()
     with TrainingProgress(console, settings, chosen_by, is_resumed=begun is not None) as progress:
         trained = fitting.train(
@@ -134,18 +135,38 @@ def train(
     if "tried" in content:
         result["tried"] = content["tried"]
     console.result(str(path), result)
-    if (path / runs.CHECKPOINT).exists():
-        console.note(f"stopped early; resume with 'cfcli train --resume {path}'")
+    _say_stopped(console, path, trained.stopped_by)
     if trained.stopped_by:
-        console.note(
-            f"stopped by {signal.Signals(trained.stopped_by).name}; the best epoch so far was kept"
-        )
-    elif path.parent == runs.RUNS:  # where runs/latest leads to it
+        raise typer.Exit(128 + trained.stopped_by)
+    if path.parent == runs.RUNS:  # where runs/latest leads to it
         console.next("cfcli", "evaluate")
     else:
         console.next("cfcli", "evaluate", path)
-    if trained.stopped_by:
-        raise typer.Exit(128 + trained.stopped_by)
+
+
+def _say_stopped(console: Out, run: Path, number: int | None) -> None:
+    """What ended a training early, how it goes on, and which run commands take without it.
+
+    Args:
+        console: where to say it.
+        run: its folder.
+        number: of the signal that came, if one did.
+    """
+    from cfcli.core.runs.run import CHECKPOINT, RUNS
+    from cfcli.core.runs.writing import latest
+
+    ends = []
+    if number:
+        ends.append(f"stopped by {signal.Signals(number).name}; the best epoch so far was kept")
+    if (run / CHECKPOINT).exists():
+        before = "" if number else "stopped early; "
+        ends.append(f"{before}go on with 'cfcli train --resume {run}'")
+    if ends:
+        console.note(f"{run}: {'; '.join(ends)}")
+    if number and run.parent == RUNS:
+        former = latest()
+        which = f"runs/latest still is {former}" if former else "there is no runs/latest yet"
+        console.note(f"{which}; to use the stopped run, name it, as in 'cfcli evaluate {run}'")
 
 
 def _say_errors(console: Out, run: "Run") -> None:
@@ -221,7 +242,7 @@ def _draw(console: Out, run: "Run", no_plots: bool) -> None:
     # Epochs are of the sampler, not of the model that is cut from it.
     whose = "the sampler" if run.info.solver == "gibbs" else run.info.model
     loss = charts.loss(run.history, run.info.best_epoch)
-    loss = dataclasses.replace(loss, title=f"Loss of {whose} by epoch")
+    loss = dataclasses.replace(loss, title=f"MSE of {whose} by epoch")
     if is_live() and can_draw(sys.stderr):
         console.say(chart(loss))
     if not no_plots:

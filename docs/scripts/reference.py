@@ -69,6 +69,8 @@ ENVIRONMENT = """\
 | `CFCLI_CACHE` | folder for downloaded data sets |
 | `CFCLI_MOVIELENS_URL` | address of a mirror of the MovieLens files |
 | `CFCLI_ALLOW_WORLD_WRITABLE=1` | use runs and stores in folders that everybody may write to |
+| `CFCLI_DEBUG=1` | print the traceback of a bug |
+| `CFCLI_LINES_EVERY` | seconds between two lines of epochs in a pipe, by default 60 |
 | `OMP_NUM_THREADS`, `POLARS_MAX_THREADS` | threads of PyTorch and NumPy, and of Polars |
 | `GOMP_SPINCOUNT`, `OMP_WAIT_POLICY` | how threads wait; cfcli sets the first to 1000 where neither is set |
 | `NO_COLOR`, `CI`, `TERM=dumb` | no colours; no moving progress; neither |
@@ -76,7 +78,7 @@ ENVIRONMENT = """\
 
 EXIT_CODES = {
     0: "success",
-    1: "a bug: please report it with the traceback and what `cfcli doctor` prints",
+    1: "a bug: please report it with what `CFCLI_DEBUG=1` shows and what `cfcli doctor` prints",
     2: "usage: an invalid flag, key or value",
     3: "input rejected: not ratings, bad rows, too few rows, unknown ids",
     4: "environment: permission, disk full, no such file or device, no network, missing package, too "

@@ -331,3 +331,23 @@ def test_on_paper_it_is_light_and_without_buttons(browser: Any, reports: Path) -
     assert visit.page.locator("#errors .numbers").first.is_visible()
     assert visit.page.pdf()[:5] == b"%PDF-"
     visit.page.close()
+
+
+OVERLAPS = """() => [...document.querySelectorAll("svg")].flatMap(chart => {
+  const texts = [...chart.querySelectorAll("text")];
+  const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]);
+  return boxes.flatMap(([name, one], k) => boxes.slice(k + 1)
+    .filter(([_, other]) => one.left < other.right && other.left < one.right
+      && one.top + 2 < other.bottom && other.top + 2 < one.bottom)
+    .map(([other]) => `${name} over ${other}`));
+})"""
+
+
+@pytest.mark.parametrize(("media", "width"), [("screen", 1280), ("screen", 390), ("print", 750)])
+def test_no_label_of_a_chart_lies_over_another(
+    media: Any, width: int, browser: Any, reports: Path
+) -> None:
+    visit = Visit(browser, reports / "one.html", width, 900)
+    visit.page.emulate_media(media=media)
+    assert visit.page.evaluate("document.querySelectorAll('svg text').length") > 60
+    assert visit.page.evaluate(OVERLAPS) == []

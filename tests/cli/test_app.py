@@ -95,19 +95,19 @@ def test_a_command_loads_no_other() -> None:
 @pytest.mark.parametrize(
     ("code", "args", "message"),
     [
-        (2, ["evalaute"], "No such command 'evalaute'; did you mean 'evaluate'?"),
-        (2, ["fit"], "No such command 'fit'; did you mean 'train'?"),
-        (2, ["cv"], "No such command 'cv'; did you mean 'cross-validate'?"),
-        (2, ["help", "trian"], "No such command 'trian'; did you mean 'train'?"),
-        (2, ["xyz"], "No such command 'xyz'; see 'cfcli --help'"),
-        (2, ["train", "--dims", "3"], "No such option: --dims; did you mean --dim?"),
-        (2, ["train", "--lr", "3"], "No such option: --lr; did you mean --learning-rate?"),
+        (2, ["evalaute"], "no such command 'evalaute'; did you mean 'evaluate'?"),
+        (2, ["fit"], "no such command 'fit'; did you mean 'train'?"),
+        (2, ["cv"], "no such command 'cv'; did you mean 'cross-validate'?"),
+        (2, ["help", "trian"], "no such command 'trian'; did you mean 'train'?"),
+        (2, ["xyz"], "no such command 'xyz'; see 'cfcli --help'"),
+        (2, ["train", "--dims", "3"], "no such option: --dims; did you mean --dim?"),
+        (2, ["train", "--lr", "3"], "no such option: --lr; did you mean --learning-rate?"),
         (2, ["train", "--learning_rate", "3"], "did you mean --learning-rate?"),
-        (2, ["train", "--factors", "3"], "No such option: --factors; did you mean --dim?"),
-        (2, ["evaluate", "--epochs", "3"], "No such option: --epochs (it is one of 'cfcli train')"),
-        (2, ["evaluate", "--k", "3"], "No such option: --k; did you mean --top?"),
+        (2, ["train", "--factors", "3"], "no such option: --factors; did you mean --dim?"),
+        (2, ["evaluate", "--epochs", "3"], "no such option: --epochs (it is one of 'cfcli train')"),
+        (2, ["evaluate", "--k", "3"], "no such option: --k; did you mean --top?"),
         (2, ["train", "--init-scale", "3"], "has no flag; write --set init_scale=VALUE"),
-        (2, ["train", "--xyz"], "No such option: --xyz; see 'cfcli train --help'"),
+        (2, ["train", "--xyz"], "no such option: --xyz; see 'cfcli train --help'"),
         (2, ["train", "--model", "svd"], "model: 'svd' is not one of mf, ncf"),
         (
             2,
@@ -116,7 +116,7 @@ def test_a_command_loads_no_other() -> None:
         ),
         (2, ["train", "--l2", "much"], "l2: 'much' is not a number"),
         (2, ["train", "--epochs", "-3"], "epochs: -3 is below 1"),
-        (2, ["train", "--data"], "Option '--data' needs a value; see 'cfcli train --help'"),
+        (2, ["train", "--data"], "option '--data' needs a value; see 'cfcli train --help'"),
         (2, ["train", "extra"], "unexpected arguments (extra); see 'cfcli train --help'"),
         (2, ["evaluate", "--top", "0"], "--top: 0 is below 1"),
         (2, ["evaluate", "--top", "x"], "--top: 'x' is not a whole number"),
@@ -127,7 +127,7 @@ def test_a_command_loads_no_other() -> None:
         ),
         (2, ["recommend", "--diversify", "2"], "--diversify: 2 is above 1"),
         (2, ["rollback", "--store", "s", "--wait", "x"], "--wait: 'x' is not a number"),
-        (2, ["similar", "-1"], "No such option: -1 (ids that begin with - stand behind --)"),
+        (2, ["similar", "-1"], "no such option: -1 (ids that begin with - stand behind --)"),
         (
             2,
             ["train", "--set", "learning_rat=1"],
@@ -167,14 +167,45 @@ def test_what_a_user_gets_wrong_is_one_line_and_a_code(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_bug_is_exit_1_with_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class Panic(BaseException):
+    """As those of Polars, which are no subclass of Exception."""
+
+
+@pytest.fixture(params=[RuntimeError, OSError, KeyError, Panic])
+def planted(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> list[str]:
+    """A command line with a bug in it."""
+
     def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("a bug")
+        raise request.param("it [bold]\nbroke")
 
     monkeypatch.setattr(preparation, "prepare", broken)
-    result = CliRunner().invoke(app, ["prepare", "x.csv", "--out", str(tmp_path / "d")])
+    monkeypatch.delenv("CFCLI_DEBUG", raising=False)
+    return ["prepare", "x.csv", "--out", str(tmp_path / "d")]
+
+
+def test_a_bug_is_exit_1_in_one_line_with_its_place(planted: list[str]) -> None:
+    result = CliRunner().invoke(app, planted)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: this is a bug in cfcli: [A-Za-z]+: '?it \[bold\](\\n| )broke'? "
+        r"\(cfcli/cli/prepare\.py:\d+\); please report it, with what the same command prints under "
+        r"CFCLI_DEBUG=1 and what 'cfcli doctor' prints\n",
+        result.stderr,
+    )
+
+
+def test_the_traceback_of_a_bug_is_there_for_who_wants_it(planted: list[str]) -> None:
+    result = CliRunner().invoke(app, planted, env={"CFCLI_DEBUG": "1"})
     assert result.exit_code == 1
-    assert isinstance(result.exception, RuntimeError)
+    assert result.stderr.startswith("Traceback (most recent call last)")
+    assert result.stderr.splitlines()[-1].startswith("error: this is a bug in cfcli: ")
+    result = CliRunner().invoke(app, [*planted, "--json"])
+    said = json.loads(result.stderr)
+    assert (result.exit_code, said["code"], said["kind"]) == (1, 1, "bug")
+    assert said["message"].startswith("this is a bug in cfcli: ")
+    assert said["traceback"].startswith("Traceback (most recent call last)")
 
 
 def test_too_little_memory_is_exit_4(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -347,16 +378,25 @@ def test_a_read_only_folder_is_exit_4(project: Path, tmp_path: Path) -> None:
     assert str(tmp_path) in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_training_and_keeps_the_best_epoch(
-    number: signal.Signals, project: Path
+@pytest.mark.parametrize(
+    ("number", "latest"),
+    [
+        (signal.SIGINT, "there is no runs/latest yet"),
+        (signal.SIGTERM, "runs/latest still is runs/older"),
+    ],
+)
+def test_a_signal_stops_training_keeps_the_best_epoch_and_says_which_run_is_which(
+    number: signal.Signals, latest: str, project: Path, tmp_path: Path
 ) -> None:
-    out = project / f"stopped-{number}"
-    args = "train", "--epochs", "100000", "--patience", "100000", "--out", out
+    if "older" in latest:
+        (tmp_path / "runs" / "older").mkdir(parents=True)
+        (tmp_path / "runs" / "latest").symlink_to("older")
+    args = "train", "--epochs", "100000", "--patience", "100000", "--data", project / "data"
     with start_cfcli(
-        *args, cwd=project, env={LINES_EVERY: "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *args, cwd=tmp_path, env={LINES_EVERY: "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stderr is not None
+        first = process.stderr.readline()
         while "epoch " not in process.stderr.readline():
             pass
         process.send_signal(number)
@@ -364,10 +404,14 @@ def test_a_signal_stops_training_and_keeps_the_best_epoch(
         stdout, stderr = process.communicate(timeout=60)
     assert time.monotonic() - begin < 10
     assert process.returncode == 128 + number
-    assert stdout == f"{out}\n"
-    assert f"stopped by {signal.Signals(number).name}" in stderr
-    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
-    assert run_cfcli("evaluate", out, cwd=project).returncode == 0
+    run = stdout.strip()
+    assert first == f"training {run}\n"
+    ends = f"stopped by {number.name}; the best epoch so far was kept"
+    assert f"note: {run}: {ends}; go on with 'cfcli train --resume {run}'\n" in stderr
+    named = f"to use the stopped run, name it, as in 'cfcli evaluate {run}'"
+    assert f"note: {latest}; {named}\n" in stderr
+    assert json.loads((tmp_path / run / "run.json").read_text())["status"] == "stopped"
+    assert run_cfcli("evaluate", run, cwd=tmp_path).returncode == 0
 
 
 def test_ids_and_titles_cannot_paint_the_terminal(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_bench_times_both_sweeps_and_writes_a_config(project: Path) -> None:
     assert "mf of dimension 5 by adam on cpu" in done.stderr
 
 
-def test_a_flag_of_adam_chooses_it_and_the_first_line_says_so(project: Path) -> None:
+def test_a_flag_of_adam_chooses_it_and_the_line_below_the_run_says_so(project: Path) -> None:
     once = ("train", "--epochs", "1", "--no-plots")
     for flags, says in (
         ((), "mf of dimension 5 by gibbs on cpu"),
@@ -342,9 +342,9 @@ def test_a_flag_of_adam_chooses_it_and_the_first_line_says_so(project: Path) -> 
     ):
         done = run_cfcli(*once, *flags, cwd=project)
         assert done.returncode == 0, done.stderr
-        assert says in done.stderr.splitlines()[0]
+        assert says in done.stderr.splitlines()[1]
     done = run_cfcli(*once, cwd=project, env={"CFCLI_BATCH_SIZE": "64"})
-    assert "by adam (chosen by --batch-size)" in done.stderr.splitlines()[0]
+    assert "by adam (chosen by --batch-size)" in done.stderr.splitlines()[1]
 
 
 def test_a_file_of_0_1_trains_with_one_note(project: Path) -> None:
@@ -354,11 +354,12 @@ def test_a_file_of_0_1_trains_with_one_note(project: Path) -> None:
     )
     done = run_cfcli("train", "--config", "old.toml", "--no-plots", cwd=project)
     assert done.returncode == 0, done.stderr
-    note, first = done.stderr.splitlines()[:2]
+    note, run, line = done.stderr.splitlines()[:3]
     assert note.startswith("note: old.toml: ")
     assert "batch_size, num_workers and loader under [train.adam]" in note
     assert 'write solver = "adam" under [train]' in note
-    assert first.startswith("mf of dimension 5 by adam on cpu")
+    assert run.startswith("training runs/")
+    assert line.startswith("mf of dimension 5 by adam on cpu")
     quiet = run_cfcli("train", "--config", "old.toml", "--no-plots", "--quiet", cwd=project)
     assert quiet.stderr == ""
 

@@ -1,11 +1,12 @@
 """What cross-validate and compare print, and that Python says the same."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from planted import checkerboard, write_csv
-from shell import run_cfcli
+from shell import lines, on_terminal, run_cfcli
 
 import cfcli
 
@@ -58,6 +59,21 @@ def test_python_says_the_same(place: Path) -> None:
         cfcli.cross_validate(place / "r.csv", dims=3)
     with pytest.raises(cfcli.ConfigError, match="since cannot be combined with data"):
         cfcli.cross_validate(data=place / "out" / "fold-1" / "data", since="2020-01-01")
+
+
+def test_no_table_is_wider_than_80_and_no_name_is_broken(place: Path, tmp_path: Path) -> None:
+    again = "cross-validate", "r.csv", *FLAGS, "--out", "out"
+    long = tmp_path / ("a-long-name" * 6) / "run"
+    shutil.copytree(place / "out" / "fold-1", long.parent)
+    for args in (again, ("compare", *["out/fold-1/run"] * 2), ("compare", "out/fold-1/run", long)):
+        shown = lines(on_terminal(*args, cwd=place, columns=80))
+        rows = [line for line in shown if line[:1] in ("┏", "│")]
+        assert rows
+        assert max(map(len, rows)) <= 80
+        assert "…" not in "".join(shown)
+        if args[0] == "compare":
+            assert all(any(str(name) in line for line in shown) for name in args[1:])
+    assert f"run 2 = {long}:" in " ".join(shown)
 
 
 def test_compare_says_what_differs(place: Path) -> None:

@@ -97,7 +97,8 @@ def test_a_terminal_gets_small_charts(run: Path) -> None:
     assert "Ratings, and predictions by the nearest rating" in text
     assert "██" in text
     text = on_a_terminal("train", "--epochs", 3, "--out", "new", "--no-plots", cwd=run.parent)
-    assert "Loss of the sampler by epoch" in text
+    for part in ("MSE of the sampler by epoch", "training (one sample)", "validation (mean)"):
+        assert part in text
     assert any(0x2800 < ord(char) < 0x2900 for char in text)
 
 

@@ -156,12 +156,20 @@ def test_forms_in_and_out(run: Run) -> None:
     ]
 
 
+def test_pairs_like_movielens_files_need_no_header_as_ratings_do(run: Run) -> None:
+    named = call("predict", run.path, "-", stdin=b"userId,movieId,rating\n1,5,3\n2,6,4\n")
+    for content in (b"1\t5\t3\n2\t6\t4\n", b"1::5::3\n2::6::4\n"):
+        assert call("predict", run.path, "-", stdin=content) == named
+    plain = call("predict", run.path, "-", "--no-header", stdin=b"1,5,3\n2,6,4\n")
+    assert plain == named
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "is empty"),
         (b"user,thing\n1,2\n", "no column for the item among 'user', 'thing'; call it 'movieId'"),
-        (b"1,2\n1,3\n", "where the first line holds no names, see --no-header"),
+        (b"1,2\n1,3\n", "if the first line is data, add --no-header: the first column is then"),
         (b"user,item,prediction\n1,2,3\n", "has a column 'prediction' already"),
         (b"user,item,x\n1,2,3\n1,2\n", "<stdin>:3: column 'x': expected 3 fields, found 2"),
         (b'user,item,x\n1,2,3\n1,"2"x,3\n', "<stdin>:3: a double quote"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from shell import on_terminal, run_cfcli, write_ratings
+from shell import lines, on_terminal, run_cfcli, write_ratings
 
 from cfcli.core.retraining.store import Store
 from cfcli.core.storage import manifests
@@ -356,6 +356,10 @@ def test_a_store_needs_a_folder_of_its_own(where: str, place: Path, tmp_path: Pa
 
 
 def test_the_names_of_runs_are_shown_whole_on_a_terminal(place: Path) -> None:
-    shown = on_terminal("status", "--store", "models", cwd=place, columns=60)
-    for run in Store(place / "models").runs():
-        assert run.name in shown
+    for columns in (60, 80):
+        shown = lines(on_terminal("status", "--store", "models", cwd=place, columns=columns))
+        assert max(map(len, shown)) <= columns
+        for run in Store(place / "models").runs():
+            rows = [line for line in shown if line.startswith(f"│ {run.name} │")]
+            assert len(rows) == 1
+            assert re.search(r"│ (in use|published|refused|rolled back) +│$", rows[0])

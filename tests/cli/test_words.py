@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shell import on_terminal, run_cfcli
+from shell import lines, on_terminal, run_cfcli
 
-from cfcli.cli.console import wrapped
+import cfcli
+from cfcli.cli.console import Out, wrapped
+from cfcli.cli.guide.environment import PREFIX, without_effect
 from cfcli.cli.output.progress import LINES_EVERY, clock
 
 TRAIN = ("train", "--no-plots", "--epochs", "5", "--no-interest")
@@ -18,12 +20,6 @@ EPOCH = re.compile(r"epoch +\d+/\d+ .*")
 def place(project: Path, tmp_path: Path) -> Path:
     shutil.copytree(project, tmp_path / "place", symlinks=True)
     return tmp_path / "place"
-
-
-def lines(shown: str) -> list[str]:
-    """The lines on a terminal, without what moves its cursor."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    return [line.rstrip() for line in re.split(r"[\r\n]+", plain)]
 
 
 def test_a_terminal_shows_epochs_time_left_and_the_next_command(place: Path) -> None:
@@ -96,6 +92,57 @@ def test_files_of_users_and_items_without_a_header(
 def test_a_path_in_an_error_is_the_one_that_was_asked_for(place: Path) -> None:
     done = run_cfcli("export-embeddings", "base", "--out", "/proc/x.csv", cwd=place)
     assert done.stderr == "error: /proc/x.csv: No such file or directory\n"
+
+
+def test_environment_variables_without_effect_are_told_with_the_nearest_name(place: Path) -> None:
+    given = {"CFCLI_DIMM": "3", "CFCLI_THREADS": "1", "CFCLI_DIM": "4", "CFCLI_XYZ": "1"}
+    done = run_cfcli("verify", "base", cwd=place, env=given)
+    assert done.returncode == 0
+    text = "note: the environment variable"
+    assert done.stderr.splitlines()[:3] == [
+        f"{text} CFCLI_DIMM has no effect; did you mean CFCLI_DIM?",
+        f"{text} CFCLI_THREADS has no effect; set it by --set threads=VALUE or in a file for "
+        "--config",
+        f"{text} CFCLI_XYZ has no effect, and no setting has that name",
+    ]
+    assert run_cfcli("verify", "base", "--quiet", cwd=place, env=given).stderr == ""
+
+
+def test_a_folder_that_was_made_for_a_file_is_told(place: Path) -> None:
+    args = "recommend", "base", "--user", "1", "--out", "mdoels/a/b.csv"
+    done = run_cfcli(*args, cwd=place)
+    assert done.stderr.splitlines()[-1] == "note: made the folder mdoels/a, which was not there"
+    assert "made" not in run_cfcli(*args, cwd=place).stderr
+    assert run_cfcli(*args[:-1], "other/b.csv", "--quiet", cwd=place).stderr == ""
+
+
+def test_no_variable_that_the_code_reads_is_called_one_without_effect() -> None:
+    files = Path(cfcli.__file__).parent.rglob("*.py")
+    names = {
+        name for file in files for name in re.findall(r'[$"](CFCLI_[A-Z_]+)', file.read_text())
+    }
+    assert len(names) > 6
+    assert without_effect(dict.fromkeys(names - {PREFIX}, "")) == []
+
+
+def test_lists_on_a_terminal_say_what_the_score_is_and_give_reasons_by_title(place: Path) -> None:
+    args = "recommend", "base", "--user", "1", "-n", "2"
+    shown = lines(on_terminal(*args, cwd=place, columns=80))
+    assert shown[-2] == "score: interest, predicted rating and popularity together; it has no unit"
+    shown = lines(on_terminal(*args, "--by", "rating", cwd=place, columns=80))
+    assert shown[-2] == "score: the predicted rating before it is brought to the scale, 0.5 to 5"
+    shown = lines(on_terminal(*args, "--why", "2", cwd=place, columns=80))
+    assert sum("┃ title, and because of " in line for line in shown) == 1
+    assert sum("│ - Film, number " in line for line in shown) == 4
+    shown = lines(on_terminal(*args, "--why", "2", cwd=place, columns=120))
+    assert any("title" in line and "because" in line for line in shown)
+
+
+def test_what_looks_like_an_emoji_or_markup_stays_as_it_is(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Out().note(":heart: [red]")
+    assert capsys.readouterr().err == "note: :heart: [red]\n"
 
 
 def test_times_are_short() -> None:

@@ -44,6 +44,12 @@ def message_of(error: Any, command: str) -> str:
         error: that click raised.
         command: the name of the command; empty where there is none.
     """
+    message = _in_plain_words(error, command)
+    is_word = message[:1].isupper() and message[1:2].islower()  # and no name such as RATINGS
+    return message[:1].lower() + message[1:] if is_word else message  # as other messages begin
+
+
+def _in_plain_words(error: Any, command: str) -> str:
     path = f"cfcli {command}".rstrip()
     see = f"; see '{path} --help'"
     context = getattr(error, "ctx", None)
@@ -89,24 +95,24 @@ def _unknown_flag(name: str, params: Iterable[Any]) -> str:
     flags = [opt for param in params for opt in (*param.opts, *param.secondary_opts)]
     flags = [flag for flag in flags if flag.startswith("-")]
     if name[1:].isdecimal():
-        return f"No such option: {name} (ids that begin with - stand behind --)"
+        return f"no such option: {name} (ids that begin with - stand behind --)"
     meant = [FLAGS[name]] if name in FLAGS else ["-n", "--top"] * (name in LENGTHS)
     for flag in meant:
         if flag in flags:
-            return f"No such option: {name}; did you mean {flag}?"
+            return f"no such option: {name}; did you mean {flag}?"
     key = name.strip("-").replace("-", "_")
     spelling = f"--{key.replace('_', '-')}"
     for command, config in (("train", TrainConfig), ("prepare", PrepareConfig)):
         known = keys_of(config).get(key)
         if known and known.facts.flag and spelling not in flags:
-            return f"No such option: {name} (it is one of 'cfcli {command}')"
+            return f"no such option: {name} (it is one of 'cfcli {command}')"
         if known and not known.facts.flag and "--solver" in flags:
             return f"{name} has no flag; write --set {key}=VALUE"
     near = _near(name.strip("-"), [flag.strip("-") for flag in flags if flag.startswith("--")])
     near = near[:2]
     if not near:
         return ""
-    return f"No such option: {name}; did you mean {' or '.join(f'--{flag}' for flag in near)}?"
+    return f"no such option: {name}; did you mean {' or '.join(f'--{flag}' for flag in near)}?"
 
 
 def _near(name: str, known: list[str]) -> list[str]:

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cfcli.cli.console import Out, is_live
+from cfcli.cli.console import Out, is_live, safe
 from cfcli.core.config.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -213,6 +214,11 @@ class TrainingProgress:
         self.best = float("inf")
         self.former = 0  # the last epoch that is over
         self.said: float | None = None  # when the last line was printed
+
+    def named(self, run: Path) -> None:
+        """See :class:`cfcli.core.training.epochs.Progress`."""
+        if not self.is_resumed:  # whose name was given
+            self.console.say(f"training {safe(run)}")
 
     def start(self, device: str, batches: int, epochs: int) -> None:
         """See :class:`cfcli.core.training.epochs.Progress`."""

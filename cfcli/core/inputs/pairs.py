@@ -10,7 +10,7 @@ import polars as pl
 from cfcli.core.config.prepare import PrepareConfig
 from cfcli.core.errors import ConfigError, InputError
 from cfcli.core.inputs.formats import open_table
-from cfcli.core.inputs.ratings import refuse_type
+from cfcli.core.inputs.ratings import is_movielens, refuse_type
 from cfcli.core.inputs.records import (
     BLANKS,
     DETECTED,
@@ -56,9 +56,9 @@ def read_pairs(
 
 
 def _pairs_layout(form: Form, start: str, where: str, config: PrepareConfig) -> Layout:
-    """A table, with a header or without one."""
+    """A table, with a header or without one; as of ratings, MovieLens' files have none."""
     layout = sniff(start, where, config, roles=PAIR_ROLES)
-    if form.is_header(layout.names, PAIR_ROLES):
+    if form.is_header(layout.names, PAIR_ROLES) and not is_movielens(layout):
         return layout
     return replace(layout, names=form.headerless_names(len(layout.names)), has_header=False)
 

@@ -122,13 +122,19 @@ def detect_layout(
     """
     form = form or Form(config)
     layout = sniff(start, where, config)
-    width = len(layout.names)
-    is_movielens = width in (3, 4) and layout.separator in ("::", "\t", BLANKS)
-    if form.is_header(layout.names, RATING_ROLES) and not (
-        is_movielens and _is_number(layout.names[2])
-    ):
+    if form.is_header(layout.names, RATING_ROLES) and not is_movielens(layout):
         return layout
-    return replace(layout, names=form.headerless_names(width), has_header=False)
+    return replace(layout, names=form.headerless_names(len(layout.names)), has_header=False)
+
+
+def is_movielens(layout: Layout) -> bool:
+    """Whether a first line is data: of a file like MovieLens' u.data or ratings.dat.
+
+    Args:
+        layout: of the file, whose names are the fields of that line.
+    """
+    is_alike = len(layout.names) in (3, 4) and layout.separator in ("::", "\t", BLANKS)
+    return is_alike and _is_number(layout.names[2])
 
 
 def _blocks(table: Table, intake: Intake) -> Iterator[pl.DataFrame]:

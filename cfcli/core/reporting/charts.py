@@ -121,10 +121,14 @@ def loss(history: pl.DataFrame, best: int) -> Chart:
         best: the epoch whose weights were kept.
     """
     epochs = history["epoch"].to_list()
-    series = [Series("training", history["train_mse"].to_list(), epochs, muted=True)]
+    training, held_out = "training", "validation"
+    # The sampler's training errors are those of single samples, which scatter.
+    if not (history["learning_rate"] > 0).any():
+        training, held_out = "training (one sample)", "validation (mean)"
+    series = [Series(training, history["train_mse"].to_list(), epochs, muted=True)]
     validation = history["val_mse"]
     if validation.dtype.is_numeric() and validation.null_count() < history.height:
-        series.append(Series("validation", validation.to_list(), epochs))
+        series.append(Series(held_out, validation.to_list(), epochs))
     return Chart(
         name="loss",
         title="Loss by epoch",
@@ -146,8 +150,9 @@ def losses(histories: Mapping[str, pl.DataFrame]) -> Chart:
     series = []
     for name, history in histories.items():
         training, *validation = loss(history, 1).series
-        series += [replace(line, name=f"{name}, validation") for line in validation]
-        line = replace(training, name=f"{name}, training", muted=False, dashed=bool(validation))
+        series += [replace(line, name=f"{name}, {line.name}") for line in validation]
+        whose = f"{name}, {training.name}"
+        line = replace(training, name=whose, muted=False, dashed=bool(validation))
         series.append(line)
     return Chart(
         name="losses",
@@ -167,10 +172,11 @@ def steps(trace: pl.DataFrame, history: pl.DataFrame) -> Chart:
         history: one row for each epoch (:attr:`cfcli.core.runs.run.Run.history`).
     """
     places, errors = trace["step"].to_list(), trace["train_mse"]
-    series = [Series("training", errors.to_list(), places, muted=True)]
-    for validation in loss(history, 1).series[1:]:
+    training, *held_out = loss(history, 1).series
+    series = [Series(training.name, errors.to_list(), places, muted=True)]
+    for validation in held_out:
         ends = [places[-1] / history.height * epoch for epoch in history["epoch"]]
-        series.append(Series("validation", validation.y, ends))
+        series.append(Series(validation.name, validation.y, ends))
     running = _running_mean(errors.to_numpy())
     series.append(Series("training, running mean", running.tolist(), places))
     return Chart(
@@ -372,7 +378,8 @@ def _error(
     series = [Series("damped biases", biases, kind="points", muted=True)]
     for run, found in of.items():
         series.append(Series(run, [found[k].rmse for k in filled], kind="points"))
-    labels = [f"{groups[k].label}\n{_about(counts[k])}" for k in filled]
+    # The axis says "from": 500+ would leave no room between ten labels.
+    labels = [f"{groups[k].label.removesuffix('+')}\n{_about(counts[k])}" for k in filled]
     return Chart(name, title, x, f"RMSE, {SCALE}", series, labels, zero=True)
 
 
@@ -392,5 +399,8 @@ def _rungs(
 
 
 def _about(n: int) -> str:
-    """A count with three digits of precision from 10,000 on."""
-    return f"{n:,}" if n < 10_000 else short(float(f"{n:.3g}"), n)
+    """A count in at most four characters: with two digits of precision from 1,000 on."""
+    if n < 1000:
+        return str(n)
+    rounded = float(f"{n:.2g}")
+    return f"{rounded / 1e3:g}k" if rounded < 1e6 else f"{rounded / 1e6:g}M"

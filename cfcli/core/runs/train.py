@@ -116,6 +116,8 @@ def train(
             raise
         return None
     with create_run(out, config, keep=keep, replace=replace) as new:
+        if progress:
+            progress.named(new.path)
         checkpoint = new.staging / CHECKPOINT
         (new.staging / DATASET).write_text(str(dataset.path.resolve()), encoding="utf-8")
         if config.processes.ranks == 1:

@@ -217,6 +217,14 @@ def point_latest(path: Path) -> None:
         publishing.point(LATEST, path)
 
 
+def latest() -> Path | None:
+    """The run that ``runs/latest`` points to; None where there is none."""
+    try:
+        return RUNS / LATEST.readlink().name
+    except OSError:
+        return None
+
+
 def write_twin(new: NewRun, dataset: Dataset, config: TrainConfig, models: Models) -> None:
     """Write the run that :func:`write_run` will name as the twin of another.
 

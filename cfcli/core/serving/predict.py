@@ -327,6 +327,11 @@ def _find_column(role: Entity, names: list[str], form: Form, where: str) -> str:
         return hits[0]
     what = f"several may be the {role}: {', '.join(hits)}" if hits else f"no column for the {role}"
     shown = ", ".join(repr(name[:40]) for name in names[:20])
+    if not hits and any(name.strip().isdecimal() for name in names):
+        raise InputError(
+            f"{where}: no column for the {role} among {shown}; if the first line is data, add "
+            "--no-header: the first column is then the user, and the second one the item"
+        )
     raise InputError(
         f"{where}: {what} among {shown}; call it '{form.own.get(role, role)}', as the run does, "
         f"or name it with --{role}-col; where the first line holds no names, see --no-header"

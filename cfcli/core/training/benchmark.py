@@ -15,6 +15,7 @@ from cfcli.core.data.dataset import Dataset
 from cfcli.core.errors import ConfigError
 from cfcli.core.storage import publishing
 from cfcli.core.training.plan import sizing
+from cfcli.core.words import counted
 
 if TYPE_CHECKING:
     from cfcli.core.training.batches import Batch
@@ -81,7 +82,9 @@ class Timing:
             return "1 thread" if setting.threads == 1 else f"{setting.threads} threads"
         if self.sweep == "device":
             return setting.device
-        return "resident" if setting.loader == "resident" else f"{setting.num_workers} workers"
+        if setting.loader == "resident":
+            return "resident"
+        return counted(setting.num_workers, "worker")
 
     def row(self) -> dict[str, str | int | float | None]:
         """The timing as flat plain values, for CSV and JSON."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cfcli.core.errors import GateError
@@ -52,6 +53,13 @@ class TracePoint(NamedTuple):
 class Progress(Protocol):
     """Whoever watches a training."""
 
+    def named(self, run: Path) -> None:
+        """The run that is going to be trained has its name.
+
+        Args:
+            run: its folder, once it is whole.
+        """
+
     def start(self, device: str, batches: int, epochs: int) -> None:
         """The training begins.
 
@@ -86,6 +94,7 @@ class Progress(Protocol):
 class Silent:
     """Watches nothing."""
 
+    def named(self, run: Path) -> None: ...
     def start(self, device: str, batches: int, epochs: int) -> None: ...
     def stage(self, text: str) -> None: ...
     def batch(self, done: int) -> None: ...

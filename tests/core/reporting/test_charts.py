@@ -12,7 +12,7 @@ from cfcli.core.training import epochs
 
 HISTORY = pl.DataFrame(
     {"epoch": [1, 2, 3], "train_mse": [3.0, 2.0, 1.0], "val_mse": [3.5, 2.5, 2.75]}
-)
+).with_columns(learning_rate=0.1)
 ROWS = [RatingGroup("1", 3, 0, 1.5, 0.5, 0.75), RatingGroup("2", 0, 3, None, None, None)]
 
 
@@ -23,6 +23,14 @@ def test_loss_marks_the_best_epoch() -> None:
         ("validation", [3.5, 2.5, 2.75], [1, 2, 3]),
     ]
     assert chart.mark == (2, "best epoch 2")
+
+
+def test_curves_of_the_sampler_say_that_they_are_of_one_sample_and_of_the_mean() -> None:
+    sampled = HISTORY.with_columns(learning_rate=0.0)
+    names = [series.name for series in charts.loss(sampled, 3).series]
+    assert names == ["training (one sample)", "validation (mean)"]
+    names = [series.name for series in charts.losses({"mf 3": sampled}).series]
+    assert names == ["mf 3, validation (mean)", "mf 3, training (one sample)"]
 
 
 def test_curves_of_several_runs_lie_in_one_chart() -> None:
@@ -86,11 +94,12 @@ def test_the_ladder_has_baselines_first() -> None:
 
 
 def test_many_rows_are_rounded() -> None:
-    rows = [ActivityGroup("1", n, 0.5, 0.75) for n in (9999, 12_345, 2_000_000)]
-    assert charts.error_by_activity({"model": rows}, "user").labels == [
-        "1\n9,999",
-        "1\n12.3k",
-        "1\n2M",
+    counts = (999, 4086, 9999, 12_345, 999_999, 2_100_000)
+    rows = [ActivityGroup("500+", n, 0.5, 0.75) for n in counts]
+    found = charts.error_by_activity({"model": rows}, "user").labels
+    assert found is not None
+    assert [label.split("\n") for label in found] == [
+        ["500", shown] for shown in ("999", "4.1k", "10k", "12k", "1M", "2.1M")
     ]
 
 

@@ -87,7 +87,7 @@ def test_the_last_row_is_the_solver_that_train_would_use(
 def test_pytorchs_loader_is_timed_beside_but_is_never_the_best(dataset: Dataset) -> None:
     result = bench(dataset, sweeps=["num-workers"], num_workers=[0, 1])
     labels = [found.label for found in result.results]
-    assert labels == ["resident", "0 workers", "1 workers", "gibbs"]
+    assert labels == ["resident", "0 workers", "1 worker", "gibbs"]
     assert result.best == result.results[0].setting
     assert (result.best.loader, result.best.batch_size) == ("resident", 4096)
 

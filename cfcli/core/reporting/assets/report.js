@@ -320,7 +320,7 @@ function showRegions() {
     list.append(entry(region.name, whole(region.items), label, element("small", {}, examples),
       () => look(region.x, region.y, fit().scale * NAMED)));
   }
-  by("about").replaceChildren(element("p", { class: "small" }, "Search for an item, or click one on the map."), list);
+  by("about").replaceChildren(element("p", { class: "small ask" }, "Search for an item, or click one on the map."), list);
 }
 
 function showItem(known, k) {
