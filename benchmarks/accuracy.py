@@ -1,17 +1,17 @@
-"""Test RMSE on MovieLens of ratings alone and of what can be told beside them: attributes of items and
-of users, times, and how much old ratings count. Then of other models and dimensions.
+"""Test RMSE on MovieLens of ratings alone and of what can be told beside them: attributes of items
+and of users, times, and how much old ratings count. Then of other models and dimensions.
 
     python benchmarks/accuracy.py --ml-100k FOLDER --latest-small FOLDER [--ml-1m FOLDER]
         [--seeds 0 1 2] [--only times items] [--myfm PYTHON]
 
-Each folder holds what the archive holds. MovieLens 100K is measured on its splits u1 to u5. The others
-are split by `--split random` with the seed of the training; a tenth is the test side. Each run is
-`prepare`, `train` and `evaluate` in processes of their own. Nothing is tuned on the test side, and no
-validation rows are taken where training needs none. In shuffled files the ids are those of other
-rows, so that attributes say nothing: they should do no harm.
+Each folder holds what the archive holds. MovieLens 100K is measured on its splits u1 to u5. The
+others are split by `--split random` with the seed of the training; a tenth is the test side. Each
+run is `prepare`, `train` and `evaluate` in processes of their own. Nothing is tuned on the test
+side, and no validation rows are taken where training needs none. In shuffled files the ids are
+those of other rows, so that attributes say nothing: they should do no harm.
 
-PYTHON has myFM, as peers.py installs it (FOLDER/env/bin/python there). It gets the same attributes in
-the same encoding, and of times the day, as in its example.
+PYTHON has myFM, as peers.py installs it (FOLDER/env/bin/python there). It gets the same attributes
+in the same encoding, and of times the day, as in its example.
 """
 
 import argparse
@@ -116,7 +116,8 @@ def measure(title: str, folder: Path, files: Files, args: argparse.Namespace) ->
 
 
 def splits(folder: Path) -> list[list[object]]:
-    """Arguments of `prepare` that say what is trained on and what is tested, a list for each split."""
+    """Arguments of `prepare` that say what is trained on and what is tested, a list for each
+    split."""
     if not any(folder.glob("u1.base*")):
         ratings = next(folder.glob("ratings*"))
         return [[ratings, "--split", "random", "--test-size", "0.1"]]

@@ -46,7 +46,8 @@ def main() -> None:
         cost = measuring.run(measuring.CFCLI, "train", *given, cwd=folder)
         run = Run.load(folder / "run")
         print(
-            f"{held_out.height:,} ratings of {len(cold):,} new items; trained in {cost.seconds:.1f} s"
+            f"{held_out.height:,} ratings of {len(cold):,} new items; trained in "
+            f"{cost.seconds:.1f} s"
         )
         errors(folder, run, held_out, items)
         lists(folder, run, held_out, cold, items)

@@ -6,14 +6,15 @@ training, for all held-out rows and for liked ones.
 
 FOLDER has u.data and u1.base, u1.test ... u5.test (perhaps packed), RATINGS is ratings.dat or a CSV
 of it. ML-1M and the small one are split at random (the first fifth of
-``numpy.random.default_rng(7).permutation``), u.data by time: each user's last fifth is held out (for
-cfcli its validation rows are the last before, by ``--split user-last``).
---cut makes sparse data of ML-1M: at most N ratings of each user, of which a fifth or one is held out.
---files takes any other split, as CSV files with columns user, item and rating.
+``numpy.random.default_rng(7).permutation``), u.data by time: each user's last fifth is held out
+(for cfcli its validation rows are the last before, by ``--split user-last``).
+--cut makes sparse data of ML-1M: at most N ratings of each user, of which a fifth or one is held
+out. --files takes any other split, as CSV files with columns user, item and rating.
 
 Liked is what was rated a quarter below the top of the scale or higher. The methods of
 ``list_models.py`` choose their settings on a tenth of the training rows, cfcli on its validation
-rows. "Distance" says how unlike the items of a list are. implicit is installed into an environment of its own, under --folder.
+rows. "Distance" says how unlike the items of a list are. implicit is installed into an environment
+of its own, under --folder.
 """
 
 import csv

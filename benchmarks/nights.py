@@ -3,9 +3,9 @@ how long it takes.
 
 Rows come in the order of their times (or of the file, where it has none). Each night is one call of
 the console script, by wall clock; --full trains anew every night, to compare with. The last columns
-are of the model in use in the morning: its RMSE on the ratings that come until the next night, those
-whose user and item have been rated before (warm) and the others apart. With --other, the console
-script of another version spends the same nights, in turn. Words after `--` go to both.
+are of the model in use in the morning: its RMSE on the ratings that come until the next night,
+those whose user and item have been rated before (warm) and the others apart. With --other, the
+console script of another version spends the same nights, in turn. Words after `--` go to both.
 
     python benchmarks/nights.py ratings.csv --nights 12 --other old/bin/cfcli -- --dim 16
 """
@@ -111,7 +111,8 @@ def main() -> None:
     flags += ["--full-every", "1"] if args.full else []
     measuring.heading()
     print(
-        "      rows new users new items start      s    RMSE  in use  biases    warm    cold  outcome"
+        "      rows new users new items start      s    RMSE  in use  biases    warm    cold  "
+        "outcome"
     )
     with tempfile.TemporaryDirectory() as name:
         sides = [Nights(measuring.CFCLI, Path(name) / "own", flags + shlex.split(args.own))]

@@ -6,8 +6,9 @@ own environment.
 The files have the columns user, item, rating; the output is test.csv with one more, ``prediction``,
 within the range of the training ratings. For "myfm SVD++ flipped" alone they may have a column
 ``day``, and there may be a users.csv and an items.csv beside train.csv: an id, then columns of
-attributes, called by the attribute and a number, ``genres:3``. A name without settings has the tool's defaults. Settings
-are those of its documentation or its examples for MovieLens; none was chosen by the test side.
+attributes, called by the attribute and a number, ``genres:3``. A name without settings has the
+tool's defaults. Settings are those of its documentation or its examples for MovieLens; none was
+chosen by the test side.
 """
 
 from __future__ import annotations

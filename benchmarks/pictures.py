@@ -2,8 +2,8 @@
 
     python benchmarks/pictures.py [--ml-100k FOLDER] [--out docs]
 
-It prepares MovieLens 100K (u.data and u.item in FOLDER; without it the sample that `make demo` uses),
-trains, and makes a report. It writes
+It prepares MovieLens 100K (u.data and u.item in FOLDER; without it the sample that `make demo`
+uses), trains, and makes a report. It writes
 
 - report.png: the report from its top to the map,
 - report-dark.png: the map with a film chosen.

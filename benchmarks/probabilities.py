@@ -1,14 +1,15 @@
-"""Whether `predict --probabilities` and `--std` are right, by what predictions rest on: how far ratings
-fall from them beside `std`, the log likelihood beside that of plainer ways, how many ratings the
-central sets of 80 % hold, and how often what is said with a probability happens. Words after `--` go
-to `train`.
+"""Whether `predict --probabilities` and `--std` are right, by what predictions rest on: how far
+ratings fall from them beside `std`, the log likelihood beside that of plainer ways, how many
+ratings the central sets of 80 % hold, and how often what is said with a probability happens. Words
+after `--` go to `train`.
 
     python benchmarks/probabilities.py ratings.csv --split time -- --dim 16
     python benchmarks/probabilities.py ml-100k/u1.base.gz --test-file ml-100k/u1.test.gz
     python benchmarks/probabilities.py ratings.csv --new --items movies.csv
 
-With --new a tenth of the users and a tenth of the items are no part of the dataset, and their ratings
-are the test rows. Half of the ratings of each new user are then folded in, to predict the others.
+With --new a tenth of the users and a tenth of the items are no part of the dataset, and their
+ratings are the test rows. Half of the ratings of each new user are then folded in, to predict the
+others.
 """
 
 import argparse
@@ -82,8 +83,8 @@ def hold_out(folder: Path, ratings: Path) -> "pl.DataFrame":
 def predicted(
     folder: Path, held: "pl.DataFrame | None", args: argparse.Namespace
 ) -> "tuple[pl.DataFrame, np.ndarray, np.ndarray]":
-    """The test rows with their predictions and as `rated` their ratings, the steps of the scale, and
-    how often each is given in training."""
+    """The test rows with their predictions and as `rated` their ratings, the steps of the scale,
+    and how often each is given in training."""
     import numpy as np
     import polars as pl
 

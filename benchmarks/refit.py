@@ -1,5 +1,5 @@
-"""What it gains and costs to train on with the validation rows: `prepare` and `train` of a split with
-all defaults, beside `--refit none --no-interest`, in turns. Words after `--` go to `train`.
+"""What it gains and costs to train on with the validation rows: `prepare` and `train` of a split
+with all defaults, beside `--refit none --no-interest`, in turns. Words after `--` go to `train`.
 
     python benchmarks/refit.py u1.base u1.test --repeats 5 -- --dim 16
 """

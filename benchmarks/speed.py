@@ -1,5 +1,5 @@
-"""Times `cfcli train` beside another version: the whole command, a sweep or an epoch, memory, and what
-the model is worth on held-out rows.
+"""Times `cfcli train` beside another version: the whole command, a sweep or an epoch, memory, and
+what the model is worth on held-out rows.
 
     python benchmarks/speed.py BASE TEST --other old/bin/cfcli -- --dim 16
 

@@ -289,9 +289,9 @@ class Run:
             split: rows of the run's dataset to judge by.
             ratings: other ratings to judge by: a file, several, or a table in memory.
             data: the run's dataset, where it is not in its old place.
-            include_trained: judge the run itself, also by rows that it was trained on. Otherwise its
-                twin judges a split that the run was trained on (``.judged`` says so), and rows of
-                ``ratings`` are left out (``.trained_rows`` says how many).
+            include_trained: judge the run itself, also by rows that it was trained on. Otherwise
+                its twin judges a split that the run was trained on (``.judged`` says so), and rows
+                of ``ratings`` are left out (``.trained_rows`` says how many).
 
         Returns:
             The errors: ``.rating.rmse``, ``.rating.mae``, ``.baselines`` and more.
@@ -425,8 +425,8 @@ class Run:
             diversify: how much to prefer items unlike those above in the list, from 0 to 1.
 
         Returns:
-            The user id, the item id, ``rank``, ``score`` (what the order is by), ``prediction`` (the
-            rating), ``ratings`` (how many the item has) and, where known, ``title``.
+            The user id, the item id, ``rank``, ``score`` (what the order is by), ``prediction``
+            (the rating), ``ratings`` (how many the item has) and, where known, ``title``.
 
         Raises:
             InputError: a user is not in the run.

@@ -40,9 +40,9 @@ ENVIRONMENT = (
 )
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 usage, 3 input rejected, 4 environment (permission, disk, "
-    "device), 5 another process writes there, 6 a required threshold was missed, 7 artifact missing, "
-    "damaged or incompatible, 8 stale, 128+N stopped by signal N (SIGINT 130, SIGTERM 143, "
-    "SIGPIPE 141)."
+    "device), 5 another process writes there, 6 a required threshold was missed, 7 artifact "
+    "missing, damaged or incompatible, 8 stale, 128+N stopped by signal N (SIGINT 130, SIGTERM "
+    "143, SIGPIPE 141)."
 )
 
 HELP = "Show the help of a command, as in 'cfcli help train'."

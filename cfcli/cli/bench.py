@@ -33,7 +33,8 @@ def bench(
         str,
         typer.Option(
             metavar="N,N,...",
-            help="Batch sizes for the sweep batch-size; powers of 2 from 256 to 65536 if not given.",
+            help="Batch sizes for the sweep batch-size; powers of 2 from 256 to 65536 if not "
+            "given.",
             show_default=False,
             rich_help_panel=SWEEP_PANEL,
         ),

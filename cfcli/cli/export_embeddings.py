@@ -43,8 +43,8 @@ def export_embeddings(
         Literal["rating", "interest", "list"],
         typer.Option(
             metavar="NAME",
-            help="Vectors of the rating model, of the interest model, or list: of both, whose inner "
-            "products order items as 'cfcli recommend' does.",
+            help="Vectors of the rating model, of the interest model, or list: of both, whose "
+            "inner products order items as 'cfcli recommend' does.",
         ),
     ] = "rating",
     titles: Annotated[

@@ -85,8 +85,8 @@ Users = Annotated[
 Baseline = Literal["mean", "user_mean", "item_mean", "bias", "none"]
 OUTPUT_PANEL = "Output"
 OUT_HELP = (
-    "File to write, in the form of its name: .csv, .tsv, .jsonl (.gz or .zst may follow), .parquet, "
-    ".arrow or .feather; stdout if not given."
+    "File to write, in the form of its name: .csv, .tsv, .jsonl (.gz or .zst may follow), "
+    ".parquet, .arrow or .feather; stdout if not given."
 )
 NoPlots = Annotated[
     bool, typer.Option("--no-plots", help="Do not draw pictures.", rich_help_panel=GENERAL)
@@ -150,7 +150,8 @@ def takes(
         panel: the head of these flags in the help, where it says what holds without them; by
             default each says so itself.
         first: names of those that the help shows before all panels.
-        brief: whether ``--help`` shows the others, but for rare ones; else only ``--help-all`` does.
+        brief: whether ``--help`` shows the others, but for rare ones; else only ``--help-all``
+            does.
     """
     main = tuple(first)
     places = {panel: place for place, panel in enumerate(PANELS)}

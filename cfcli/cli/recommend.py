@@ -213,8 +213,8 @@ def recommend(
             rows = write(counted_off, out, json=json, safe=excel_safe)
     if rows < n * found.users:
         console.note(
-            f"{counted(rows, 'item')} on lists with room for {n * found.users:,}: there are no more "
-            "to choose from"
+            f"{counted(rows, 'item')} on lists with room for {n * found.users:,}: there are no "
+            "more to choose from"
         )
     if out != "-":
         console.say(f"{counted(rows, 'row')} for {counted(found.users, 'user')}")

@@ -106,7 +106,8 @@ def similar(
             label = f"{query['title']}, {name} {label}"
         if query["n_ratings"] < FEW and not (query["n_ratings"] == 0 and loaded.content.item):
             console.note(
-                f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly chance"
+                f"training ratings of {label}: {query['n_ratings']}; its neighbours are mostly "
+                "chance"
             )
         found = neighbours.named_neighbours(loaded, item, n, min_ratings, metric)
         if json or not sys.stdout.isatty():

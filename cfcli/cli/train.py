@@ -184,7 +184,8 @@ def _say_errors(console: Out, run: "Run") -> None:
 
 
 def _say_sampler(console: Out, run: "Run") -> None:
-    """The error of the sampler, which epochs showed, beside that of the model that is cut from it."""
+    """The error of the sampler, which epochs showed, beside that of the model that is cut from
+    it."""
     info = run.info
     if info.solver != "gibbs" or isnan(info.val.mse):
         return
@@ -208,12 +209,13 @@ def _say_biases(console: Out, dataset: "Dataset", info: "RunInfo") -> None:
     if info.val.rmse < biases.rmse:
         gain = 1 - info.val.rmse / biases.rmse
         console.say(
-            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {100 * gain:.1f} % below that"
+            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is {100 * gain:.1f} % "
+            "below that"
         )
     else:
         console.say(
-            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is no better, so it is not "
-            "worth using as it is"
+            f"damped biases: val RMSE {biases.rmse:.4f}; the rating model is no better, so it is "
+            "not worth using as it is"
         )
 
 

@@ -34,8 +34,8 @@ def in_threads(
 
 @contextlib.contextmanager
 def undivided_products() -> Iterator[int]:
-    """Lets each matrix product stay in the thread that asks for it, so that several threads can have
-    one each, and the rest of their work is divided, too. Products of all threads that are each
+    """Lets each matrix product stay in the thread that asks for it, so that several threads can
+    have one each, and the rest of their work is divided, too. Products of all threads that are each
     divided among the cores wait for each other: on two busy cores they took four times the time.
 
     Yields:

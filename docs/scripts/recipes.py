@@ -4,10 +4,10 @@
     python docs/scripts/recipes.py --python OTHER/bin/python   # where packages are installed
     python docs/scripts/recipes.py duckdb faiss                # some of them
 
-A recipe is a block behind a line ``<!-- recipe: NAME -->``. All are run in a new folder with made-up
-ratings and a run of them. Python packages come from the package index. sqlite3 and PostgreSQL are
-those of the system; where there is no PostgreSQL or it has no pgvector, the package pgserver brings
-both. What cannot be had is skipped, with the reason, and is no error.
+A recipe is a block behind a line ``<!-- recipe: NAME -->``. All are run in a new folder with
+made-up ratings and a run of them. Python packages come from the package index. sqlite3 and
+PostgreSQL are those of the system; where there is no PostgreSQL or it has no pgvector, the package
+pgserver brings both. What cannot be had is skipped, with the reason, and is no error.
 """
 
 import argparse

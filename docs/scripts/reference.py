@@ -269,8 +269,8 @@ def _shared(shared: set[tuple[str, str]]) -> str:
     sentences = []
     if names["prepare"] == set(FORM):
         sentences.append(
-            "The flags that say what [form the files have](#prepare-the-form-of-files) are taken, too. "
-            "Without them the run's own names and form count."
+            "The flags that say what [form the files have](#prepare-the-form-of-files) are taken, "
+            "too. Without them the run's own names and form count."
         )
     elif names["prepare"]:
         sentences.append(_all_but("[prepare](#prepare)", KEYS["prepare"], names["prepare"]))
@@ -361,8 +361,8 @@ def _kind(hint: typing.Any, seen: list[type]) -> str:
 def _settings() -> str:
     """The tables of all keys of the configuration."""
     parts = [
-        "## Settings\n\nThe tables of a configuration file and their keys. A key with a flag is set by "
-        "it, every key by `--set`.\n"
+        "## Settings\n\nThe tables of a configuration file and their keys. A key with a flag is "
+        "set by it, every key by `--set`.\n"
     ]
     for command, keys in KEYS.items():
         if command == "prepare":
@@ -428,8 +428,8 @@ def _exit_codes() -> str:
     kinds.pop("bug", None)  # the base class
     if kinds:
         parts.append(
-            "## Kinds of errors\n\nWith `--json`, an error is one JSON object on stderr. Its key `kind` is one "
-            "of these.\n"
+            "## Kinds of errors\n\nWith `--json`, an error is one JSON object on stderr. Its key "
+            "`kind` is one of these.\n"
         )
         rows = [
             (f"`{kind}`", _prose(_docstring(part).split("\n\n")[0])) for kind, part in kinds.items()

@@ -117,7 +117,8 @@ def script(shell: str) -> str:
 
 
 def install(shell: str) -> str:
-    """Writes the script where the shell finds it, and a line into its start-up file if it needs one.
+    """Writes the script where the shell finds it, and a line into its start-up file if it needs
+    one.
 
     Args:
         shell: bash, zsh or fish.

@@ -1,4 +1,5 @@
-"""``python -m cfcli.cli.guide.man FOLDER``: writes manual pages, made from the help of the commands."""
+"""``python -m cfcli.cli.guide.man FOLDER``: writes manual pages, made from the help of the
+commands."""
 
 import sys
 from pathlib import Path

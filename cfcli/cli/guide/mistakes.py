@@ -1,4 +1,5 @@
-"""What a mistyped command, flag or value is answered with: plain words, and the nearest right one."""
+"""What a mistyped command, flag or value is answered with: plain words, and the nearest right
+one."""
 
 import difflib
 from collections.abc import Iterable

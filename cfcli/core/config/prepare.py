@@ -10,8 +10,8 @@ from cfcli.core.errors import ConfigError
 Split = Literal["hash", "random", "time", "user-last"]
 Duplicates = Literal["last", "mean", "first", "error"]
 Format = Literal[
-    "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "sqlite", "jsonl",
-    "json", "netflix",
+    "auto", "csv", "tsv", "dat", "semicolon", "pipe", "blanks", "parquet", "arrow", "sqlite",
+    "jsonl", "json", "netflix",
 ]  # fmt: skip
 COLUMNS_PANEL = "Columns"
 FILES_PANEL = "Form of the files"

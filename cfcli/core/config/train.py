@@ -351,7 +351,8 @@ class TrainConfig(Settings):
         if self.resolved_solver == "adam" and sampler:
             chosen = f" (chosen by {self.chosen_by})" if self.chosen_by else ""
             raise ConfigError(
-                f"solver adam{chosen} does not use {_listed(sampler)}; only gibbs does: leave it out"
+                f"solver adam{chosen} does not use {_listed(sampler)}; only gibbs does: leave it "
+                "out"
             )
         if self.model == "mf" and network:
             raise ConfigError(

@@ -84,8 +84,8 @@ class Blocks:
             raise self._damaged(error) from None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """All rows in the order of the file: columns ``user`` u32, ``item`` u32, ``rating`` f32, and
-        those that were asked for."""
+        """All rows in the order of the file: columns ``user`` u32, ``item`` u32, ``rating`` f32,
+        and those that were asked for."""
         return self.read(self.pieces(range(len(self))))
 
     def pieces(self, rows: range) -> list[Piece]:

@@ -67,7 +67,8 @@ class Dataset:
         return found
 
     def stamped(self) -> "Dataset":
-        """The same, once its files are in their place: :meth:`unchanged` can tell them from others."""
+        """The same, once its files are in their place: :meth:`unchanged` can tell them from
+        others."""
         return replace(self, stamp=_stamp(self.path / MANIFEST))
 
     def pinned(self, folder: Path) -> "Dataset":
@@ -131,7 +132,8 @@ class Dataset:
 
     @cached_property
     def attributes(self) -> Pair[Encoded | None]:
-        """What training needs of the attributes of users and of items; None where there are none."""
+        """What training needs of the attributes of users and of items; None where there are
+        none."""
         described = self.info.attributes
         if described is None:
             return Pair(None, None)

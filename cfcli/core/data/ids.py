@@ -27,8 +27,8 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: pl.Series) -> "IdMap":
-        """Maps ids in order: by value where all are canonical integers (``7``, not ``007``), else by
-        code point.
+        """Maps ids in order: by value where all are canonical integers (``7``, not ``007``), else
+        by code point.
 
         Args:
             ids: texts, each once or several times.

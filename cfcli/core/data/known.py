@@ -186,8 +186,8 @@ def _known(
         if source.dataset:
             return None
         raise ConfigError(
-            f"{source.name}: name the columns that are attributes, as they say things about people: "
-            f"--attributes {','.join(found.columns)}"
+            f"{source.name}: name the columns that are attributes, as they say things about "
+            f"people: --attributes {','.join(found.columns)}"
         )
     for name in named:
         if name in left_out:

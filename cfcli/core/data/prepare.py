@@ -33,10 +33,10 @@ from cfcli.core.words import counted
 from cfcli.version import __version__
 
 SHRUNK = 0.5  # of the rows or ids of the dataset that is replaced
-MOVED, FEW = (
-    0.1,
-    100,
-)  # of the width of its scale, by which an end may move; ratings that tell no scale# Keys that are left out where they are not set, so that a dataset is as it was before there were any.
+# Of the width of its scale, by which an end may move; and ratings that tell no scale.
+MOVED, FEW = 0.1, 100
+# Keys that are left out where they are not set, so that a dataset is as it was before there were
+# any.
 NEWER = ("attributes", "weight_col")
 
 
@@ -225,7 +225,8 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
         lies = _real(source.path)
         if (lies / MANIFEST).exists():
             raise ConfigError(
-                f"{source.path}: is a dataset already; go on with 'cfcli train --data {source.path}'"
+                f"{source.path}: is a dataset already; go on with "
+                f"'cfcli train --data {source.path}'"
             )
         if target == lies or target in lies.parents or (lies.is_dir() and lies in target.parents):
             raise ConfigError(
@@ -240,7 +241,8 @@ def _check_out(out: Path, sources: Sequence[Source]) -> None:
         if others:
             where = out / "prepared"
             raise ConfigError(
-                f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: --out {where}"
+                f"{out}: holds other files ({others[0]}); a dataset needs a folder of its own: "
+                f"--out {where}"
             )
 
 

@@ -97,8 +97,8 @@ def filter_rows(spool: Spool, intake: Intake, config: PrepareConfig) -> None:
         if not spool.rows:
             notes = "".join(f"; {note}" for note in intake.times.notes(intake.newest))
             raise InputError(
-                f"{intake.sources[0].name}: none of {read:,} ratings is of {config.since} or later, "
-                f"as the newest is of {intake.newest}{notes}"
+                f"{intake.sources[0].name}: none of {read:,} ratings is of {config.since} or "
+                f"later, as the newest is of {intake.newest}{notes}"
             )
     if config.top_items:
         _keep_top_items(spool, len(intake.item_ids.to_series()), config.top_items)

@@ -122,8 +122,9 @@ def evaluate(
     seen it.
 
     Baselines, from the rows that the judged model was trained on: ``mean``; ``user_mean`` and
-    ``item_mean`` (the mean for those without ratings); ``bias``, :class:`cfcli.core.models.biases.BiasModel`. A row is cold
-    when its user or item has no training rating.
+    ``item_mean`` (the mean for those without ratings); ``bias``,
+    :class:`cfcli.core.models.biases.BiasModel`. A row is cold when its user or item has no training
+    rating.
 
     Args:
         run: the run.

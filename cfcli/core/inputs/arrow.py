@@ -116,8 +116,8 @@ def refuse_wide_decimals(schema: "pa.Schema", names: Sequence[str], where: str) 
         kind = str(schema.field(name).type)
         if "decimal256" in kind:
             raise InputError(
-                f"{where}: column '{name}' is of type {kind}, which cannot be read; make it float64 "
-                "or text"
+                f"{where}: column '{name}' is of type {kind}, which cannot be read; make it "
+                "float64 or text"
             )
 
 

@@ -19,8 +19,8 @@ AROUND = (  # what may stand around ids, and what takes it out of a text
     (
         "blanks",
         r"^\s|\s$",
-        'python -c "import csv, sys; csv.writer(sys.stdout{delimiter}).writerows([f.strip() for f in '
-        'row] for row in csv.reader(sys.stdin{delimiter}))" < FILE | cfcli prepare -',
+        'python -c "import csv, sys; csv.writer(sys.stdout{delimiter}).writerows([f.strip() for f '
+        'in row] for row in csv.reader(sys.stdin{delimiter}))" < FILE | cfcli prepare -',
     ),
     ("quotes", r'^".+"$', "tr -d '\"' < FILE | cfcli prepare -"),
     ("single quotes", r"^'.+'$", 'tr -d "\'" < FILE | cfcli prepare -'),
@@ -186,8 +186,8 @@ def id_notes(ids: pl.Series, column: str, separator: str | None = None) -> list[
     same = _alike(ids)
     if same:
         notes.append(
-            f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from others only by blanks, quotes, the form of "
-            "accents or zeros (007 or 7.0 for 7)"
+            f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from others "
+            "only by blanks, quotes, the form of accents or zeros (007 or 7.0 for 7)"
         )
     if ids.str.contains("[A-Z]").any():
         plain = ids.str.to_lowercase()
@@ -197,8 +197,8 @@ def id_notes(ids: pl.Series, column: str, separator: str | None = None) -> list[
             first, second = ids.filter(plain == repeated[0])[:2]
             same = len(repeated) - repeated.n_unique()
             notes.append(
-                f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from others "
-                f"only by letter case, such as '{first[:SHOWN]}' and '{second[:SHOWN]}'"
+                f"{counted(same, 'id')} in '{column}' {either(same, 'differs', 'differ')} from "
+                f"others only by letter case, such as '{first[:SHOWN]}' and '{second[:SHOWN]}'"
             )
     words = ids.filter(ids.str.to_lowercase().is_in(NULL_WORDS))
     if len(words):

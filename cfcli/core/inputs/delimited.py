@@ -50,8 +50,12 @@ FOREIGN = {  # what no text begins with
         "UTF-16 or UTF-32; read it with --encoding utf-16 (utf-32), "
         "or convert it with 'iconv -t UTF-8'"
     ),
-    b"\xfe\xff": "UTF-16; read it with --encoding utf-16, or convert it with 'iconv -f UTF-16 -t UTF-8'",
-    b"\0\0\xfe\xff": "UTF-32; read it with --encoding utf-32, or convert it with 'iconv -f UTF-32 -t UTF-8'",
+    b"\xfe\xff": (
+        "UTF-16; read it with --encoding utf-16, or convert it with 'iconv -f UTF-16 -t UTF-8'"
+    ),
+    b"\0\0\xfe\xff": (
+        "UTF-32; read it with --encoding utf-32, or convert it with 'iconv -f UTF-32 -t UTF-8'"
+    ),
 }
 
 

@@ -36,8 +36,8 @@ USUAL = Form()
 Kind = Literal["category", "list", "number"]
 SEPARATOR = "|"  # between the values of a list
 ML100K_GENRES = (  # the flags that end each line of MovieLens' u.item, in its order (u.genre)
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
 ).split()  # fmt: skip
 TITLE_ROLES = ("item", "title")  # that a table of items has, but for the title
 DAT_COLUMNS = ["movie_id", "title", "genres"]
@@ -105,8 +105,8 @@ def read_items(
 def read_users(
     source: Source, form: Form = USUAL, kinds: Mapping[str, Kind] | None = None
 ) -> Entities:
-    """Reads a table of users with a header, or MovieLens' ``u.user`` or ``users.dat``. Of an id that
-    is there twice, the first row counts.
+    """Reads a table of users with a header, or MovieLens' ``u.user`` or ``users.dat``. Of an id
+    that is there twice, the first row counts.
 
     Args:
         source: of at most a gigabyte; a text that is not UTF-8 is read as Latin-1.
@@ -163,8 +163,8 @@ def _read(
         )
     if others:
         notes.append(
-            f"{source.name}: {counted(others, 'row')} {either(others, 'has', 'have')} other attributes than a row of their id before; "
-            "kept: first"
+            f"{source.name}: {counted(others, 'row')} {either(others, 'has', 'have')} other "
+            "attributes than a row of their id before; kept: first"
         )
     return replace(found, frame=kept, notes=notes)
 
@@ -218,8 +218,8 @@ def _with_names(found: Layout, role: Entity, form: Form, where: str) -> Layout:
     are_data = any(name.strip().isdecimal() for name in found.names)
     if found.has_header and are_data and not form.with_role(found.names, role, where):
         raise InputError(
-            f"{where}: its first line is no header ({shown(found.names[:4])} ...); put one before it "
-            f"that names the columns, with the {role} ids called as in the ratings"
+            f"{where}: its first line is no header ({shown(found.names[:4])} ...); put one before "
+            f"it that names the columns, with the {role} ids called as in the ratings"
         )
     return found
 
@@ -227,7 +227,8 @@ def _with_names(found: Layout, role: Entity, form: Form, where: str) -> Layout:
 def _layout_again(
     role: Entity, layout: FindLayout, form: Form, start: str, where: str, config: PrepareConfig
 ) -> Layout:
-    """As :func:`ids_layout` says, since ids may stand alone; but MovieLens' forms have no header."""
+    """As :func:`ids_layout` says, since ids may stand alone; but MovieLens' forms have no
+    header."""
     try:
         found = layout(form, start, where, config)
     except InputError:
@@ -247,8 +248,8 @@ def _read_items(table: Table, form: Form, own_kinds: Mapping[str, Kind] | None) 
     items, titles = (form.with_role(table.names, role, table.where) for role in TITLE_ROLES)
     if not items or (len(table.names) < 2 and own_kinds is None):
         raise InputError(
-            f"{table.where}: needs a column of item ids, called as in the ratings, and one of titles "
-            f"(--title-col) or attributes; found {', '.join(table.names)}"
+            f"{table.where}: needs a column of item ids, called as in the ratings, and one of "
+            f"titles (--title-col) or attributes; found {', '.join(table.names)}"
         )
     item = min(items, key=_rank)
     title = min(titles, key=_rank) if titles else None

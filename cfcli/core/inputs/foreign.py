@@ -1,4 +1,5 @@
-"""What is no table that can be read: each is named for what it is, with the line that converts it."""
+"""What is no table that can be read: each is named for what it is, with the line that converts
+it."""
 
 import re
 import shlex
@@ -99,8 +100,9 @@ def _matrix(names: Sequence[str], where: str) -> InputError:
         f".rename({{d.columns[0]: 'user'}}).write_csv('{csv}')"
     )
     return InputError(
-        f"{where}: looks like a matrix of users by items ({len(names)} columns; if it is none, name "
-        "its columns with --user-col, --item-col and --rating-col); a row for each rating, but not "
+        f"{where}: looks like a matrix of users by items ({len(names)} columns; if it is none, "
+        "name its columns with --user-col, --item-col and --rating-col); a row for each rating, "
+        "but not "
         f'for 99 or nothing, is made by: python -c "{code}"'
     )
 

@@ -47,8 +47,8 @@ class Reject(NamedTuple):
 
 
 SCHEMA = {
-    "source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String, "detail": pl.String,
-    "raw": pl.String,
+    "source": pl.String, "line": pl.Int64, "column": pl.String, "reason": pl.String,
+    "detail": pl.String, "raw": pl.String,
 }  # fmt: skip
 
 
@@ -246,8 +246,9 @@ class Intake:
                     f", such as '{value.text}' ({value.where}:{value.line}; see --time-format)"
                 )
             notes.append(
-                f"{counted(self.no_time, 'rating')} {either(self.no_time, 'has', 'have')} no readable "
-                f"time{example}; {either(self.no_time, 'it counts', 'they count')} as the oldest"
+                f"{counted(self.no_time, 'rating')} {either(self.no_time, 'has', 'have')} no "
+                f"readable time{example}; {either(self.no_time, 'it counts', 'they count')} as the "
+                "oldest"
             )
         if self.past and self.newest and self.newest >= LONG_AGO:
             notes.append(f"{_dated(self.past)} before 1980; numbers are read as time since 1970")

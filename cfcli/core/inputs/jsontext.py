@@ -30,8 +30,8 @@ FIRST_ROWS = 1000  # of an array, whose keys are the columns
 ROWS_AT_ONCE = 1 << 15  # of an array
 ROLES = (*RATING_ROLES, "time")
 LATE = (
-    "the key {} comes only after the first rows and is left out; give it to the first row, too, where "
-    "it may be null"
+    "the key {} comes only after the first rows and is left out; give it to the first row, too, "
+    "where it may be null"
 )
 UNREADABLE = "not an object of values"
 BLANKS = re.compile(r"[ \t\r\n]*")

@@ -26,10 +26,12 @@ from cfcli.core.pair import Pair
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 LICENCE_NOTICE = """\
-MovieLens data is made by GroupLens, University of Minnesota: for research and other non-commercial \
-use; redistribution
-is restricted. The terms are in the README inside the archive; see also https://grouplens.org/datasets/movielens/.
-Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4):19."""
+MovieLens data is made by GroupLens, University of Minnesota: for research and other \
+non-commercial use; redistribution
+is restricted. The terms are in the README inside the archive; see also \
+https://grouplens.org/datasets/movielens/.
+Cite: F. M. Harper and J. A. Konstan (2015), The MovieLens Datasets: History and Context, \
+ACM TiiS 5(4):19."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,15 @@ class MovieLens:
 SAMPLE = "sample"  # comes with a package, and is not downloaded
 DATASETS = {
     "ml-latest-small": MovieLens("ml-latest-small", "ratings.csv", "movies.csv", None),
-    "ml-100k": MovieLens("ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723", "u.user"),
-    "ml-1m": MovieLens("ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906", "users.dat"),
-    "ml-10m": MovieLens("ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"),
+    "ml-100k": MovieLens(
+        "ml-100k", "u.data", "u.item", "0e33842e24a9c977be4e0107933c0723", "u.user"
+    ),
+    "ml-1m": MovieLens(
+        "ml-1m", "ratings.dat", "movies.dat", "c4d9eecfca2ab87c1945afe126590906", "users.dat"
+    ),
+    "ml-10m": MovieLens(
+        "ml-10M100K", "ratings.dat", "movies.dat", "ce571fd55effeba0271552578f2648bd"
+    ),
     "ml-20m": MovieLens("ml-20m", "ratings.csv", "movies.csv", "cd245b17a1ae2cc31bb14903e1204af3"),
     "ml-25m": MovieLens("ml-25m", "ratings.csv", "movies.csv", "6b51fb2759a8657d3bfcbfc42b592ada"),
     "ml-32m": MovieLens("ml-32m", "ratings.csv", "movies.csv", "d472be332d4daa821edc399621853b57"),

@@ -34,7 +34,8 @@ def sniff(
     start: str, where: str, config: PrepareConfig, *, roles: Sequence[str] = RATING_ROLES
 ) -> Layout:
     """Detects the separator of a text with a header: the one that cuts most of the first lines into
-    as many fields as the first, at least one for each role. Blanks separate where nothing else does.
+    as many fields as the first, at least one for each role. Blanks separate where nothing else
+    does.
 
     Args:
         start: the first lines, none of them blank, the last perhaps cut.
@@ -81,8 +82,8 @@ def sniff(
         )
     if not found:
         raise InputError(
-            f"{where}: no separator found (comma, tab, '::', ';', '|' or blanks) in: {lines[0][:80]} "
-            "(lines above the column names are left out with --skip-lines)"
+            f"{where}: no separator found (comma, tab, '::', ';', '|' or blanks) in: "
+            f"{lines[0][:80]} (lines above the column names are left out with --skip-lines)"
         )
     return found[0]
 

@@ -115,7 +115,8 @@ def _rows(columns: dict[str, tuple[object, ...]], first: int, ids: AbstractSet[s
             for k, cell in enumerate(columns[name]):
                 if isinstance(cell, float | bytes):
                     kind = "REAL" if isinstance(cell, float) else "BLOB"
-                    detail = f"{frame[name][k][:SHOWN]} is of type {kind}; make it text or a whole number"
+                    value = frame[name][k][:SHOWN]
+                    detail = f"{value} is of type {kind}; make it text or a whole number"
                     malformed[k] = Malformed(first + k, name, f"of type {kind}", detail, text(k))
     kept = np.delete(np.arange(frame.height), list(malformed))
     return Rows(

@@ -18,8 +18,8 @@ FLAT = 1e-9  # standard deviation below which scores order nothing
 def choice_weights(
     rating: NDArray[np.floating], mean: NDArray[np.floating] | float, deviation: float
 ) -> Floats:
-    """How much a rated item counts as a choice of its user: 1, and a little more where the rating is
-    above the user's others.
+    """How much a rated item counts as a choice of its user: 1, and a little more where the rating
+    is above the user's others.
 
     Args:
         rating: (N,).
@@ -32,8 +32,8 @@ def choice_weights(
 
 @dataclass(frozen=True)
 class Weights:
-    """What the order of the lists is made of: scores, standardised over the items for each user, are
-    added with these weights.
+    """What the order of the lists is made of: scores, standardised over the items for each user,
+    are added with these weights.
 
     Attributes:
         interest: of the interest score.
@@ -54,8 +54,8 @@ class Interest:
     ``|X - X B|^2 + penalty |B|^2``. Here X (U, I) is the table of choices, whose column for item i
     is multiplied by w_i, so that rare items say more. With ``P = inverse(X'X + penalty)`` it is
     ``B_ij = -P_ij / P_jj`` (its eq. 8). Let V (I, K) be right singular vectors of X with singular
-    values s, and ``g = s^2 / (s^2 + penalty)``. Then ``penalty * P = 1 - V diag(g) V'``, so the score
-    of an item j that user u did not choose is::
+    values s, and ``g = s^2 / (s^2 + penalty)``. Then ``penalty * P = 1 - V diag(g) V'``, so the
+    score of an item j that user u did not choose is::
 
         (X B)_uj = p_u . q_j / c_j,    q = V diag(g)^(1/2),    p = X q,    c_j = penalty * P_jj
 

@@ -2,11 +2,11 @@
 
     P(rating <= step k) = 1 / (1 + exp(-(c_k - m) / (t s^a)))
 
-m is the score of a pair, not kept within the range, and s its predictive standard deviation. This is
-the proportional odds model with a scale of its own for each row (McCullagh 1980, "Regression Models
-for Ordinal Data"). The cuts c_k, the factor t and the power a are fitted to rows that the model has
-not seen. On MovieLens a is 1.2 to 1.5: the sampler draws the noise of users and of items towards its
-mean, and s with it.
+m is the score of a pair, not kept within the range, and s its predictive standard deviation. This
+is the proportional odds model with a scale of its own for each row (McCullagh 1980, "Regression
+Models for Ordinal Data"). The cuts c_k, the factor t and the power a are fitted to rows that the
+model has not seen. On MovieLens a is 1.2 to 1.5: the sampler draws the noise of users and of items
+towards its mean, and s with it.
 """
 
 from collections.abc import Callable

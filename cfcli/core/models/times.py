@@ -1,11 +1,12 @@
 """What time adds to predicted ratings.
 
-    r_uit = r_ui + c_1(u, day of t) + c_2(u, ten minutes of t) + c_3(u, minute of t) + d(i, bin of t)
+    r_uit = r_ui + c_1(u, day of t) + c_2(u, ten minutes of t) + c_3(u, minute of t)
+            + d(i, bin of t)
 
-c are biases of a user that last for a window of time, as people rate in sittings, each in a mood and
-each through some part of the catalogue. d is a bias of an item that moves slowly. Both follow Koren
-(2009), "Collaborative Filtering with Temporal Dynamics", who has days alone: shorter windows within
-the day gained more than the day itself on every data set that was tried.
+c are biases of a user that last for a window of time, as people rate in sittings, each in a mood
+and each through some part of the catalogue. d is a bias of an item that moves slowly. Both follow
+Koren (2009), "Collaborative Filtering with Temporal Dynamics", who has days alone: shorter windows
+within the day gained more than the day itself on every data set that was tried.
 """
 
 from collections.abc import Mapping

@@ -119,8 +119,8 @@ def tsne(
     """Places items on a plane so that neighbours stay neighbours, by scikit-learn's t-SNE.
 
     It starts from the principal components, so that the large shape means something and two runs of
-    it give the same map. Of vectors of length 1 the squared distance is 2 - 2 cosine, so that cosine
-    and Euclidean distance come to the same.
+    it give the same map. Of vectors of length 1 the squared distance is 2 - 2 cosine, so that
+    cosine and Euclidean distance come to the same.
 
     Args:
         vectors: of length 1, (M, D).

@@ -44,10 +44,10 @@ def regions(
     """Divides the map into regions and names them.
 
     A region is called by the one or two genres that set it apart most: those with the largest
-    p log(p / q), where p is their share of the region's items and q that of all items. An item counts
-    by the logarithm of its ratings, as it is by the well-known ones that people know a region. No
-    name stands twice: larger regions choose first. A region without a frequent genre is called by
-    the most rated of the tenth of its items that lie in its middle.
+    p log(p / q), where p is their share of the region's items and q that of all items. An item
+    counts by the logarithm of its ratings, as it is by the well-known ones that people know a
+    region. No name stands twice: larger regions choose first. A region without a frequent genre is
+    called by the most rated of the tenth of its items that lie in its middle.
 
     Args:
         plane: where the items lie, the most rated first, (M, 2).

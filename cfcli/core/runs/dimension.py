@@ -97,8 +97,8 @@ def choose(dataset: Dataset, config: TrainConfig, fit: Fit, progress: Progress) 
         progress: hears what is tried.
 
     Returns:
-        The smallest dimension whose error is at most by :data:`LEAST_GAIN` above the lowest. After a
-        signal, it is one of those that were tried.
+        The smallest dimension whose error is at most by :data:`LEAST_GAIN` above the lowest. After
+        a signal, it is one of those that were tried.
 
     Raises:
         StoppedError: a signal came before there was any.
@@ -166,7 +166,8 @@ def smallest(squared: Sequence[Floats], user: NDArray[np.integer]) -> int:
 
 
 def _groups(config: TrainConfig, rows: int) -> Iterator[tuple[int, ...]]:
-    """The dimensions that each training serves: those that the sampler draws the same samples for."""
+    """The dimensions that each training serves: those that the sampler draws the same samples
+    for."""
     if config.resolved_solver != "gibbs":
         yield from ((dim,) for dim in config.dims)
         return

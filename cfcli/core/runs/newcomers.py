@@ -120,8 +120,8 @@ def with_source(
 
     Raises:
         ConfigError: the run knows no attributes.
-        InputError: it is no such file, has none of the attributes, or something else in the place of
-            a number.
+        InputError: it is no such file, has none of the attributes, or something else in the place
+            of a number.
         MachineError: it cannot be read.
     """
     content = run.content[entity]

@@ -187,8 +187,8 @@ class Run:
         """
         if SAMPLES not in self.info.files:
             raise ConfigError(
-                f"{self.path}: keeps no samples; only runs of 'cfcli train --solver gibbs' know how "
-                "sure they are"
+                f"{self.path}: keeps no samples; only runs of 'cfcli train --solver gibbs' know "
+                "how sure they are"
             )
         found = load_tensors(self.path / SAMPLES)
         if not self._are_samples(found):
@@ -361,8 +361,8 @@ class Run:
         outside = ratings.filter(~ratings.is_between(low, high))
         if len(outside):
             raise InputError(
-                f"{where}: {len(outside):,} of {len(ratings):,} ratings, such as {outside[0]:g}, are "
-                f"outside the scale of {self.path}, {low:g} to {high:g}"
+                f"{where}: {len(outside):,} of {len(ratings):,} ratings, such as {outside[0]:g}, "
+                f"are outside the scale of {self.path}, {low:g} to {high:g}"
             )
 
     @property
@@ -389,8 +389,8 @@ class Run:
             return None
         if not (self.path / TWIN / MANIFEST).exists():
             raise ArtifactError(
-                f"{self.path / TWIN}: missing, though {self.path / MANIFEST} names it; copy the whole "
-                "folder of the run, or train again"
+                f"{self.path / TWIN}: missing, though {self.path / MANIFEST} names it; copy the "
+                "whole folder of the run, or train again"
             )
         twin = Run.load(self.path / TWIN)
         if manifests.file_of(twin.path / MANIFEST) != wanted:
@@ -448,8 +448,8 @@ class Run:
 
     @cached_property
     def times(self) -> TimeEffects | None:
-        """What time adds to the ratings of the model, which are those of the newest time; None where
-        it knows nothing of times.
+        """What time adds to the ratings of the model, which are those of the newest time; None
+        where it knows nothing of times.
 
         Raises:
             ArtifactError: its file is damaged.
@@ -471,8 +471,8 @@ class Run:
 
     @property
     def judged(self) -> "Run":
-        """What stands for the run where it is compared with others: its twin, or without one the run
-        itself.
+        """What stands for the run where it is compared with others: its twin, or without one the
+        run itself.
 
         Raises:
             ArtifactError: the twin is damaged.
@@ -545,8 +545,8 @@ class Run:
         found, wanted = dataset.info.fingerprint, recorded.fingerprint
         if found != wanted:
             raise ArtifactError(
-                f"{where}: is not the dataset that {self.path} was trained on (fingerprint {found}, "
-                f"not {wanted}); prepare that one again, or train again"
+                f"{where}: is not the dataset that {self.path} was trained on (fingerprint "
+                f"{found}, not {wanted}); prepare that one again, or train again"
             )
         return dataset
 

@@ -87,8 +87,8 @@ def train(
         InputError: ratings that hold nothing to learn.
         MachineError: no such device, no space, no permission.
         LockedError: another process is writing to ``out``.
-        ArtifactError: a checkpoint that is damaged, or of other data; the dataset was replaced where
-            its files cannot be held.
+        ArtifactError: a checkpoint that is damaged, or of other data; the dataset was replaced
+            where its files cannot be held.
         GateError: the loss diverged.
         StoppedError: a signal came and the run was to be ``whole``, or before its first epoch, or
             while the run was written.

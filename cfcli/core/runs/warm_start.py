@@ -37,9 +37,9 @@ def start(run: Run, dataset: Dataset, config: TrainConfig) -> WarmStart:
     known = _held_out_rows_of(model, dataset, rows)
     if known:
         raise ConfigError(
-            f"--warm-start: {run.path} was trained on {known:,} of the validation and test rows, so "
-            "errors on them would say nothing; start from a run of --refit none or all, prepared "
-            "with the same split and seed"
+            f"--warm-start: {run.path} was trained on {known:,} of the validation and test rows, "
+            "so errors on them would say nothing; start from a run of --refit none or all, "
+            "prepared with the same split and seed"
         )
     tensors = dict(model.tensors)
     for name, index in (("user", rows.user), ("item", rows.item)):

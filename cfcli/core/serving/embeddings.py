@@ -138,11 +138,11 @@ def export(
         run: the trained model.
         out: the file, or with ``both`` the folder; None for ``embeddings/<entity>`` in the run.
         entity: whose embeddings; ``both`` writes a table of items and one of users.
-        format: ``parquet``, ``csv``, ``tsv``, ``jsonl`` or ``arrow``: see :func:`table`; ``npy``: the vectors alone, (N, D), and
-            beside them ``.ids.txt`` with one id per line, line breaks in ids as blanks;
-            ``word2vec``: its text form, blanks in ids as underscores; ``projector``: TensorBoard's
-            pair of ``.tsv`` and ``.metadata.tsv``. By default what the name of the file says, or
-            else ``parquet``.
+        format: ``parquet``, ``csv``, ``tsv``, ``jsonl`` or ``arrow``: see :func:`table`; ``npy``:
+            the vectors alone, (N, D), and beside them ``.ids.txt`` with one id per line, line
+            breaks in ids as blanks; ``word2vec``: its text form, blanks in ids as underscores;
+            ``projector``: TensorBoard's pair of ``.tsv`` and ``.metadata.tsv``. By default what the
+            name of the file says, or else ``parquet``.
         layout: see :func:`table`; ``list`` is not for CSV and TSV.
         titles: add titles, with ``both`` to the items alone; ``npy`` and ``word2vec`` have none.
         vectors: which vectors, see :func:`table`.
@@ -251,8 +251,8 @@ def alignment(run: Run, path: Path, note: Callable[[str], object] | None = None)
 
     Raises:
         ConfigError: the model is no MF, or the dimensions differ.
-        InputError: the file is no Parquet, a column does not exist, values are missing, or no item is in both.
-        ArtifactError: the file is damaged.
+        InputError: the file is no Parquet, a column does not exist, values are missing, or no item
+        is in both. ArtifactError: the file is damaged.
         MachineError: there is no such file, or it cannot be read.
     """
     if not KINDS[run.info.model].has_linear_space:

@@ -65,8 +65,8 @@ class FallbackPredictor:
         Args:
             user: indices of the users, (N,), null where unknown.
             item: indices of the items, (N,), null where unknown.
-            time: of each pair, in UTC, (N,), null where unknown; None for the newest time. Used where
-                the model knows times.
+            time: of each pair, in UTC, (N,), null where unknown; None for the newest time. Used
+                where the model knows times.
         """
         users, knows_user = index_of(user)
         items, knows_item = index_of(item)
@@ -146,8 +146,8 @@ class FallbackPredictor:
         items: NDArray[np.int64],
         knows_item: NDArray[np.bool_],
     ) -> NDArray[np.uint8]:
-        """What each rating rests on, as a place in :data:`SOURCES`, (N,): looked up by what is known
-        of both sides, which takes a tenth of the time of conditions on all pairs."""
+        """What each rating rests on, as a place in :data:`SOURCES`, (N,): looked up by what is
+        known of both sides, which takes a tenth of the time of conditions on all pairs."""
         states = self._states
         user = np.where(knows_user, states.user[users], 0)
         item = np.where(knows_item, states.item[items], 0)

@@ -34,7 +34,8 @@ def folded_in(
     """
     if not KINDS[run.info.model].has_linear_space:
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; use an mf"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; use an "
+            "mf"
         )
     frame, notes = rating_files.read_distinct(source, form)
     run.check_scale(frame["rating"], source.name)

@@ -33,7 +33,8 @@ class UserVectors(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """Users (B) as :attr:`Order.item_side` takes them: ``users @ item_side + offset`` are the scores.
+    """Users (B) as :attr:`Order.item_side` takes them: ``users @ item_side + offset`` are the
+    scores.
 
     Attributes:
         users: (B, W).

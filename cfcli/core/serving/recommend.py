@@ -100,7 +100,8 @@ def recommend(
 
     Raises:
         ConfigError: ``ratings`` are given, and the model cannot fold users in; the run has no
-            interest model, and it is asked for; or ``seen`` is given, and nothing is to be left out.
+            interest model, and it is asked for; or ``seen`` is given, and nothing is to be left
+            out.
         InputError: a user or all ``items`` are unknown, or an input cannot be read.
         ArtifactError: the run keeps no record of what users rated.
     """

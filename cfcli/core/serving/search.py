@@ -53,8 +53,8 @@ def best_products(
 
 
 def _above(scores: Floats, least: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Columns and scores of what is larger than the least of its row, from the left, (B, M), where M
-    is the most that a row has; minus infinity where a row has fewer."""
+    """Columns and scores of what is larger than the least of its row, from the left, (B, M), where
+    M is the most that a row has; minus infinity where a row has fewer."""
     height, width = scores.shape
     row, column = np.divmod(np.flatnonzero(scores > least), width)
     counts = np.bincount(row, minlength=height)

@@ -180,10 +180,10 @@ def joined(
         + w_rating * r_ij s_ij
 
     with s_ij from :func:`shrunk`, the cosines r_ij of the rating vectors and cosine_ij of the
-    interest vectors, and the run's weights w. The logarithm says how much more often the same people
-    rated both than by chance. Each of the three terms is divided by its largest value for i. What
-    the same people choose is not alike if they like the one and not the other: the factor takes
-    care of that.
+    interest vectors, and the run's weights w. The logarithm says how much more often the same
+    people rated both than by chance. Each of the three terms is divided by its largest value for i.
+    What the same people choose is not alike if they like the one and not the other: the factor
+    takes care of that.
 
     Args:
         run: whose weights to take.
@@ -296,7 +296,8 @@ def find_title(run: Run, text: str) -> pl.DataFrame:
     """
     if "title" not in run.items.columns:
         raise InputError(
-            f"{run.path}: knows no titles; give --items to 'cfcli prepare', or name the item by its id"
+            f"{run.path}: knows no titles; give --items to 'cfcli prepare', or name the item by "
+            "its id"
         )
     titles = [_spellings(_folded(title or "")) for title in run.items["title"]]
     for key in (str.strip, _words, _letters):

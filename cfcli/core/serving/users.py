@@ -223,8 +223,8 @@ def folded_users(
     has_rating = KINDS[run.info.model].has_linear_space
     if not has_rating and order.interest is None:
         raise ConfigError(
-            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; order by "
-            "interest, or use an mf"
+            f"--ratings: {run.path} is {run.info.model}, whose network has no closed form; order "
+            "by interest, or use an mf"
         )
     notes = []
     if not has_rating:

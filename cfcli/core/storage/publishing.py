@@ -50,17 +50,18 @@ def directory(target: Path, keep: bool = False, resumes: Path | None = None) -> 
     """A folder to write into, beside ``target``. It becomes ``target`` when the block ends without
     an error, and is removed otherwise.
 
-    While it is open, the folder is locked and private, see :func:`private_mode`. If a killed process
-    left such a folder, it is cleared first. A folder that already is at ``target`` is replaced, but
-    its dot files are kept. One that appears there meanwhile is not. If another process of the same
-    work was lost, the dataset was replaced, or a signal came while all was written, the folder
-    always stays.
+    While it is open, the folder is locked and private, see :func:`private_mode`. If a killed
+    process left such a folder, it is cleared first. A folder that already is at ``target`` is
+    replaced, but its dot files are kept. One that appears there meanwhile is not. If another
+    process of the same work was lost, the dataset was replaced, or a signal came while all was
+    written, the folder always stays.
 
     Args:
         target: the final path.
         keep: takes over what a killed process left, instead of clearing it, and leaves the folder
             when a signal or a setting ends the block, so that the work can be resumed.
-        resumes: a file in the folder that work can be resumed from: with it the folder is left, too.
+        resumes: a file in the folder that work can be resumed from: with it the folder is left,
+            too.
 
     Yields:
         The folder to write into.
@@ -212,7 +213,8 @@ def is_stream(path: Path) -> bool:
 
 
 def refuse_other(link: Path) -> None:
-    """Refuses what :func:`point` must not replace, such as the copy that ``cp -rL`` makes of a link.
+    """Refuses what :func:`point` must not replace, such as the copy that ``cp -rL`` makes of a
+    link.
 
     Args:
         link: the path of a link that may be there.

@@ -1,4 +1,5 @@
-"""Attributes in a training: features for the prior of vectors, and vectors of what has no ratings."""
+"""Attributes in a training: features for the prior of vectors, and vectors of what has no
+ratings."""
 
 from collections.abc import Mapping
 

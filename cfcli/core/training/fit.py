@@ -98,7 +98,8 @@ def job_of(
     """Checks the ratings and brings together what a solver needs.
 
     Args:
-        data, config, progress, folder, warm_start, resume, keeps_checkpoint, smaller: see :func:`fit`.
+        data, config, progress, folder, warm_start, resume, keeps_checkpoint, smaller: see
+            :func:`fit`.
 
     Raises:
         InputError: ratings that hold nothing to learn.

@@ -18,8 +18,8 @@ from cfcli.core.training.checkpoints import FILE, Identity
 from cfcli.core.training.epochs import Progress
 from cfcli.core.training.trained import TrainedModel
 
-# Columns ``user``, ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``: in memory or on the
-# disk.
+# Columns ``user``, ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``: in memory or on
+# the disk.
 Ratings = pl.DataFrame | Blocks
 
 
@@ -31,8 +31,8 @@ class TrainingData:
 
     Args:
         train: the training rows; on the disk only for gradient descent. Where they have a column
-            ``weight``, which averages 1, errors count so much in the fit. With the setting ``times``
-            they need ``timestamp``.
+            ``weight``, which averages 1, errors count so much in the fit. With the setting
+            ``times`` they need ``timestamp``.
         val: the validation rows; with none, the last epoch counts as the best.
         users, items: how many there are (U and I).
         scale: of the ratings; None for the lowest and the highest training rating.

@@ -15,8 +15,9 @@ from cfcli.core.models.scoring import Predictor
 from cfcli.core.models.top import best_columns
 from cfcli.core.training.choices import Directions
 
-# Penalties that are tried, as shares of the largest squared singular value. The first is taken where
-# nothing can be chosen. Dense tables want small ones, tables of few ratings a user large ones.
+# Penalties that are tried, as shares of the largest squared singular value. The first is taken
+# where nothing can be chosen. Dense tables want small ones, tables of few ratings a user large
+# ones.
 PENALTY = 1 / 40
 PENALTIES = PENALTY * 2.0 ** np.array([0, 1, 2, 4, 6, 8, -1, -2, -3, -5])
 STEPS = 2.0 ** np.array([0, 0.5, -0.5])  # around the best of them

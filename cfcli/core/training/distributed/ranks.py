@@ -38,8 +38,8 @@ def launched(config: TrainConfig, note: Callable[[str], object] = str) -> TrainC
     if config.processes.ranks == 1:
         return config.replace(devices=found[0], num_nodes=found[1])
     raise ConfigError(
-        f"devices and num_nodes are {config.processes.devices} and {config.processes.num_nodes}, but "
-        f"{found[0]} processes were started on each of {found[1]} machines; leave both out"
+        f"devices and num_nodes are {config.processes.devices} and {config.processes.num_nodes}, "
+        f"but {found[0]} processes were started on each of {found[1]} machines; leave both out"
     )
 
 

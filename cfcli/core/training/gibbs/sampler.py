@@ -1,6 +1,7 @@
 """Bayesian matrix factorisation by Gibbs sampling.
 
-    r_ui ~ N(mu + b_u + b_i + p_u . q_i, 1 / (alpha w_u w_i v_ui)),  w_u, w_i ~ Gamma(nu / 2, nu / 2)
+    r_ui ~ N(mu + b_u + b_i + p_u . q_i, 1 / (alpha w_u w_i v_ui))
+    w_u, w_i ~ Gamma(nu / 2, nu / 2)
     [p_u, b_u] ~ N(m + z_u B, inv(Lambda)), Normal-Wishart on (m, Lambda), normal on B; the same for
     items
 
@@ -57,7 +58,8 @@ class _Block:
             beyond the last.
         rating: their standardised ratings, (B, L), padded with 0.
         root: roots of the weights of these ratings, (B, L); None where all count the same.
-        row: which training rows these are, (B, L), padded with their number; None where nobody asks.
+        row: which training rows these are, (B, L), padded with their number; None where nobody
+            asks.
     """
 
     entity: Tensor

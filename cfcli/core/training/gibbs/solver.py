@@ -342,8 +342,8 @@ class Chain:
         self.means = [mean.to(self.val_sum) for mean in state.get("means", [])]
 
     def _val_offset(self, *, is_static: bool = True) -> Tensor:
-        """What time adds to the validation rows, (M,): on top of the parameters that :meth:`tensors`
-        gives, or of the samples, which do not know the newest time."""
+        """What time adds to the validation rows, (M,): on top of the parameters that
+        :meth:`tensors` gives, or of the samples, which do not know the newest time."""
         time = self.sampler.time_effects()
         if time is None:
             return torch.zeros_like(self.val_rating)

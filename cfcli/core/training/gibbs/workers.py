@@ -13,8 +13,8 @@ ROWS = 1 << 12  # of a matrix that one thread takes at once
 
 
 class Workers:
-    """Threads, each of which computes alone. Whole blocks side by side gain more than several threads
-    within each small operation, and every block comes out the same whatever their number.
+    """Threads, each of which computes alone. Whole blocks side by side gain more than several
+    threads within each small operation, and every block comes out the same whatever their number.
 
     Args:
         n: how many there are.
@@ -67,7 +67,8 @@ class Workers:
 
 
 def pieces(n: int) -> list[slice]:
-    """Rows in pieces, the same whatever the number of threads, as sums over them must not hang on it.
+    """Rows in pieces, the same whatever the number of threads, as sums over them must not hang on
+    it.
 
     Args:
         n: how many there are.
