@@ -182,7 +182,7 @@ class Meanwhile:
 
     def __init__(self, action: Callable[[], object]) -> None:
         self.start = lambda *_: action()
-        self.stage = self.batch = self.epoch = lambda *_: None
+        self.named = self.stage = self.batch = self.epoch = lambda *_: None
 
 
 def test_a_folder_that_appears_while_a_run_is_trained_is_kept(
