@@ -64,8 +64,8 @@ def one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sparing(config: TrainConfig) -> Iterator[None]:
-    """Within :func:`fast`, lets large blocks that are freed go back to the kernel: for what is done
-    once.
+    """Within :func:`fast`, lets blocks that are freed go back to the kernel, large ones at once and
+    small ones at the end: for what is done once.
 
     Args:
         config: ``shard_embeddings``.
@@ -74,6 +74,7 @@ def sparing(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     finally:
+        _glibc("malloc_trim", 0)
         if not config.processes.shard_embeddings:
             _glibc("mallopt", M_MMAP_THRESHOLD, KEPT)
 

@@ -385,10 +385,7 @@ def _chain(job: TrainingJob, device: str) -> Chain:
     table, weights, time = _tables(job.data)
     known = features(job.data.attributes, job.summary.counts)
     with resources.sparing(job.config):  # features take several times their size on the way
-        chain = Chain(table, val, job.config, bounds, device, job.warm_start, weights, known, time)
-    del table, weights, time
-    resources.free()
-    return chain
+        return Chain(table, val, job.config, bounds, device, job.warm_start, weights, known, time)
 
 
 def _tables(data: TrainingData) -> tuple[csr_matrix, csr_matrix | None, Seconds | None]:
