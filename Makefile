@@ -70,7 +70,7 @@ test-newest:
 	.venv-newest/bin/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 soak: .venv/.installed
-	CFCLI_SOAK=1 $(BIN)/python -m pytest tests/faults $(ATTACKS) $(PYTEST_ARGS)
+	SOAK=1 $(BIN)/python -m pytest tests/faults $(ATTACKS) $(PYTEST_ARGS)
 
 docs:
 	$(PYTHON) -m venv .venv-docs

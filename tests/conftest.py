@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests that wait for an epoch need a line for each, where a pipe gets one a minute.
 os.environ.setdefault(LINES_EVERY, "0")
 # No test loses the power, and waiting for the disk takes most of the time of a small command.
-if not os.environ.get("CFCLI_SOAK"):
+if not os.environ.get("SOAK"):
     os.fsync = os.fstat  # type: ignore[assignment]
 # A bug that a test meets is to be seen as a whole.
 os.environ.setdefault(DEBUG, "1")

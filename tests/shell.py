@@ -64,7 +64,7 @@ def start_cfcli(
     whole = {name: value for name, value in given.items() if value is not None}
     command = [str(CFCLI), *map(str, args)]
     late = all(name.startswith(("CFCLI_", "SLURM_")) or name in READ_LATE for name in settings)
-    fresh = fresh or not late or bool(os.environ.get("CFCLI_SOAK"))
+    fresh = fresh or not late or bool(os.environ.get("SOAK"))
     if not fresh and set(kwargs) <= {*STREAMS, "limits"}:
         return Started(command, Path(cwd), whole, **kwargs)
     if limits := kwargs.pop("limits", None):

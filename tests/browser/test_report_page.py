@@ -22,7 +22,7 @@ CHROMIUM = next(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    needed = os.environ.get("CFCLI_NEEDS_BROWSER")  # so that CI cannot skip these
+    needed = os.environ.get("NEEDS_BROWSER")  # so that CI cannot skip these
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

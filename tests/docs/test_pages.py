@@ -83,7 +83,7 @@ def shelf(made_once: MadeOnce) -> Path:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for ``PATH`` with a quick ``cfcli``."""
     folder = tmp_path_factory.mktemp("programs")
-    if os.environ.get("CFCLI_SOAK"):
+    if os.environ.get("SOAK"):
         yield CFCLI.parent
         return
     with socket.socket(socket.AF_UNIX) as server:

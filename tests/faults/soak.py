@@ -1,5 +1,5 @@
 """How often faults are tried: seldom in CI, often in a soak (``make soak``, which sets
-``CFCLI_SOAK``)."""
+``SOAK``)."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 
 from cfcli.core.errors import CfcliError
 
-SOAK = bool(os.environ.get("CFCLI_SOAK"))
+SOAK = bool(os.environ.get("SOAK"))
 Count = Callable[[int, int], int]
 Tried = Callable[[str, str, int, int], None]
 

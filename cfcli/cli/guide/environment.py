@@ -9,10 +9,10 @@ from cfcli.core.config.train import TrainConfig
 
 PREFIX = "CFCLI_"
 DEBUG = "CFCLI_DEBUG"  # shows the traceback of a bug
-# Beside those of settings. The last three are for processes that cfcli starts, and for its tests.
+# Beside those of settings. The last is for processes that cfcli starts.
 OTHERS = (
     "CFCLI_DATA", "CFCLI_STORE", "CFCLI_CACHE", "CFCLI_MOVIELENS_URL", "CFCLI_ALLOW_WORLD_WRITABLE",
-    "CFCLI_LINES_EVERY", DEBUG, "CFCLI_FIRST_PROCESS", "CFCLI_SOAK", "CFCLI_NEEDS_BROWSER",
+    "CFCLI_LINES_EVERY", DEBUG, "CFCLI_FIRST_PROCESS",
 )  # fmt: skip
 
 
