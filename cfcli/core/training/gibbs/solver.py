@@ -238,7 +238,7 @@ class Chain:
             return row
         sampler = self.sampler
         if sampler.posterior.kept:
-            offset = self._val_offset(is_static=False)[self.watched]
+            offset = self._val_offset(self.watched, is_static=False)
             prediction = self.val_sum / sampler.posterior.kept + offset
         else:
             prediction = self._watch((sampler.users.vectors, sampler.items.vectors))
@@ -311,7 +311,7 @@ class Chain:
         every = math.ceil(len(self.val_rating) / ordinal.MOST_ROWS) or 1
         columns = *self.val, self.val_rating
         user, item, rating = (column[::every].cpu().numpy() for column in columns)
-        offset = self._val_offset()[::every].cpu().numpy()
+        offset = self._val_offset(slice(None, None, every)).cpu().numpy()
         score = Predictor("mf", tensors, -math.inf, math.inf, "identity").predict(
             user, item, offset
         )
@@ -341,17 +341,18 @@ class Chain:
         self.val_sum = state["val_sum"].to(self.val_sum)
         self.means = [mean.to(self.val_sum) for mean in state.get("means", [])]
 
-    def _val_offset(self, *, is_static: bool = True) -> Tensor:
-        """What time adds to the validation rows, (M,): on top of the parameters that
+    def _val_offset(self, rows: slice = slice(None), *, is_static: bool = True) -> Tensor:
+        """What time adds to some of the validation rows, (M,): on top of the parameters that
         :meth:`tensors` gives, or of the samples, which do not know the newest time."""
+        rating = self.val_rating[rows]
         time = self.sampler.time_effects()
         if time is None:
-            return torch.zeros_like(self.val_rating)
-        user, item = (column.cpu().numpy() for column in self.val)
-        when = np.full(len(user), np.nan) if self.val_time is None else self.val_time
+            return torch.zeros_like(rating)
+        user, item = (column[rows].cpu().numpy() for column in self.val)
+        when = np.full(len(user), np.nan) if self.val_time is None else self.val_time[rows]
         found = time.effects.offset(user, item, when)
         added = found if is_static else found + time.newest[item]
-        return torch.from_numpy(added).to(self.val_rating)
+        return torch.from_numpy(added).to(rating)
 
     def _watch(self, product: tuple[Tensor, Tensor]) -> Tensor:
         """The predictions of a product for the rows that epochs are judged by."""
