@@ -130,7 +130,7 @@ class Content:
         Args:
             path: of the file, for messages.
             described: the attributes, A columns in all.
-            tensors: as :meth:`tensors` gave them.
+            tensors: as :meth:`tensors` gave them; earlier runs lack ``left``, which is 1 then.
             width: of the vectors (K).
             shift: the shape of a ``shift``, which runs may lack.
 
@@ -138,7 +138,7 @@ class Content:
             ArtifactError: they are not those of a map.
         """
         columns = sum(each.columns for each in described)
-        if set(tensors) - {"shift"} != {"pairs", "centre", "map", "left"}:
+        if set(tensors) - {"shift", "left"} != {"pairs", "centre", "map"}:
             raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
         pairs = tensors["pairs"]
         n = columns + len(pairs)
@@ -152,8 +152,9 @@ class Content:
             raise ArtifactError(f"{path}: damaged: its tensors are not those of attributes")
         if not ((pairs >= 0) & (pairs < columns)).all():
             raise ArtifactError(f"{path}: damaged: pairs of columns that are not there")
-        centre, weights, left = (tensors[name] for name in ("centre", "map", "left"))
-        return cls([*described], pairs, centre, weights, left, tensors.get("shift"))
+        left = tensors.get("left", np.ones(width, np.float32))
+        parts = tensors["centre"], tensors["map"], left, tensors.get("shift")
+        return cls([*described], pairs, *parts)
 
 
 def held_out(encoded: Encoded, vectors: Floats, weight: Doubles) -> Floats:

@@ -144,6 +144,8 @@ def test_a_map_is_read_as_it_was_kept() -> None:
         assert {*found.tensors()} == {*kept.tensors()}
         for name, tensor in kept.tensors().items():
             np.testing.assert_array_equal(found.tensors()[name], tensor)
+    earlier = {name: tensor for name, tensor in plain.tensors().items() if name != "left"}
+    assert (Content.of(path, described, earlier, 3, (5, 2)).left == 1).all()
     for wrong in (np.ones((4, 2)), np.full((5, 2), np.nan)):
         tensors = plain.tensors() | {"shift": wrong.astype(np.float32)}
         with pytest.raises(ArtifactError, match="damaged"):
